@@ -1,0 +1,152 @@
+"""Checkpoints that survive a kill at any moment: written beside, flushed to the disk, then renamed.
+
+``trainer_state/<stage>-<step>/`` holds
+
+* ``state.json``: stage, step, loader positions, byte offset of ``metrics.jsonl``, scalars of the optimisers;
+* ``network.<name>.safetensors`` and ``optimizer.<name>.safetensors``;
+* ``process-<rank>.safetensors`` and ``.json``: random generators and image buffers of each process.
+
+A folder with such a name is complete: the rename is the last thing that happens to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from stylebridge.errors import CheckpointError, RunError
+
+_NAME = re.compile(r"^(?P<stage>.+)-(?P<step>\d{8})$")
+_PARTIAL = ".partial-"
+_DISCARDED = ".discarded-"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint on the disk."""
+
+    path: Path
+    stage: str
+    step: int
+
+    def state(self) -> dict[str, Any]:
+        """The contents of ``state.json``."""
+        return json.loads((self.path / "state.json").read_text())
+
+
+def find_checkpoints(folder: Path) -> list[Checkpoint]:
+    """All complete checkpoints, oldest first (by stage name, then step: stage names start with a number)."""
+    found = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        match = _NAME.match(path.name)
+        if match and not path.name.startswith("."):
+            found.append(Checkpoint(path, match["stage"], int(match["step"])))
+    return sorted(found, key=lambda c: (c.stage, c.step))
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what a killed process left half-written or half-removed."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name.startswith((_PARTIAL, _DISCARDED)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def discard(path: Path) -> None:
+    """Remove a checkpoint: renamed first, so that a kill never leaves half of one under a valid name."""
+    aside = path.with_name(f"{_DISCARDED}{path.name}")
+    os.rename(path, aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def flush(path: Path) -> None:
+    """Make sure that a file's contents, or a folder's entries, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write one safetensors file (tensors that share memory are written as copies)."""
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    save_file(plain, path)
+    flush(path)
+
+
+def save_json(value: Any, path: Path) -> None:
+    """Write one JSON file and flush it."""
+    path.write_text(json.dumps(value))
+    flush(path)
+
+
+def load_network(network: nn.Module, path: Path) -> None:
+    """Load a network's tensors, strictly.
+
+    Raises:
+        RunError: the file's tensors are not those of the network.
+    """
+    try:
+        network.load_state_dict(load_file(path))
+    except (RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise RunError(
+            f"{path} does not fit the network of this recipe ({reason}): resume with the recipe the run "
+            f"was started with."
+        ) from error
+
+
+@contextlib.contextmanager
+def explain_full_disk(what: str, folder: Path) -> Iterator[None]:
+    """Turn a failed write into a :class:`CheckpointError` that says what is still whole."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        kept = find_checkpoints(folder)
+        whole = f"the previous checkpoint {kept[-1].path} is whole" if kept else "no earlier checkpoint exists"
+        raise CheckpointError(
+            f"{what} could not be written ({error}): free some space or choose another --out, then resume; "
+            f"{whole}."
+        ) from error
+
+
+class CheckpointWriter:
+    """One checkpoint in the making. Every process writes its part; the main process renames at the end."""
+
+    def __init__(self, folder: Path, stage: str, step: int) -> None:
+        self.final = folder / f"{stage}-{step:08d}"
+        self.partial = folder / f"{_PARTIAL}{self.final.name}"
+
+    def open(self) -> None:
+        """Make the folder that is written into (main process, before the others write)."""
+        shutil.rmtree(self.partial, ignore_errors=True)
+        self.partial.mkdir(parents=True)
+
+    def commit(self, keep: int) -> Checkpoint:
+        """Give the finished folder its name and discard all but the newest ``keep`` (main process)."""
+        folder = self.final.parent
+        flush(self.partial)
+        if self.final.exists():  # a resumed run writes a checkpoint again that it had resumed before
+            discard(self.final)
+        os.rename(self.partial, self.final)
+        flush(folder)
+        for old in find_checkpoints(folder)[:-keep]:
+            discard(old.path)
+        match = _NAME.match(self.final.name)
+        assert match is not None
+        return Checkpoint(self.final, match["stage"], int(match["step"]))
+
+    def abandon(self) -> None:
+        """Remove the unfinished folder."""
+        shutil.rmtree(self.partial, ignore_errors=True)

@@ -1,0 +1,57 @@
+"""Typed settings of the engine. A recipe's YAML maps onto these field by field."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Strict(BaseModel):
+    """Base of every settings class: unknown keys are errors, values cannot be changed afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ScheduleConfig(Strict):
+    """How a learning rate moves with the step (0-based): a factor on the optimiser's ``lr``.
+
+    ``constant``: 1. ``poly``: ``(1 − step/total)^power``. During the first ``warmup`` steps the factor is
+    also multiplied by ``(step + 1)/warmup``. ``total`` may lie beyond the last step (FADA stops at 64 %).
+    """
+
+    kind: Literal["constant", "poly"] = "constant"
+    power: float = Field(default=0.9, gt=0)
+    total: int | None = Field(default=None, gt=0, description="None: the stage's number of steps")
+    warmup: int = Field(default=0, ge=0)
+
+    def factor(self, step: int, steps: int) -> float:
+        """The factor for one step of a stage that lasts ``steps`` steps; never negative."""
+        scale = 1.0 if self.warmup == 0 else min(1.0, (step + 1) / self.warmup)
+        if self.kind == "constant":
+            return scale
+        return scale * max(0.0, 1.0 - step / (self.total or steps)) ** self.power
+
+
+class OptimizerConfig(Strict):
+    """One network's optimiser. ``group_lr`` multiplies ``lr`` for parameter groups the network names."""
+
+    kind: Literal["sgd", "adam", "adamw"] = "adamw"
+    lr: float = Field(gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="SGD only")
+    betas: tuple[float, float] = Field(default=(0.9, 0.999), description="Adam and AdamW only")
+    weight_decay: float = Field(default=0.0, ge=0)
+    group_lr: dict[str, float] = Field(default_factory=dict)
+    schedule: ScheduleConfig = ScheduleConfig()
+
+
+class TrainerConfig(Strict):
+    """How long, how large and how often. ``batch`` is global: images a stream, a step, over all processes."""
+
+    steps: int = Field(gt=0)
+    batch: int = Field(gt=0)
+    accumulate: int = Field(default=1, gt=0, description="micro-batches that make one step")
+    clip_gradient: float | None = Field(default=None, gt=0, description="largest gradient norm a network")
+    log_every: int = Field(default=10, gt=0)
+    checkpoint_every: int = Field(default=500, gt=0)
+    keep_checkpoints: int = Field(default=2, gt=0)
+    sample_every: int = Field(default=500, ge=0, description="0: no sample pictures while training")
+    channels_last: bool = True

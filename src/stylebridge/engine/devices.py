@@ -1,0 +1,37 @@
+"""Devices, processes and precision, all by Hugging Face Accelerate."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from stylebridge.errors import RecipeError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+def open_accelerator(device: str = "auto", precision: Precision = "fp32") -> Accelerator:
+    """Take the device and the process group that this process was launched with.
+
+    Args:
+        device: ``auto`` (a GPU where there is one), ``cpu`` or ``cuda``.
+        precision: ``fp32``, or autocast to ``bf16`` or ``fp16`` (fp16 needs a GPU).
+
+    Raises:
+        RecipeError: the device is absent, or cannot run the precision.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise RecipeError(f"device is {device!r}: choose auto, cpu or cuda.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise RecipeError("device is 'cuda', but torch sees no GPU here: choose auto or cpu.")
+    on_cpu = device == "cpu" or not torch.cuda.is_available()
+    if precision == "fp16" and on_cpu:
+        raise RecipeError("precision is 'fp16', which needs a GPU: choose bf16 or fp32.")
+    wanted = "no" if precision == "fp32" else precision
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != wanted:
+        # Accelerate keeps one precision a process; a second job in the same process may want another.
+        AcceleratorState._reset_state()
+    return Accelerator(mixed_precision=wanted, cpu=on_cpu)
