@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from support import tiny
 
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.errors import CheckpointError, RunError
+from support import tiny
 
 STEPS = 60
 KILLED_STEPS = 240
@@ -72,7 +72,7 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_bits(tmp_path):
         child.join()
         kills += 1
     assert child.exitcode == 0
-    assert told(tmp_path / 'killed')[-1]['step'] == KILLED_STEPS
+    assert told(tmp_path / "killed")[-1]["step"] == KILLED_STEPS
     assert kills >= 4
     assert len({step for step in starts if step > 0}) >= 3, starts  # really resumed, at several steps
     expected, found = final(tmp_path / "whole"), final(tmp_path / "killed")

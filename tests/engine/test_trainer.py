@@ -4,12 +4,12 @@ import json
 
 import pytest
 import torch
-from support.tiny import TinyMethod, make_trainer, train
 from torch import nn
 
 from stylebridge.engine import Average, OptimizerConfig, Phase, ScheduleConfig, Term
 from stylebridge.engine.ema import make_average, update_average
 from stylebridge.errors import RecipeError, TrainingStopped
+from support.tiny import TinyMethod, make_trainer, train
 
 
 def weights(network: nn.Module) -> torch.Tensor:
@@ -31,7 +31,9 @@ def test_one_step_equals_the_same_step_written_by_hand(tmp_path):
     noise = step.rand(4, 1, 1, 1)
     trainer.fit()
 
-    maker = torch.optim.AdamW(twin.maker.parameters(), lr=1e-2 / 3, weight_decay=0)  # warm-up: a third at step 0
+    maker = torch.optim.AdamW(
+        twin.maker.parameters(), lr=1e-2 / 3, weight_decay=0
+    )  # warm-up: a third at step 0
     fake = twin.maker(batch["image"] + 0.1 * noise)
     (((fake - batch["image"]) ** 2).mean() + 0.1 * twin.critic(fake).mean()).backward()
     maker.step()
@@ -74,7 +76,7 @@ def test_each_term_frees_its_graph_before_the_next_is_made(tmp_path):
             image = step.batch["source"]["image"]
             first = self.maker(image).mean()
             yield Term("first", first)
-            with pytest.raises(RuntimeError, match="second time|freed"):
+            with pytest.raises(RuntimeError, match=r"second time|freed"):
                 first.backward()
             yield Term("second", self.maker(image).mean())
             step.memo["fake"] = image
@@ -85,7 +87,10 @@ def test_each_term_frees_its_graph_before_the_next_is_made(tmp_path):
 def test_accumulated_micro_batches_equal_one_large_batch(tmp_path):
     class Plain(TinyMethod):
         def phases(self):
-            return [Phase("make", trains=("maker",), losses=self._fit), Phase("judge", ("critic",), self._score)]
+            return [
+                Phase("make", trains=("maker",), losses=self._fit),
+                Phase("judge", ("critic",), self._score),
+            ]
 
         def _fit(self, step):
             image = step.batch["source"]["image"]
@@ -106,7 +111,6 @@ def test_gradient_clipping_bounds_the_update(tmp_path):
         def _make(self, step):
             for terms in super()._make(step):
                 yield [Term(term.name, term.value * 1e4) for term in terms]
-
 
     trainer = make_trainer(tmp_path, 1, Steep(), clip_gradient=1.0)
     seen = []
@@ -160,7 +164,7 @@ def test_bf16_trains_and_keeps_fp32_weights(tmp_path):
 
 
 def test_fp16_on_a_cpu_is_refused(tmp_path):
-    with pytest.raises(RecipeError, match="fp16.*needs a GPU"):
+    with pytest.raises(RecipeError, match=r"fp16.*needs a GPU"):
         make_trainer(tmp_path, 1, precision="fp16")
 
 

@@ -6,12 +6,24 @@ Run as a program it trains (or resumes) in a folder: `python tiny.py FOLDER STEP
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import nn
 
-from stylebridge.engine import Average, Losses, Method, OptimizerConfig, Phase, ScheduleConfig, Step, Term, Trainer
-from stylebridge.engine import TrainerConfig, open_accelerator
+from stylebridge.engine import (
+    Average,
+    Losses,
+    Method,
+    OptimizerConfig,
+    Phase,
+    ScheduleConfig,
+    Step,
+    Term,
+    Trainer,
+    TrainerConfig,
+    open_accelerator,
+)
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine.image_buffer import ImageBuffer
 
@@ -39,13 +51,15 @@ class TinyMethod(Method):
     """A maker with dropout against a critic that sees an image buffer; an average of the maker."""
 
     name = "tiny"
-    streams = {"source": True}
+    streams: ClassVar = {"source": True}
 
     def __init__(self, dropout: float = 0.2, uneven: bool = False) -> None:
         super().__init__()
         torch.manual_seed(7)
         self.uneven = uneven
-        self.maker = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Dropout2d(dropout), nn.Conv2d(8, 3, 1))
+        self.maker = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Dropout2d(dropout), nn.Conv2d(8, 3, 1)
+        )
         self.critic = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Tanh(), nn.Conv2d(4, 1, 1))
         self.networks = {"maker": self.maker, "critic": self.critic}
         self.averages = {"average": Average(of="maker", decay=0.9)}

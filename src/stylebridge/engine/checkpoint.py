@@ -114,7 +114,9 @@ def explain_full_disk(what: str, folder: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         kept = find_checkpoints(folder)
-        whole = f"the previous checkpoint {kept[-1].path} is whole" if kept else "no earlier checkpoint exists"
+        whole = (
+            f"the previous checkpoint {kept[-1].path} is whole" if kept else "no earlier checkpoint exists"
+        )
         raise CheckpointError(
             f"{what} could not be written ({error}): free some space or choose another --out, then resume; "
             f"{whole}."

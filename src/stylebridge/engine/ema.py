@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from stylebridge.engine.method import Average
 
@@ -24,7 +24,8 @@ def update_average(average: nn.Module, network: nn.Module, setting: Average, ste
     Buffers (batch-norm statistics) are copied: they are averages already.
     """
     decay = min(setting.decay, 1.0 - 1.0 / (step + 1))
-    ours, theirs = list(average.parameters()), list(network.parameters())
-    torch._foreach_lerp_(ours, theirs, 1.0 - decay)
+    ours: list[Tensor] = list(average.parameters())
+    theirs: list[Tensor] = list(network.parameters())
+    torch._foreach_lerp_(ours, theirs, 1.0 - decay)  # pyright: ignore[reportPrivateImportUsage]
     for mine, source in zip(average.buffers(), network.buffers(), strict=True):
         mine.copy_(source)

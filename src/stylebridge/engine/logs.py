@@ -92,7 +92,9 @@ class StepProgress:
     def advance(self, step: int, means: dict[str, float]) -> None:
         """Show that ``step`` steps are done; ``means`` is what the log last wrote, or nothing."""
         if self.live:
-            self.bar.update(self.task, completed=step, **({"note": describe(means)} if means else {}))
+            self.bar.update(self.task, completed=step)
+            if means:
+                self.bar.update(self.task, note=describe(means))
         elif self.plain and means and (time.perf_counter() - self.last_told > 15 or step == self.steps):
             self.last_told = time.perf_counter()
             self.console.print(f"{self.title}  {step}/{self.steps}  {describe(means)}", highlight=False)

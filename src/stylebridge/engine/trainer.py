@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,9 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         with ckpt.explain_full_disk(f"the log of {self.run}", self.folder):
             log = MetricLog(self.run, self.stage, self._log_offset, self.step) if main else None
-        progress = StepProgress(self.stage, self.config.steps, self.step, self.console, main and not self.quiet)
+        progress = StepProgress(
+            self.stage, self.config.steps, self.step, self.console, main and not self.quiet
+        )
         batches = self._micro_batches()
         try:
             while self.step < self.config.steps:
@@ -164,7 +166,7 @@ class Trainer:
         if self.on_sample is not None and every and (self.step % every == 0 or last):
             self.on_sample(self.step)
 
-    def _micro_batches(self) -> Iterator[Step]:
+    def _micro_batches(self) -> Generator[Step, None, None]:
         first = self.step * self.config.accumulate
         opened = {name: iter(open_stream(first)) for name, open_stream in self.streams.items()}
         number = first
@@ -272,7 +274,7 @@ class Trainer:
         largest = self.config.clip_gradient
         if largest is not None and math.isfinite(norm) and norm > largest:
             gradients = [p.grad for p in self.trainable[name] if p.grad is not None]
-            torch._foreach_mul_(gradients, largest / norm)
+            torch._foreach_mul_(gradients, largest / norm)  # pyright: ignore[reportPrivateImportUsage]
 
     def _stop_if_not_finite(self, phase: Phase, losses: dict[str, float], norms: dict[str, float]) -> None:
         wrong = [f"loss {name!r} is {value}" for name, value in losses.items() if not math.isfinite(value)]
@@ -338,7 +340,7 @@ class Trainer:
             "step": self.step,
             "processes": self.accelerator.num_processes,
             "seed": self.seed,
-            "draws": {name: self.step * self.config.batch for name in self.streams},
+            "draws": dict.fromkeys(self.streams, self.step * self.config.batch),
             "metrics_offset": log_offset,
             "optimizers": scalars,
             "scaler": scaler.state_dict() if scaler is not None else None,
@@ -378,7 +380,8 @@ def _gradient_norm(parameters: list[nn.Parameter], device: torch.device) -> Tens
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:
         return torch.zeros((), device=device)
-    return torch.stack(torch._foreach_norm(gradients)).float().norm()
+    norms = torch._foreach_norm(gradients)  # pyright: ignore[reportPrivateImportUsage]
+    return torch.stack(norms).float().norm()
 
 
 def _first_bad_parameter(network: nn.Module) -> str:

@@ -1,0 +1,209 @@
+"""Adaptation methods on two pairs of domains: one command, one table, mean and spread over seeds.
+
+    python benchmarks/adaptation.py                    # both pairs, 3 seeds, all methods
+    python benchmarks/adaptation.py --pair toy --seeds 0 --methods source-only,self-training
+
+Pairs: (toy) the built-in simulator → the built-in camera at 160×120; (camvid) CamVid day → dusk at 240×180, from
+`../shared/data/camvid` or --camvid. Every model is scored on target images that no method saw: 60 camera scenes;
+the second half of the dusk drive, of which the first half is adapted to. Target labels serve evaluation and the
+oracle only. Runs that are finished already are not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from stylebridge.data.domain import open_domain
+from stylebridge.jobs.adapt import adapt, device_name
+from stylebridge.jobs.toy import draw_toy
+from stylebridge.version import __version__
+
+METHODS = ("source-only", "colour-transfer", "fada", "self-training", "oracle")
+#: How often each labelled target image stands in the oracle's set beside the source's, so that both count alike.
+ORACLE_REPEATS = {"toy": 1, "camvid": 10}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Folders of one pair of domains."""
+
+    name: str
+    source: Path
+    target: Path
+    held_out: Path
+    oracle: Path
+
+
+def link_pairs(folder: Path, parts: list[tuple[Path, slice, int]]) -> Path:
+    """A folder of links to (part of) labelled folders, each image ``repeats`` times."""
+    for kind in ("images", "labels"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    for root, which, repeats in parts:
+        domain = open_domain(root, "part", labelled=True)
+        assert domain.labels is not None
+        for image, label in list(zip(domain.images, domain.labels, strict=True))[which]:
+            for copy in range(repeats):
+                for kind, file in (("images", image), ("labels", label)):
+                    link = folder / kind / f"{root.name}-{copy}-{file.name}"
+                    if not link.exists():
+                        link.symlink_to(file.resolve())
+    return folder
+
+
+def toy_pair(work: Path) -> Pair:
+    """Draw the toy sets (the demo's seeds and size)."""
+    data = work / "toy-data"
+    for name, look, count, seed in (("sim", "sim", 300, 0), ("camera", "camera", 200, 10_000),
+                                    ("held-out", "camera", 60, 20_000)):  # fmt: skip
+        if not (data / name).exists():
+            draw_toy(data / name, look, count, first_seed=seed, size=(160, 120))
+    oracle = link_pairs(data / "oracle", [(data / "camera", slice(None), ORACLE_REPEATS["toy"])])
+    return Pair("toy", data / "sim", data / "camera", data / "held-out", oracle)
+
+
+def camvid_pair(work: Path, camvid: Path) -> Pair:
+    """Split the dusk drive in the middle: the first half is adapted to, the second half is scored."""
+    data = work / "camvid-data"
+    half = len(open_domain(camvid / "dusk", "dusk", labelled=True).images) // 2
+    day, first, second = slice(None), slice(0, half), slice(half, None)
+    oracle = [(camvid / "day", day, 1), (camvid / "dusk", first, ORACLE_REPEATS["camvid"])]
+    return Pair(
+        "camvid",
+        camvid / "day",
+        link_pairs(data / "dusk-first", [(camvid / "dusk", first, 1)]),
+        link_pairs(data / "dusk-second", [(camvid / "dusk", second, 1)]),
+        link_pairs(data / "oracle", oracle),
+    )
+
+
+def run_one(
+    pair: Pair, method: str, seed: int, work: Path, device: str, overrides: list[str]
+) -> dict[str, Any]:
+    """Train and score one method with one seed, or read the result if it is there."""
+    out = work / "runs" / f"{pair.name}-{method}-{seed}"
+    result = out / "benchmark.json"
+    if result.exists():
+        return json.loads(result.read_text())
+    oracle = method == "oracle"
+    first = work / "runs" / f"{pair.name}-source-only-{seed}"
+    start = time.perf_counter()
+    outcome = adapt(
+        pair.oracle if oracle else pair.source,
+        pair.target,
+        out,
+        recipe="source-only-small" if oracle else f"{method}-small",
+        label_space="camvid-11",
+        evaluate_on=pair.held_out,
+        seed=seed,
+        device=device,
+        overrides=overrides,
+        overwrite=True,
+        reuse=first if first.exists() and not oracle else None,
+        quiet=True,
+    )
+    assert outcome.after is not None
+    row = {
+        "pair": pair.name,
+        "method": method,
+        "seed": seed,
+        "miou": outcome.after.miou_present,
+        "iou": dict(zip(outcome.after.classes, outcome.after.iou, strict=True)),
+        "pixel_accuracy": outcome.after.pixel_accuracy,
+        "protocol": outcome.after.protocol,
+        "minutes": (time.perf_counter() - start) / 60,
+        "stage_1_reused": first.exists() and method in ("fada", "self-training"),
+        "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
+    result.write_text(json.dumps(row, indent=1))
+    return row
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    """Mean and standard deviation of mIoU (%) over seeds, and the gain over colour transfer."""
+    view = Table(title="mIoU % on held-out target images, mean ± deviation over seeds")
+    for column in ("pair", "method", "seeds", "mIoU", "over colour transfer", "minutes"):
+        view.add_column(column, justify="left" if column in ("pair", "method") else "right")
+    for pair in dict.fromkeys(row["pair"] for row in rows):
+        means = {}
+        for method in METHODS:
+            scores = [100 * r["miou"] for r in rows if r["pair"] == pair and r["method"] == method]
+            if not scores:
+                continue
+            means[method] = statistics.mean(scores)
+            spread = f" ± {statistics.stdev(scores):.1f}" if len(scores) > 1 else ""
+            gain = f"{means[method] - means['colour-transfer']:+.1f}" if "colour-transfer" in means else ""
+            minutes = statistics.mean(
+                r["minutes"] for r in rows if r["pair"] == pair and r["method"] == method
+            )
+            view.add_row(
+                pair, method, str(len(scores)), f"{means[method]:.1f}{spread}", gain, f"{minutes:.1f}"
+            )
+        view.add_section()
+    return view
+
+
+def main() -> None:
+    """Run what is asked for; write the table and the JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--pair", choices=["toy", "camvid", "both"], default="both")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument(
+        "--camvid", type=Path, default=Path(__file__).parents[2] / "shared" / "data" / "camvid"
+    )
+    parser.add_argument("--work", type=Path, default=Path("runs/benchmark"))
+    parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--set", action="append", default=[], dest="overrides", help="changes to every recipe"
+    )
+    parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "adaptation.json")
+    args = parser.parse_args()
+    console = Console()
+    pairs = []
+    if args.pair in ("toy", "both"):
+        pairs.append(toy_pair(args.work))
+    if args.pair in ("camvid", "both"):
+        if args.camvid.is_dir():
+            pairs.append(camvid_pair(args.work, args.camvid))
+        else:
+            console.print(f"{args.camvid} is absent: the camvid pair is left out.")
+    rows = []
+    for seed in [int(s) for s in args.seeds.split(",")]:
+        for pair in pairs:
+            for method in args.methods.split(","):
+                rows.append(run_one(pair, method, seed, args.work, args.device, args.overrides))
+                console.print(
+                    f"{pair.name} {method} seed {seed}: {100 * rows[-1]['miou']:.1f}", highlight=False
+                )
+    console.print(table(rows))
+    device = torch.device("cuda" if torch.cuda.is_available() and args.device != "cpu" else "cpu")
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    about = {
+        "command": "python benchmarks/adaptation.py",
+        "overrides": args.overrides,
+        "device": device_name(device),
+        "versions": {
+            "stylebridge": __version__,
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+        },
+    }
+    args.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

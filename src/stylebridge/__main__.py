@@ -1,0 +1,5 @@
+"""``python -m stylebridge``: the command line."""
+
+from stylebridge.cli import main
+
+main()

@@ -1,0 +1,124 @@
+"""Samples: one draw of one image, augmented by random numbers that belong to the draw alone."""
+
+from __future__ import annotations
+
+from typing import Any, NotRequired, TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, get_worker_info
+
+from stylebridge.data.augment import Augmentation, apply_to_arrays, resize
+from stylebridge.data.domain import Domain, check_size
+from stylebridge.data.image_cache import ImageCache
+from stylebridge.data.images import read_image, read_label
+from stylebridge.errors import DataError
+
+#: Bytes of decoded images that a dataset keeps.
+CACHE_BYTES = 1_500_000_000
+
+
+class Sample(TypedDict):
+    """``image`` uint8 [3, H, W]; ``label`` uint8 [H, W] of labelled domains; which image; which draw."""
+
+    image: Tensor
+    label: NotRequired[Tensor]
+    index: int
+    position: int
+
+
+class DomainDataset(Dataset[Sample]):
+    """A domain's images with augmentation. An item is a draw, ``dataset[position, index]``.
+
+    All that is random in a sample comes from ``numpy.random.default_rng([seed, position])``: it depends
+    neither on the number of workers and processes nor on whether the run was continued.
+
+    Decoded images are kept in memory as far as ``cache_bytes`` goes; where the augmentation begins with a
+    fixed resize, it is the resized ones. Workers forked by a loader share that memory; workers started
+    otherwise get equal parts of it.
+
+    Args:
+        domain: what to read. With labels it needs its label space.
+        augmentation: what happens to each sample.
+        seed: seed of the augmentation.
+        cache_bytes: memory for decoded images; 0 decodes each time.
+    """
+
+    def __init__(
+        self, domain: Domain, augmentation: Augmentation, seed: int, cache_bytes: int = CACHE_BYTES
+    ) -> None:
+        if domain.labels is not None and domain.space is None:
+            raise DataError(f"The {domain.name} labels of {domain.root} have no label space: name one.")
+        self.domain, self.augmentation, self.seed, self.cache_bytes = domain, augmentation, seed, cache_bytes
+        self._cache: ImageCache | None = None
+
+    def __len__(self) -> int:
+        """How many images the domain has."""
+        return len(self.domain.images)
+
+    @property
+    def cache(self) -> ImageCache:
+        """The decoded images. Made when first asked for; forked workers share it if that was before them."""
+        if self._cache is None:
+            worker = get_worker_info()
+            room = self.cache_bytes // (worker.num_workers if worker is not None else 1)
+            if self.augmentation.first_size is not None:
+                width, height = self.augmentation.first_size
+                channels = 3 if self.domain.labels is None else 4
+                room = min(room, len(self) * width * height * channels)
+            self._cache = ImageCache(len(self), room)
+        return self._cache
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cache": None}  # memory cannot be sent to another process
+
+    def __getitem__(self, draw: tuple[int, int]) -> Sample:
+        """One sample.
+
+        Raises:
+            DataError: the image or its label map is not what it should be.
+        """
+        position, index = draw
+        image, label = self.arrays(position, index)
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        sample: Sample = {"image": pixels, "index": index, "position": position}
+        if label is not None:
+            sample["label"] = torch.from_numpy(np.array(label))
+        return sample
+
+    def arrays(self, position: int, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """One sample as arrays, uint8 [h, w, 3] and [h, w] (None without labels). They may be views of the
+        cache and are not to be written.
+
+        Raises:
+            DataError: the image or its label map is not what it should be.
+        """
+        image, label = self._load(index)
+        return apply_to_arrays(self.augmentation, image, label, np.random.default_rng([self.seed, position]))
+
+    def _load(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        kept = self.cache.get(index)
+        if kept is not None:
+            return kept
+        image, label = read_pair(self.domain, index)
+        if self.augmentation.first_size is not None:
+            image, label = resize(image, label, self.augmentation.first_size)
+        self.cache.put(index, image, label)
+        return image, label
+
+
+def read_pair(domain: Domain, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """One image uint8 [H, W, 3] and its train ids uint8 [H, W] (None without labels), at the files' size.
+
+    Raises:
+        DataError: a file cannot be read, or the two differ in size.
+    """
+    path = domain.images[index]
+    image = read_image(path)
+    if domain.labels is None or domain.space is None:
+        return image, None
+    label_path = domain.labels[index]
+    label = domain.space.to_train_ids(read_label(label_path), label_path)
+    check_size(path, (image.shape[1], image.shape[0]), label_path, label)
+    return image, label

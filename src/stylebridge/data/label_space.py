@@ -1,0 +1,306 @@
+"""Label spaces: the class names, the colours and the raw ids that occur in label files."""
+
+from __future__ import annotations
+
+import colorsys
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stylebridge.data.images import read_label, read_palette
+from stylebridge.errors import DataError
+
+#: The value of pixels that take no part in losses and scores.
+IGNORE = 255
+
+#: Name of the file beside ``images/`` and ``labels/`` that says how the labels are to be read.
+CLASSES_FILE = "classes.yaml"
+
+#: Label files that are looked into for a palette.
+_PALETTE_SAMPLE = 32
+
+_HOW_TO_NAME = "Name another with --label-space NAME_OR_YAML."
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """The K classes of a task, and how label files spell them.
+
+    Attributes:
+        name: what people call it.
+        classes: K names; the position is the train id.
+        colours: K RGB colours, 0..255.
+        raw_ids: every raw id that may occur in a label file → its train id, or 255 (ignore). An id that is
+            not in it is an error.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    colours: tuple[tuple[int, int, int], ...]
+    raw_ids: dict[int, int] = field(hash=False)
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.classes)
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        """int16, one entry a raw id: its train id, or -1 where the id is unknown."""
+        table = np.full(max(256, max(self.raw_ids) + 1), -1, np.int16)
+        table[list(self.raw_ids)] = list(self.raw_ids.values())
+        return table
+
+    def to_train_ids(self, raw: np.ndarray, path: Path) -> np.ndarray:
+        """Translate raw ids [H, W] (any integer type) to train ids, uint8 [H, W] with 255 = ignore.
+
+        Raises:
+            DataError: the map holds ids outside the space; the message names ``path`` and the ids.
+        """
+        table = self._table
+        # One pass and a look at the smallest value: which ids are unknown is asked only if there are any.
+        inside = raw.dtype == np.uint8 or (raw.size > 0 and raw.min() >= 0 and raw.max() < len(table))
+        translated = table.take(raw if inside else np.clip(raw, 0, len(table) - 1))
+        if not inside or (translated.size and translated.min() < 0):
+            unknown = sorted(set(np.unique(raw).tolist()) - set(self.raw_ids))
+            if unknown:
+                raise DataError(self._outside(unknown, path))
+        return translated.astype(np.uint8)
+
+    def _outside(self, unknown: list[int], path: Path) -> str:
+        listed = ", ".join(map(str, unknown[:8])) + (", …" if len(unknown) > 8 else "")
+        return (
+            f"{path} holds the {'ids' if len(unknown) > 1 else 'id'} {listed}, which label space {self.name} "
+            f"does not have: correct the file, or name the label space it was made for with --label-space "
+            f"NAME_OR_YAML."
+        )
+
+    def colourise(self, labels: np.ndarray) -> np.ndarray:
+        """Paint train ids uint8 [H, W] in the class colours: RGB uint8 [H, W, 3], ignore = black."""
+        table = np.zeros((256, 3), np.uint8)
+        table[: self.num_classes] = self.colours
+        return table[labels]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able form; :meth:`from_dict` reads it back."""
+        return {
+            "name": self.name,
+            "classes": list(self.classes),
+            "colours": [list(colour) for colour in self.colours],
+            "raw_ids": {str(raw): train for raw, train in self.raw_ids.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> LabelSpace:
+        """The inverse of :meth:`as_dict`."""
+        return cls(
+            name=data["name"],
+            classes=tuple(data["classes"]),
+            colours=tuple((int(r), int(g), int(b)) for r, g, b in data["colours"]),
+            raw_ids={int(raw): int(train) for raw, train in data["raw_ids"].items()},
+        )
+
+    @classmethod
+    def generic(cls, num_classes: int) -> LabelSpace:
+        """K classes without names: raw id = train id, 255 ignored."""
+        return cls(
+            name=f"plain-{num_classes}",
+            classes=tuple(f"class {i}" for i in range(num_classes)),
+            colours=tuple(distinct_colour(i) for i in range(num_classes)),
+            raw_ids={**{i: i for i in range(num_classes)}, IGNORE: IGNORE},
+        )
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> LabelSpace:
+        """Read a built-in label space by name, or a YAML file.
+
+        The file has ``classes``, a list of ``{name, colour: [r, g, b], raw: [ids]}`` (``colour`` may be left
+        out; ``raw`` is the position if left out), and optionally ``name`` and ``ignore_raw`` ([255]).
+
+        Raises:
+            DataError: no such space or file, or the file's content is wrong; the message names file and key.
+        """
+        builtin = builtin_label_spaces()
+        path = builtin.get(str(name_or_path), Path(name_or_path))
+        if not path.is_file():
+            close = difflib.get_close_matches(str(name_or_path), builtin, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise DataError(
+                f"There is no label space or file {str(name_or_path)!r}{hint}: choose one of "
+                f"{', '.join(builtin)}, or give a YAML file."
+            )
+        try:
+            data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise DataError(
+                f"Label space {path} is not valid YAML: {' '.join(str(error).split())}."
+            ) from error
+        return _parse(data, path)
+
+
+def builtin_label_spaces() -> dict[str, Path]:
+    """The label spaces that come with the package, by name."""
+    folder = Path(str(resources.files("stylebridge") / "data" / "label_spaces"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def distinct_colour(index: int) -> tuple[int, int, int]:
+    """A colour for a class that has none: hues a golden angle apart, three brightnesses."""
+    r, g, b = colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.75, (0.95, 0.7, 0.5)[index % 3])
+    return round(r * 255), round(g * 255), round(b * 255)
+
+
+# --- the YAML form ------------------------------------------------------------------------------------------
+
+_Byte = Annotated[int, Field(ge=0, le=255)]
+_RawId = Annotated[int, Field(ge=0, le=65535)]
+
+
+class _ClassEntry(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str = Field(min_length=1)
+    colour: tuple[_Byte, _Byte, _Byte] | None = None
+    raw: list[_RawId] | None = None
+
+
+class _SpaceFile(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str | None = None
+    classes: list[_ClassEntry] = Field(min_length=2, max_length=255)
+    ignore_raw: list[_RawId] = [IGNORE]
+
+
+def _parse(data: Any, path: Path) -> LabelSpace:
+    if not isinstance(data, dict):
+        raise DataError(f"Label space {path} is not a mapping of keys: begin it with 'classes:' and a list.")
+    try:
+        parsed = _SpaceFile.model_validate(data)
+    except ValidationError as error:
+        raise DataError(f"Label space {path}: {_first_problem(error)}.") from None
+    raw_ids: dict[int, int] = {}
+    for train, entry in enumerate(parsed.classes):
+        for raw in [train] if entry.raw is None else entry.raw:
+            if raw in raw_ids:
+                raise DataError(
+                    f"Label space {path}: classes[{train}].raw has {raw}, which classes[{raw_ids[raw]}] has "
+                    f"already: give each id to one class."
+                )
+            raw_ids[raw] = train
+    for position, raw in enumerate(parsed.ignore_raw):
+        # An id that a class claims is not ignored: with the default [255] a mask of 0 and 255 can be read.
+        if "ignore_raw" in parsed.model_fields_set and raw_ids.get(raw, IGNORE) != IGNORE:
+            raise DataError(
+                f"Label space {path}: ignore_raw[{position}] is {raw}, which classes[{raw_ids[raw]}] has: "
+                f"remove one of the two."
+            )
+        raw_ids.setdefault(raw, IGNORE)
+    names = [entry.name for entry in parsed.classes]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"Label space {path}: two classes are named {twice[0]!r}: give each its own name.")
+    colours = tuple(entry.colour or distinct_colour(i) for i, entry in enumerate(parsed.classes))
+    return LabelSpace(parsed.name or path.stem, tuple(names), colours, raw_ids)
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in problem["loc"]).lstrip(".")
+    if problem["type"] == "extra_forbidden":
+        return f"{where} is not a known key; the keys are name, classes (name, colour, raw) and ignore_raw"
+    if problem["type"] == "missing":
+        return f"{where} is missing"
+    return f"{where} is {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+
+
+# --- inference ----------------------------------------------------------------------------------------------
+
+
+def infer_label_space(label_paths: Sequence[Path]) -> tuple[LabelSpace, str]:
+    """Find out how label files are to be read when the user did not say.
+
+    First ``classes.yaml`` beside ``images/`` and ``labels/``; else a built-in space whose colours most ids in
+    use have in the files' palette; else the plain ids themselves (all files are read).
+
+    Returns:
+        The space, and a sentence that tells the user what was taken and how to name another.
+
+    Raises:
+        DataError: a label file cannot be read, or the ids do not make a label space.
+    """
+    if not label_paths:
+        raise DataError("There is no label file to take the label space from: name one with --label-space.")
+    for folder in _beside(Path(label_paths[0])):
+        if (folder / CLASSES_FILE).is_file():
+            space = LabelSpace.load(folder / CLASSES_FILE)
+            return space, (
+                f"Label space: {space.num_classes} classes from {folder / CLASSES_FILE}. {_HOW_TO_NAME}"
+            )
+    space = _by_palette(label_paths)
+    if space is not None:
+        return space, (
+            f"Label space: {space.name} ({space.num_classes} classes), whose colours the label files' "
+            f"palette has. {_HOW_TO_NAME}"
+        )
+    space = _by_ids(label_paths)
+    return space, (
+        f"Label space: the plain ids 0 to {space.num_classes - 1} as {space.num_classes} classes without "
+        f"names (255 ignored). {_HOW_TO_NAME}"
+    )
+
+
+def _beside(label: Path) -> list[Path]:
+    """The folders that hold a folder ``labels`` on the way up from a label file, nearest first."""
+    return [folder.parent for folder in label.parents if folder.name == "labels"]
+
+
+def _by_palette(label_paths: Sequence[Path]) -> LabelSpace | None:
+    chosen = np.linspace(0, len(label_paths) - 1, min(_PALETTE_SAMPLE, len(label_paths))).astype(int)
+    used: dict[int, tuple[int, int, int]] = {}
+    for path in (label_paths[i] for i in chosen):
+        palette = read_palette(path)
+        if palette is None:
+            return None
+        ids = np.unique(read_label(path)).tolist()
+        used |= {i: palette[i] if i < len(palette) else (0, 0, 0) for i in ids}
+    best: tuple[int, int, LabelSpace] | None = None
+    for name in builtin_label_spaces():
+        space = LabelSpace.load(name)
+        if any(raw not in space.raw_ids for raw in used):
+            continue
+        classes = [raw for raw in used if space.raw_ids[raw] != IGNORE]
+        matched = sum(used[raw] == space.colours[space.raw_ids[raw]] for raw in classes)
+        # An id that the space ignores speaks neither for it nor against it.
+        better = best is None or (matched, space.num_classes) > best[:2]
+        if better and 2 * matched > len(classes):
+            best = (matched, space.num_classes, space)
+    return best[2] if best else None
+
+
+def _by_ids(label_paths: Sequence[Path]) -> LabelSpace:
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        ids = set().union(*pool.map(lambda path: np.unique(read_label(path)).tolist(), label_paths))
+    folder = Path(label_paths[0]).parent
+    classes = ids - {IGNORE}
+    if len(classes) < 2:
+        found = f"the single class {min(classes)}" if classes else "no class"
+        raise DataError(
+            f"The label maps in {folder} hold {found} besides 255, which means 'ignore': number the classes "
+            f"0, 1, 2, … or name a label space with --label-space NAME_OR_YAML."
+        )
+    if min(classes) < 0 or max(classes) > 254:
+        wrong = min(classes) if min(classes) < 0 else max(classes)
+        raise DataError(
+            f"The label maps in {folder} hold the id {wrong}, and plain ids go from 0 to 254: name a label "
+            f"space that maps the raw ids with --label-space NAME_OR_YAML."
+        )
+    return LabelSpace.generic(max(classes) + 1)

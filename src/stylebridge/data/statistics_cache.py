@@ -1,0 +1,75 @@
+"""Keeps what was counted over a domain, so that unchanged data is read once."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from stylebridge.data.label_space import LabelSpace
+
+#: Raised when what is counted, or how, changes: older files are then not found.
+_VERSION = 1
+_FIELDS = ("image_sizes", "pixel_counts", "ignored_counts")
+
+
+def statistics_key(
+    images: Sequence[Path], labels: Sequence[Path] | None, space: LabelSpace | None
+) -> str | None:
+    """A hash of the files' paths, sizes and times and of how labels are read; None if a file is not there."""
+    digest = hashlib.sha256(f"stylebridge statistics {_VERSION}".encode())
+    try:
+        for path in (*images, None, *(labels or ())):
+            if path is not None:
+                state = path.stat()
+                entry = (os.path.abspath(path), state.st_size, state.st_mtime_ns)
+                digest.update(repr(entry).encode(errors="surrogateescape"))
+            digest.update(b"\n")
+    except OSError:
+        return None
+    if labels is not None and space is not None:
+        digest.update(json.dumps([space.num_classes, sorted(space.raw_ids.items())]).encode())
+    return digest.hexdigest()
+
+
+def load_statistics(key: str) -> dict[str, np.ndarray] | None:
+    """The arrays kept under a key, or None."""
+    folder = _folder()
+    if folder is None:
+        return None
+    try:
+        with np.load(folder / f"{key}.npz", allow_pickle=False) as kept:
+            return {name: kept[name] for name in _FIELDS}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None  # absent, or cut short by a full disk: count again
+
+
+def save_statistics(key: str, arrays: dict[str, np.ndarray]) -> None:
+    """Keep arrays under a key. A folder that cannot be written is no error."""
+    folder = _folder()
+    if folder is None:
+        return
+    beside = folder / f".{key}.{os.getpid()}.partial"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        os.replace(beside, folder / f"{key}.npz")
+    except OSError:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+
+
+def _folder() -> Path | None:
+    """The cache folder, or None where the user has no home."""
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        return None
+    return Path(base) / "stylebridge" / "statistics"

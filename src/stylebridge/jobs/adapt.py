@@ -1,0 +1,228 @@
+"""Adapt a segmentation model to an unlabelled domain, end to end."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from stylebridge.data.domain import Domain, check_domain, open_domain
+from stylebridge.data.label_space import LabelSpace, infer_label_space
+from stylebridge.engine import open_accelerator
+from stylebridge.errors import DataError
+from stylebridge.jobs.adapt_report import finish_run
+from stylebridge.jobs.recipe import Recipe, load_recipe
+from stylebridge.jobs.run_folder import RunFolder, ensure_same_recipe, new_run, open_run, take_over_stages
+from stylebridge.jobs.stages import StageContext, run_stage
+from stylebridge.metrics.segmentation import SegmentationScores
+from stylebridge.networks.segmenter import Segmenter, load_segmenter
+from stylebridge.version import __version__
+
+#: Chosen by benchmarks/adaptation.py: the best mean over its two pairs of domains.
+DEFAULT_RECIPE = "self-training-small"
+
+
+@dataclass(frozen=True)
+class AdaptationResult:
+    """What an adaptation made. Scores are None where the target has no labels to compare with."""
+
+    run: Path
+    segmenter: Segmenter
+    report: Path
+    before: SegmentationScores | None
+    after: SegmentationScores | None
+
+
+def adapt(
+    source: str | Path | None = None,
+    target: str | Path | None = None,
+    out: str | Path = "runs/adapt",
+    recipe: str | Path | Recipe = DEFAULT_RECIPE,
+    *,
+    label_space: str | Path | LabelSpace | None = None,
+    evaluate_on: str | Path | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+    overrides: list[str] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    reuse: str | Path | None = None,
+    workers: int | None = None,
+    quiet: bool = False,
+    console: Console | None = None,
+) -> AdaptationResult:
+    """Train a segmenter on a labelled source and carry it over to an unlabelled target.
+
+    Args:
+        source: folder with ``images/`` and ``labels/``. May be left out with ``resume``.
+        target: folder with ``images/`` (or the images themselves). Its labels are never read for training or
+            for choosing a model; where ``labels/`` exists they are read once, after training, for the report.
+        out: the run folder to make.
+        recipe: a built-in recipe's name, a YAML file, or a :class:`Recipe`.
+        label_space: a built-in label space's name or a YAML file; None: taken from the source and told.
+        evaluate_on: a labelled folder of the target's domain for the report, in place of ``target``.
+        seed: replaces the recipe's seed.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        overrides: ``key.path=value`` changes to the recipe.
+        resume: continue the run in ``out``.
+        overwrite: replace the run in ``out``.
+        reuse: another run on the same data; its finished stages are taken over as long as seed, segmenter and
+            stage settings are the same.
+        workers: processes that load images; None: chosen by the device.
+        quiet: no progress on the terminal.
+
+    Raises:
+        UserError: a path, key or value is wrong; the message says which and how to mend it.
+        TrainingStopped: a loss or gradient was not finite.
+    """
+    console = console or Console(stderr=True, quiet=quiet)
+    chosen = recipe if isinstance(recipe, Recipe) else None
+    if chosen is None and not (resume and recipe == DEFAULT_RECIPE and seed is None and not overrides):
+        chosen = load_recipe(recipe, overrides)  # type: ignore[arg-type]
+    if chosen is not None and seed is not None:
+        chosen = chosen.model_copy(update={"seed": seed})
+    run = open_run(Path(out), "adapt") if resume else new_run_when_main(Path(out), overwrite)
+    if resume:
+        facts = run.facts()
+        source, target = source or facts["source"], target or facts["target"]
+        evaluate_on = evaluate_on or facts["evaluate_on"]
+        if label_space is None:
+            label_space = LabelSpace.from_dict(facts["label_space"])
+        precision = run.recipe().precision
+    else:
+        assert chosen is not None
+        precision = chosen.precision
+    if source is None or target is None:
+        raise DataError("Give both --source FOLDER and --target FOLDER.")
+
+    accelerator = open_accelerator(device, precision)
+    if not accelerator.is_main_process:
+        console = Console(stderr=True, quiet=True)
+    source_domain, target_domain, evaluation = _open_domains(
+        source, target, evaluate_on, label_space, console
+    )
+    assert source_domain.space is not None
+    with console.status("Checking the images and labels …"):
+        source_summary = check_domain(source_domain)
+        target_summary = check_domain(target_domain)
+        if evaluation is not None:
+            check_domain(evaluation)
+    if chosen is None:
+        resolved = run.recipe()
+    else:
+        resolved = chosen.resolve(_usual(source_summary.sizes), _usual(target_summary.sizes))
+    if resume:
+        ensure_same_recipe(run, resolved)
+    elif accelerator.is_main_process:
+        run.begin(resolved, _facts(source_domain, target_domain, evaluation, resolved, accelerator.device))
+        if reuse is not None:
+            take_over_stages(open_run(Path(reuse), "adapt"), run)
+    accelerator.wait_for_everyone()
+
+    context = StageContext(
+        recipe=resolved,
+        run=run,
+        source=source_domain,
+        source_summary=source_summary,
+        target=target_domain,
+        space=source_domain.space,
+        accelerator=accelerator,
+        workers=workers if workers is not None else default_workers(accelerator.device),
+        console=console,
+        quiet=quiet,
+    )
+    started = time.perf_counter()
+    seconds: dict[str, float] = {}
+    for index in range(len(resolved.stages)):
+        begin = time.perf_counter()
+        run_stage(context, index, resume)
+        seconds[resolved.stage_name(index)] = time.perf_counter() - begin
+    before = after = None
+    if accelerator.is_main_process:
+        before, after = finish_run(context, evaluation, seconds, time.perf_counter() - started)
+    accelerator.wait_for_everyone()
+    return AdaptationResult(run.path, load_segmenter(run.segmenter), run.report, before, after)
+
+
+def new_run_when_main(path: Path, overwrite: bool) -> RunFolder:
+    """Take the folder once: of several launched processes only the main one checks and clears it."""
+    if int(os.environ.get("RANK", "0")) == 0:
+        return new_run(path, overwrite)
+    return RunFolder(path)
+
+
+def _open_domains(
+    source: str | Path,
+    target: str | Path,
+    evaluate_on: str | Path | None,
+    label_space: str | Path | LabelSpace | None,
+    console: Console,
+) -> tuple[Domain, Domain, Domain | None]:
+    source_domain = open_domain(Path(source), "source", labelled=True, space=None)
+    target_domain = open_domain(Path(target), "target", labelled=False, space=None)
+    assert source_domain.labels is not None
+    if label_space is None:
+        space, told = infer_label_space(source_domain.labels)
+        console.print(told, highlight=False)
+    else:
+        space = label_space if isinstance(label_space, LabelSpace) else LabelSpace.load(label_space)
+    evaluation = None
+    if evaluate_on is not None:
+        evaluation = open_domain(Path(evaluate_on), "evaluation", labelled=True, space=space)
+    elif (Path(target) / "images").is_dir() and (Path(target) / "labels").is_dir():
+        evaluation = open_domain(Path(target), "evaluation", labelled=True, space=space)
+        console.print(
+            f"{target} has labels/: they are read after training, for the report only.", highlight=False
+        )
+    source_domain = Domain(
+        source_domain.name, source_domain.root, source_domain.images, source_domain.labels, space
+    )
+    return source_domain, target_domain, evaluation
+
+
+def _usual(sizes: Counter[tuple[int, int]]) -> tuple[int, int]:
+    """The most common (width, height)."""
+    return sizes.most_common(1)[0][0]
+
+
+def default_workers(device: torch.device) -> int:
+    """Loader processes: some for a GPU; none on a CPU, where the images are cached and the cores are busy."""
+    return min(8, os.cpu_count() or 1) if device.type == "cuda" else 0
+
+
+def _facts(
+    source: Domain, target: Domain, evaluation: Domain | None, recipe: Recipe, device: torch.device
+) -> dict[str, Any]:
+    assert source.space is not None
+    return {
+        "kind": "adapt",
+        "recipe": recipe.name,
+        "source": str(source.root),
+        "target": str(target.root),
+        "evaluate_on": str(evaluation.root) if evaluation is not None else None,
+        "source_images": len(source.images),
+        "target_images": len(target.images),
+        "label_space": source.space.as_dict(),
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "device": device_name(device),
+        "versions": {
+            "stylebridge": __version__,
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+        },
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """The device in words: the GPU's name, or the CPU and how many threads torch uses."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"

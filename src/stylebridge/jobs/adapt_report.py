@@ -1,0 +1,205 @@
+"""How an adaptation ends: the segmenter in its place, the scores, and the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from stylebridge.data.domain import Domain
+from stylebridge.data.images import read_image, read_label
+from stylebridge.jobs.inference import confusion_of, predict_files
+from stylebridge.jobs.stages import StageContext
+from stylebridge.metrics.segmentation import SegmentationScores
+from stylebridge.networks.segmenter import Segmenter, load_segmenter
+from stylebridge.report.html import (
+    AdaptationReport,
+    DomainFacts,
+    SourceSample,
+    StageTiming,
+    TargetSample,
+    write_report,
+)
+
+_PICTURES = 6
+
+
+def finish_run(
+    context: StageContext, evaluation: Domain | None, seconds: dict[str, float], total_seconds: float
+) -> tuple[SegmentationScores | None, SegmentationScores | None]:
+    """Put the last stage's segmenter in its place, score it (and the source-only one) and write the report.
+
+    Returns the scores before and after adaptation; None where there is nothing to compare.
+    """
+    recipe, run = context.recipe, context.run
+    last = run.stage(recipe.stage_name(len(recipe.stages) - 1))
+    beside = run.path / ".partial-segmenter"
+    shutil.rmtree(beside, ignore_errors=True)
+    shutil.copytree(last / "segmenter", beside)
+    if run.segmenter.exists():
+        shutil.rmtree(run.segmenter)
+    os.replace(beside, run.segmenter)
+
+    device = context.accelerator.device
+    after = load_segmenter(run.segmenter).to(device)
+    before = _before(context)
+    if before is not None:
+        before = before.to(device)
+    with context.console.status("Scoring and writing the report …"):
+        scores = _score(after, evaluation, context)
+        scores_before = _score(before, evaluation, context) if before is not None else None
+        _write_scores(run.path / "scores.json", scores_before, scores)
+        write_report(
+            run.report,
+            AdaptationReport(
+                title=f"{context.source.root.name} → {context.target.root.name}",
+                recipe=recipe.name,
+                source=DomainFacts("source", str(context.source.root), len(context.source.images)),
+                target=DomainFacts("target", str(context.target.root), len(context.target.images)),
+                label_space=context.space,
+                before=scores_before,
+                after=scores,
+                source_samples=_source_samples(context),
+                target_samples=_target_samples(context, evaluation, before, after),
+                label_free=_label_free(context, before, after),
+                metrics=run.path / "metrics.jsonl",
+                facts=_facts(context, evaluation, total_seconds),
+                notices=_notices(evaluation, before),
+                timing=[
+                    StageTiming(stage=name, seconds=value, steps=recipe.stages[index].trainer.steps)
+                    for index, (name, value) in enumerate(seconds.items())
+                ],
+            ),
+        )
+    return scores_before, scores
+
+
+def _before(context: StageContext) -> Segmenter | None:
+    """The model without adaptation: the first stage's, where a recipe begins with source-only training."""
+    stages = context.recipe.stages
+    if len(stages) < 2 or stages[0].method != "source-only":
+        return None
+    return load_segmenter(context.run.stage(context.recipe.stage_name(0)) / "segmenter")
+
+
+def _score(
+    segmenter: Segmenter, evaluation: Domain | None, context: StageContext
+) -> SegmentationScores | None:
+    if evaluation is None:
+        return None
+    confusion = confusion_of(segmenter, evaluation, context.recipe.inference, context.accelerator.device)
+    return confusion.scores(context.space.classes)
+
+
+def _write_scores(path: Path, before: SegmentationScores | None, after: SegmentationScores | None) -> None:
+    named = {"before": before, "after": after}
+    beside = path.with_name(f".{path.name}.partial")
+    beside.write_text(json.dumps({k: v.as_dict() if v else None for k, v in named.items()}, indent=1))
+    os.replace(beside, path)
+
+
+def _spread(count: int, wanted: int) -> list[int]:
+    return sorted(set(np.linspace(0, count - 1, min(wanted, count)).round().astype(int).tolist()))
+
+
+def _source_samples(context: StageContext) -> list[SourceSample]:
+    source = context.source
+    assert source.labels is not None
+    samples = []
+    for i in _spread(len(source.images), 4):
+        label = context.space.to_train_ids(read_label(source.labels[i]), source.labels[i])
+        samples.append(SourceSample(read_image(source.images[i]), label, source.images[i].name))
+    return samples
+
+
+def _target_samples(
+    context: StageContext, evaluation: Domain | None, before: Segmenter | None, after: Segmenter
+) -> list[TargetSample]:
+    domain = evaluation or context.target
+    chosen = _spread(len(domain.images), _PICTURES)
+    paths = [domain.images[i] for i in chosen]
+    inference, device = context.recipe.inference, context.accelerator.device
+    new = [labels for _, _, labels in predict_files(after, paths, inference, device)]
+    old: list[np.ndarray | None] = [None] * len(paths)
+    if before is not None:
+        old = [labels for _, _, labels in predict_files(before, paths, inference, device)]
+    samples = []
+    for place, i in enumerate(chosen):
+        truth = None
+        if domain.labels is not None:
+            truth = context.space.to_train_ids(read_label(domain.labels[i]), domain.labels[i])
+        image = read_image(paths[place])
+        samples.append(TargetSample(image, old[place], new[place], paths[place].name, truth))
+    return samples
+
+
+def _label_free(context: StageContext, before: Segmenter | None, after: Segmenter) -> list[tuple[str, str]]:
+    """What can be said without truth: how much changed, and which share of the target each class takes."""
+    paths = [context.target.images[i] for i in _spread(len(context.target.images), 24)]
+    inference, device = context.recipe.inference, context.accelerator.device
+    counts = np.zeros(context.space.num_classes, np.int64)
+    new = []
+    for _, _, labels in predict_files(after, paths, inference, device):
+        counts += np.bincount(labels.ravel(), minlength=len(counts))[: len(counts)]
+        new.append(labels)
+    facts = [("target images looked at", str(len(paths)))]
+    facts.append(
+        ("classes found on the target", f"{int((counts > 0.001 * counts.sum()).sum())} of {len(counts)}")
+    )
+    if before is not None:
+        changed = [
+            float((labels != mine).mean())
+            for (_, _, labels), mine in zip(predict_files(before, paths, inference, device), new, strict=True)
+        ]
+        facts.append(("pixels that changed class by adapting", f"{100 * float(np.mean(changed)):.1f} %"))
+    return facts
+
+
+def _notices(evaluation: Domain | None, before: Segmenter | None) -> list[str]:
+    notices = []
+    if evaluation is not None:
+        notices.append(
+            f"Target labels ({evaluation.root}/labels) were read once, after training, for the scores on this page; "
+            f"neither training nor the choice of the model saw them."
+        )
+    if before is None:
+        notices.append(
+            "This recipe has no source-only stage, so there is no model from before adaptation to show."
+        )
+    return notices
+
+
+def _facts(context: StageContext, evaluation: Domain | None, total_seconds: float) -> list[tuple[str, str]]:
+    facts = context.run.facts()
+    recipe = context.recipe
+    segmenter = recipe.segmenter
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    shown = [
+        ("command", shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
+        ("recipe", f"{recipe.name}: {recipe.description}"),
+        ("stages", "\n".join(
+            f"{s.name}: {s.trainer.steps} steps of {s.trainer.batch} images a stream" for s in recipe.stages)),
+        ("segmenter", f"{segmenter.arch} on {segmenter.encoder}"),
+        ("label space", f"{context.space.name} ({context.space.num_classes} classes)"),
+        ("scored on", f"{evaluation.root} ({len(evaluation.images)} images)" if evaluation else "no labels given"),
+        ("predicted at", f"{recipe.inference.size}, brought to the label's size"),
+        ("seed", str(recipe.seed)),
+        ("precision", recipe.precision),
+        ("device", str(facts["device"])),
+        ("processes", str(context.accelerator.num_processes)),
+        ("versions", ", ".join(f"{k} {v}" for k, v in facts["versions"].items())),
+        ("started", str(facts["started"])),
+        ("training and checks", f"{total_seconds / 60:.1f} minutes (of this start)"),
+        ("peak memory", f"{memory:.1f} GiB"),
+    ]  # fmt: skip
+    if context.accelerator.device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated() / 2**30
+        shown.append(("peak GPU memory", f"{peak:.1f} GiB"))
+    return shown

@@ -1,0 +1,69 @@
+"""Score an adapted model on labelled images."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from stylebridge.data.domain import check_domain, open_domain
+from stylebridge.data.label_space import LabelSpace
+from stylebridge.engine import open_accelerator
+from stylebridge.errors import DataError
+from stylebridge.jobs.inference import confusion_of
+from stylebridge.jobs.load import load_adapted
+from stylebridge.metrics.segmentation import SegmentationScores
+
+
+def evaluate(
+    run: str | Path,
+    data: str | Path,
+    *,
+    label_space: str | Path | LabelSpace | None = None,
+    out: str | Path | None = None,
+    device: str = "auto",
+    quiet: bool = False,
+) -> SegmentationScores:
+    """Score a run's segmenter on a labelled folder.
+
+    Predictions are made at the run's inference size and brought to each label map's own size; one int64
+    confusion matrix counts the whole set.
+
+    Args:
+        run: a run folder, or its ``segmenter`` folder.
+        data: folder with ``images/`` and ``labels/``.
+        label_space: how to read the labels; None: the run's own. Its classes must be the run's.
+        out: also write the scores there as JSON.
+
+    Raises:
+        UserError: the run or the data is not what it should be.
+    """
+    model = load_adapted(Path(run))
+    space = model.space
+    if label_space is not None:
+        space = label_space if isinstance(label_space, LabelSpace) else LabelSpace.load(label_space)
+        if space.classes != model.space.classes:
+            raise DataError(
+                f"Label space {space.name} has other classes than the run's {model.space.name}: evaluate with the "
+                f"label space the model was trained on."
+            )
+    domain = open_domain(Path(data), "evaluation", labelled=True, space=space)
+    check_domain(domain)
+    accelerator = open_accelerator(device)
+    segmenter = model.segmenter.to(accelerator.device)
+    with Progress(console=Console(stderr=True, quiet=quiet), transient=True) as progress:
+        task = progress.add_task("evaluate", total=len(domain.images))
+        confusion = confusion_of(
+            segmenter, domain, model.inference, accelerator.device, lambda n: progress.advance(task, n)
+        )
+    scores = confusion.scores(space.classes)
+    if out is not None:
+        path = Path(out)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.partial")
+        beside.write_text(json.dumps(scores.as_dict(), indent=1))
+        os.replace(beside, path)
+    return scores

@@ -1,0 +1,131 @@
+"""Predicting label maps: one image or a whole domain, at the recipe's size, brought to the wanted size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from stylebridge.data.domain import Domain
+from stylebridge.data.images import read_image, read_label
+from stylebridge.data.label_space import LabelSpace
+from stylebridge.jobs.recipe import InferenceConfig
+from stylebridge.metrics.segmentation import ConfusionMatrix
+from stylebridge.networks.segmenter import Segmenter
+
+
+def resize_image(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """Resize uint8 [H, W, 3] to (width, height), bicubic as in FADA's test program."""
+    if size is None or (image.shape[1], image.shape[0]) == tuple(size):
+        return image
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+
+
+@torch.inference_mode()
+def predict_labels(
+    segmenter: Segmenter, image: Tensor, size: tuple[int, int], config: InferenceConfig
+) -> Tensor:
+    """Predict uint8 label maps [B, H, W] of the given (H, W) for images [B, 3, h, w] in [0, 1].
+
+    With several scales or ``flip`` the softmax is averaged over the copies after each was brought to the
+    final size (FADA's multi-scale test); else the logits are brought there and the argmax taken.
+    """
+    if config.scales == (1.0,) and not config.flip:
+        return _resize_logits(segmenter(image), size).argmax(1).to(torch.uint8)
+    total: Tensor | None = None
+    for scale in config.scales:
+        scaled = image
+        if scale != 1.0:
+            shape = [round(side * scale) for side in image.shape[-2:]]
+            scaled = F.interpolate(image, size=shape, mode="bilinear", align_corners=True)
+        for mirrored in (False, True) if config.flip else (False,):
+            logits = segmenter(scaled.flip(-1) if mirrored else scaled)
+            logits = _resize_logits(logits.flip(-1) if mirrored else logits, size)
+            part = logits.softmax(1)
+            total = part if total is None else total.add_(part)
+    assert total is not None
+    return total.argmax(1).to(torch.uint8)
+
+
+def _resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    if logits.shape[-2:] == size:
+        return logits
+    return F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=True)
+
+
+def predict_files(
+    segmenter: Segmenter,
+    images: Sequence[Path],
+    config: InferenceConfig,
+    device: torch.device,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[tuple[Path, np.ndarray, np.ndarray]]:
+    """Predict every file: yields (path, image uint8 [H, W, 3], label map uint8 [H, W] at the image's size).
+
+    Files are read ahead by a thread. Images that come to the same network size share a batch.
+
+    Raises:
+        DataError: a file cannot be read as an image.
+    """
+    segmenter.eval()
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        pending = iter(images)
+        queue = [(p, pool.submit(read_image, p)) for p in islice(pending, 2 * config.batch)]
+        while queue:
+            taken, queue = queue[: config.batch], queue[config.batch :]
+            queue += [(p, pool.submit(read_image, p)) for p in islice(pending, len(taken))]
+            loaded = [(path, future.result()) for path, future in taken]
+            yield from _predict_batch(segmenter, loaded, config, device)
+            if progress is not None:
+                progress(len(loaded))
+
+
+def _predict_batch(
+    segmenter: Segmenter, loaded: list[tuple[Path, np.ndarray]], config: InferenceConfig, device: torch.device
+) -> Iterator[tuple[Path, np.ndarray, np.ndarray]]:
+    inputs = [resize_image(image, config.size) for _, image in loaded]
+    alike = len({(x.shape, image.shape) for x, (_, image) in zip(inputs, loaded, strict=True)}) == 1
+    groups = [list(range(len(loaded)))] if alike else [[i] for i in range(len(loaded))]
+    for group in groups:
+        stacked = torch.from_numpy(np.stack([inputs[i] for i in group])).to(device)
+        batch = stacked.permute(0, 3, 1, 2).float().div_(255)  # a channels-last view already
+        height, width = loaded[group[0]][1].shape[:2]
+        labels = predict_labels(segmenter, batch, (height, width), config).cpu().numpy()
+        for i, label in zip(group, labels, strict=True):
+            yield *loaded[i], label
+
+
+def confusion_of(
+    segmenter: Segmenter,
+    domain: Domain,
+    config: InferenceConfig,
+    device: torch.device,
+    progress: Callable[[int], None] | None = None,
+) -> ConfusionMatrix:
+    """The confusion matrix over a whole labelled domain, labels at their own size."""
+    assert domain.labels is not None
+    assert domain.space is not None
+    confusion = ConfusionMatrix(domain.space.num_classes)
+    predictions = predict_files(segmenter, domain.images, config, device, progress)
+    for (_, _, predicted), path in zip(predictions, domain.labels, strict=True):
+        truth = domain.space.to_train_ids(read_label(path), path)
+        confusion.update(torch.from_numpy(predicted), torch.from_numpy(truth))
+    return confusion
+
+
+def write_label_png(labels: np.ndarray, space: LabelSpace | None, path: Path) -> None:
+    """Write uint8 [H, W] as an 8-bit palette PNG: values are class indices, colours are the label space's."""
+    image = Image.fromarray(labels)  # mode L
+    if space is not None:
+        palette = np.zeros((256, 3), np.uint8)
+        palette[: space.num_classes] = space.colours
+        image.putpalette(palette.tobytes())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, format="PNG")

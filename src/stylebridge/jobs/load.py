@@ -1,0 +1,45 @@
+"""Loading the adapted model of a run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from stylebridge.data.label_space import LabelSpace
+from stylebridge.errors import RunError
+from stylebridge.jobs.recipe import InferenceConfig
+from stylebridge.jobs.run_folder import open_run
+from stylebridge.networks.segmenter import Segmenter, load_segmenter
+
+
+@dataclass(frozen=True)
+class AdaptedModel:
+    """A segmenter with what is needed to use it."""
+
+    segmenter: Segmenter
+    space: LabelSpace
+    inference: InferenceConfig
+
+
+def load_adapted(path: Path) -> AdaptedModel:
+    """Load the segmenter of a finished run, or of a ``segmenter`` folder taken out of one.
+
+    Raises:
+        RunError: there is no run, it is of another kind, or it is not finished.
+    """
+    folder = path
+    if not (path / "stylebridge.json").is_file():
+        folder = open_run(path, "adapt").segmenter
+    if not folder.is_dir():
+        raise RunError(
+            f"{path} has no finished segmenter: continue it with `stylebridge adapt --resume --out {path}`."
+        )
+    extra = json.loads((folder / "stylebridge.json").read_text()).get("extra") or {}
+    if "label_space" not in extra:
+        raise RunError(f"{folder}/stylebridge.json names no label space: give the --out folder of a run.")
+    return AdaptedModel(
+        segmenter=load_segmenter(folder).eval(),
+        space=LabelSpace.from_dict(extra["label_space"]),
+        inference=InferenceConfig.model_validate(extra["inference"]),
+    )

@@ -1,0 +1,220 @@
+"""Recipes: typed, read from YAML, resolved against the data, and kept with the run."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from stylebridge.data.augment import Augmentation
+from stylebridge.engine.config import OptimizerConfig, Strict, TrainerConfig
+from stylebridge.errors import RecipeError
+from stylebridge.methods import SEGMENTATION_METHODS
+from stylebridge.networks.segmenter import SegmenterConfig
+
+
+class StreamConfig(Strict):
+    """How images of one domain are drawn. ``pixels`` resizes to about that many pixels at the domain's own
+    aspect ratio (it becomes ``augmentation.resize`` when the recipe is resolved)."""
+
+    pixels: int | None = Field(default=None, gt=0)
+    augmentation: Augmentation = Augmentation()
+    sampler: Literal["uniform", "class-balanced", "rare-class"] = "uniform"
+
+
+class InferenceConfig(Strict):
+    """How an image is predicted: resized to ``size`` (width, height) or about ``pixels``, logits brought to
+    the wanted size. ``scales`` and ``flip`` average the softmax over resized and mirrored copies."""
+
+    size: tuple[int, int] | None = None
+    pixels: int | None = Field(default=None, gt=0)
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    batch: int = Field(default=4, gt=0)
+
+
+class StageConfig(Strict):
+    """One stage: a method, what it starts from, its streams, its length and its optimisers."""
+
+    name: str = Field(pattern=r"^[a-z0-9-]+$")
+    method: str
+    start: Literal["initial", "previous"] = "previous"
+    options: dict[str, Any] = Field(default_factory=dict)
+    source: StreamConfig | None = None
+    target: StreamConfig | None = None
+    pseudo_labels: InferenceConfig | None = Field(
+        default=None, description="label the target with the model of the stage before"
+    )
+    segmenter: dict[str, Any] = Field(
+        default_factory=dict, description="changes to the segmenter's settings; needs start: initial"
+    )
+    trainer: TrainerConfig
+    optimizers: dict[str, OptimizerConfig]
+
+    @field_validator("method")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in SEGMENTATION_METHODS:
+            raise ValueError(f"{value!r} is no method; choose one of {sorted(SEGMENTATION_METHODS)}")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_method(self) -> StageConfig:
+        method = SEGMENTATION_METHODS[self.method]
+        try:
+            method.Options(**self.options)
+        except ValidationError as error:
+            raise ValueError(f"options{describe_validation(error)}") from None
+        for stream in ("source", "target"):
+            wanted, given = stream in method.streams, getattr(self, stream) is not None
+            if wanted != given:
+                raise ValueError(
+                    f"{self.method} {'needs' if wanted else 'does not read'} the stream {stream!r}"
+                )
+        if self.segmenter and self.start == "previous":
+            raise ValueError("segmenter changes a network that is built anew: write start: initial beside it")
+        if (self.pseudo_labels is not None) != method.streams.get("target", False):
+            raise ValueError("pseudo_labels belong to self-distillation, and self-distillation needs them")
+        return self
+
+
+class Recipe(Strict):
+    """An experiment: the segmenter and the stages that train it. Field by field what the YAML says."""
+
+    name: str
+    description: str = ""
+    seed: int = Field(default=0, ge=0)
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    segmenter: SegmenterConfig
+    stages: tuple[StageConfig, ...] = Field(min_length=1)
+    inference: InferenceConfig = InferenceConfig()
+
+    def stage_name(self, index: int) -> str:
+        """The name a stage has on the disk: numbered, so that names sort in order."""
+        return f"{index + 1}-{self.stages[index].name}"
+
+    def resolve(self, source_size: tuple[int, int], target_size: tuple[int, int]) -> Recipe:
+        """Replace every ``pixels`` by the size it means for these domains (their usual width and height)."""
+        data = self.model_dump()
+        for stage in data["stages"]:
+            for stream, usual in (("source", source_size), ("target", target_size)):
+                config = stage[stream]
+                if config is not None and config["pixels"] is not None:
+                    config["augmentation"]["resize"] = size_for(config.pop("pixels"), usual)
+            if stage["pseudo_labels"] is not None:
+                _resolve_inference(stage["pseudo_labels"], target_size)
+        _resolve_inference(data["inference"], target_size)
+        return Recipe.model_validate(data)
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML; :func:`load_recipe` reads it back unchanged."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _resolve_inference(config: dict[str, Any], usual: tuple[int, int]) -> None:
+    if config["pixels"] is not None:
+        config["size"], config["pixels"] = size_for(config["pixels"], usual), None
+
+
+def size_for(pixels: int, usual: tuple[int, int]) -> tuple[int, int]:
+    """The (width, height) of about ``pixels`` pixels at the aspect ratio of ``usual``, multiples of 4.
+    Images are not enlarged."""
+    width, height = usual
+    scale = min(1.0, (pixels / (width * height)) ** 0.5)
+    return max(4, round(width * scale / 4) * 4), max(4, round(height * scale / 4) * 4)
+
+
+def builtin_recipes() -> dict[str, Path]:
+    """The recipes that come with the package, by name."""
+    folder = Path(str(resources.files("stylebridge") / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) -> Recipe:
+    """Read a built-in recipe by name, or a YAML file, and apply ``key.path=value`` overrides.
+
+    Raises:
+        RecipeError: no such recipe, not YAML, or a key or value that does not belong.
+    """
+    known = builtin_recipes()
+    path = known.get(str(name_or_path), Path(name_or_path))
+    if not path.is_file():
+        close = difflib.get_close_matches(str(name_or_path), known, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise RecipeError(
+            f"There is no recipe or file {str(name_or_path)!r}{hint}: choose one of {', '.join(known)}."
+        )
+    label = str(name_or_path)
+    try:
+        data = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"Recipe {label} is not valid YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(data, dict):
+        raise RecipeError(f"Recipe {label} is not a mapping of keys: start from `stylebridge recipes show`.")
+    for override in overrides or []:
+        _apply_override(data, override)
+    return parse_recipe(data, label)
+
+
+def parse_recipe(data: dict[str, Any], label: str) -> Recipe:
+    """Validate a recipe; the error names the first wrong key.
+
+    Raises:
+        RecipeError: a key or value that does not belong.
+    """
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise RecipeError(f"Recipe {label}: {describe_validation(error).lstrip('.')}.") from None
+
+
+def describe_validation(error: ValidationError) -> str:
+    """The first problem of a validation error in words: where it is, what is wrong, what is allowed."""
+    problem = error.errors()[0]
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"{where} is not a known key{_close_key(error, problem)}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "missing":
+        return f"{where} is missing"
+    if problem["type"] == "value_error":
+        return f"{where}: {message}"
+    return f"{where} is {problem['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _close_key(error: ValidationError, problem: Any) -> str:
+    """Name the key that was probably meant: the model that refused it is found by walking the location."""
+    models = {model.__name__: model for model in _all_models(Recipe)}
+    models |= {m.Options.__name__: m.Options for m in SEGMENTATION_METHODS.values()}
+    names = {name for model in models.values() for name in model.model_fields}
+    own = models.get(error.title)
+    if own is not None and own is not Recipe:
+        names = set(own.model_fields)
+    close = difflib.get_close_matches(str(problem["loc"][-1]), names, n=1, cutoff=0.7)
+    return f" (did you mean {close[0]}?)" if close else "; remove it"
+
+
+def _all_models(model: type[BaseModel]) -> list[type[BaseModel]]:
+    return [model, StageConfig, StreamConfig, InferenceConfig, Augmentation, SegmenterConfig, TrainerConfig,
+            OptimizerConfig]  # fmt: skip
+
+
+def _apply_override(data: dict[str, Any], override: str) -> None:
+    path, separator, text = override.partition("=")
+    if not separator:
+        raise RecipeError(f"--set {override!r} has no '=': write key.path=value.")
+    *parents, last = path.split(".")
+    place: Any = data
+    try:
+        for part in parents:
+            place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
+        place[int(last) if isinstance(place, list) else last] = yaml.safe_load(text)
+    except (ValueError, IndexError, TypeError, AttributeError) as error:
+        raise RecipeError(
+            f"--set {override!r} does not fit the recipe ({error}): list entries are numbered from 0, "
+            f"as in stages.0.trainer.steps=100."
+        ) from None

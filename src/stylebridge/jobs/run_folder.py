@@ -1,0 +1,165 @@
+"""The folder of one run: self-contained, and safe against being mixed up or written over."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stylebridge.errors import RunError
+from stylebridge.jobs.recipe import Recipe, parse_recipe
+
+_RECIPE, _RUN = "recipe.yaml", "run.yaml"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run: ``recipe.yaml`` as resolved, ``run.yaml`` (kind, domains, label space, versions), and the results."""
+
+    path: Path
+
+    @property
+    def segmenter(self) -> Path:
+        """The adapted segmenter, an ordinary Hugging Face folder."""
+        return self.path / "segmenter"
+
+    @property
+    def report(self) -> Path:
+        """The self-contained page."""
+        return self.path / "report.html"
+
+    def stage(self, name: str) -> Path:
+        """What a finished stage handed on; the folder exists only when the stage is complete."""
+        return self.path / "stages" / name
+
+    def facts(self) -> dict[str, Any]:
+        """The contents of ``run.yaml``."""
+        return _read_yaml(self.path / _RUN)
+
+    def recipe(self) -> Recipe:
+        """The resolved recipe."""
+        return parse_recipe(_read_yaml(self.path / _RECIPE), str(self.path / _RECIPE))
+
+    def begin(self, recipe: Recipe, facts: dict[str, Any]) -> None:
+        """Write what the run is, before anything is trained. ``run.yaml`` comes last: a folder that has it is a
+        run that can be resumed."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        _write_text(self.path / _RECIPE, recipe.to_yaml())
+        _write_text(self.path / _RUN, yaml.safe_dump(facts, sort_keys=False, allow_unicode=True))
+
+
+def _write_text(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name}.partial")
+    beside.write_text(text)
+    os.replace(beside, path)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} cannot be read ({error}): the folder is not a stylebridge run.") from error
+    if not isinstance(data, dict):
+        raise RunError(f"{path} is not a mapping of keys: the folder is not a stylebridge run.")
+    return data
+
+
+def open_run(path: Path, kind: str) -> RunFolder:
+    """Open an existing run.
+
+    Raises:
+        RunError: there is no run, or it is of another kind.
+    """
+    if not path.is_dir():
+        raise RunError(f"{path} does not exist: give the --out folder of an earlier `stylebridge {kind}`.")
+    if not (path / _RUN).is_file():
+        raise RunError(f"{path} is not a stylebridge run (it has no {_RUN}): give the --out folder of a run.")
+    run = RunFolder(path)
+    found = run.facts().get("kind")
+    if found != kind:
+        raise RunError(
+            f"{path} is a run of `stylebridge {found}`, not of `stylebridge {kind}`: give another run."
+        )
+    return run
+
+
+def new_run(path: Path, overwrite: bool) -> RunFolder:
+    """Take a folder for a new run.
+
+    Raises:
+        RunError: something is there already.
+    """
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        if not overwrite:
+            raise RunError(
+                f"{path} exists already: choose another --out, continue it with --resume, or replace it with "
+                f"--overwrite."
+            )
+        if not (path / _RUN).is_file() and not (path / _RECIPE).is_file():
+            raise RunError(
+                f"{path} is not a stylebridge run, so --overwrite leaves it alone: choose another --out."
+            )
+        shutil.rmtree(path)
+    return RunFolder(path)
+
+
+def ensure_same_recipe(run: RunFolder, recipe: Recipe) -> None:
+    """Refuse to resume a run with a recipe that is not its own.
+
+    Raises:
+        RunError: names the first setting that differs.
+    """
+    kept = run.recipe()
+    difference = _first_difference(kept.model_dump(mode="json"), recipe.model_dump(mode="json"))
+    if difference is not None:
+        where, old, new = difference
+        raise RunError(
+            f"{run.path} was made with another recipe ({where} is {old!r} there and {new!r} now): resume it with "
+            f"its own recipe, or choose another --out."
+        )
+
+
+def take_over_stages(other: RunFolder, run: RunFolder) -> list[str]:
+    """Copy the finished stages of another run that would come out the same here; returns their names.
+
+    Stages are compared from the first on: seed, segmenter, precision, data and every setting must be equal.
+
+    Raises:
+        RunError: the other run was made from other data.
+    """
+    theirs, ours = other.recipe(), run.recipe()
+    for key in ("source", "target", "label_space"):
+        if other.facts()[key] != run.facts()[key]:
+            raise RunError(f"{other.path} has another {key} than this run: leave out --reuse.")
+    taken: list[str] = []
+    if (theirs.seed, theirs.segmenter, theirs.precision) != (ours.seed, ours.segmenter, ours.precision):
+        return taken
+    for index, (a, b) in enumerate(zip(theirs.stages, ours.stages, strict=False)):
+        name = ours.stage_name(index)
+        if a != b or not other.stage(name).is_dir():
+            break
+        beside = run.stage(name).with_name(f".partial-{name}")
+        shutil.copytree(other.stage(name), beside)
+        os.replace(beside, run.stage(name))
+        taken.append(name)
+    return taken
+
+
+def _first_difference(old: Any, new: Any, where: str = "") -> tuple[str, Any, Any] | None:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in old.keys() | new.keys() if old.keys() != new.keys() else old:
+            found = _first_difference(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))
+            if found:
+                return found
+        return None
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for index, (a, b) in enumerate(zip(old, new, strict=True)):
+            found = _first_difference(a, b, f"{where}.{index}")
+            if found:
+                return found
+        return None
+    return None if old == new else (where, old, new)

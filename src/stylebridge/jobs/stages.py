@@ -1,0 +1,232 @@
+"""One stage of a recipe: its streams of images, its method, and what it hands on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+
+from stylebridge.data.augment import Augmentation
+from stylebridge.data.dataset import DomainDataset
+from stylebridge.data.domain import Domain, DomainSummary
+from stylebridge.data.label_space import LabelSpace
+from stylebridge.data.loader import Loader
+from stylebridge.data.sampling import ClassBalancedSampler, RareClassSampler, Sampler, UniformSampler
+from stylebridge.engine import Trainer
+from stylebridge.engine import checkpoint as ckpt
+from stylebridge.engine.method import Batch
+from stylebridge.engine.rng import seed_everything
+from stylebridge.jobs.inference import predict_files, write_label_png
+from stylebridge.jobs.recipe import InferenceConfig, Recipe, StageConfig, StreamConfig
+from stylebridge.jobs.run_folder import RunFolder
+from stylebridge.methods import SEGMENTATION_METHODS, SegmentationMethod
+from stylebridge.networks.segmenter import Segmenter, SegmenterConfig, build_segmenter, load_segmenter
+
+_STREAM_SEEDS = {"source": 1, "target": 2}
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What all stages of a run share."""
+
+    recipe: Recipe
+    run: RunFolder
+    source: Domain
+    source_summary: DomainSummary
+    target: Domain
+    space: LabelSpace
+    accelerator: Accelerator
+    workers: int
+    console: Console
+    quiet: bool
+
+
+def run_stage(context: StageContext, index: int, resume: bool) -> Path:
+    """Train one stage, or do nothing if it is complete; returns the folder of what it handed on."""
+    name = context.recipe.stage_name(index)
+    done = context.run.stage(name)
+    if done.is_dir():
+        return done
+    stage = context.recipe.stages[index]
+    seed = context.recipe.seed * 1000 + index
+    seed_everything(seed)
+    method = _build_method(context, index)
+    previous = context.run.stage(context.recipe.stage_name(index - 1)) if index else None
+    domains = _domains(context, stage, name, previous)
+    sampler = SamplePictures(context, method, name)
+    trainer = Trainer(
+        method=method,
+        config=stage.trainer,
+        optimizers=stage.optimizers,
+        streams={
+            stream: _stream_opener(context, stage, stream, domain, seed) for stream, domain in domains.items()
+        },
+        run=context.run.path,
+        stage=name,
+        seed=seed,
+        accelerator=context.accelerator,
+        on_sample=sampler,
+        console=context.console,
+        quiet=context.quiet,
+    )
+    saved = [c for c in ckpt.find_checkpoints(trainer.folder) if c.stage == name] if resume else []
+    if saved:
+        trainer.resume(saved[-1])
+    trainer.fit()
+    if context.accelerator.is_main_process:
+        hand_on(method, context, done)
+    context.accelerator.wait_for_everyone()
+    context.accelerator.free_memory()
+    return done
+
+
+def _build_method(context: StageContext, index: int) -> SegmentationMethod[Any]:
+    stage = context.recipe.stages[index]
+    if stage.start == "previous" and index:
+        segmenter = load_segmenter(context.run.stage(context.recipe.stage_name(index - 1)) / "segmenter")
+    else:
+        config = SegmenterConfig(**{**context.recipe.segmenter.model_dump(), **stage.segmenter})
+        segmenter = build_segmenter(config, context.space.num_classes)
+    kind = SEGMENTATION_METHODS[stage.method]
+    return kind(segmenter, kind.Options(**stage.options))
+
+
+def _domains(
+    context: StageContext, stage: StageConfig, name: str, previous: Path | None
+) -> dict[str, Domain]:
+    domains: dict[str, Domain] = {}
+    if stage.source is not None:
+        domains["source"] = context.source
+    if stage.target is not None:
+        domains["target"] = context.target
+    if stage.pseudo_labels is not None:
+        assert previous is not None
+        folder = context.run.path / "pseudo_labels" / name
+        if context.accelerator.is_main_process and not folder.is_dir():
+            write_pseudo_labels(context, previous, stage.pseudo_labels, folder)
+        context.accelerator.wait_for_everyone()
+        labels = tuple(_pseudo_label_path(folder, context.target, image) for image in context.target.images)
+        plain = LabelSpace(
+            name=f"{context.space.name} (train ids)",
+            classes=context.space.classes,
+            colours=context.space.colours,
+            raw_ids={**{k: k for k in range(context.space.num_classes)}, 255: 255},
+        )
+        domains["target"] = replace(context.target, labels=labels, space=plain)
+    return domains
+
+
+def _pseudo_label_path(folder: Path, target: Domain, image: Path) -> Path:
+    relative = image.relative_to(target.root) if image.is_relative_to(target.root) else Path(image.name)
+    return folder / relative.with_suffix(".png")
+
+
+def write_pseudo_labels(context: StageContext, stage: Path, config: InferenceConfig, folder: Path) -> None:
+    """Label every target image with a stage's model: hard labels, no threshold (FADA, stage 3)."""
+    beside = folder.with_name(f".partial-{folder.name}")
+    shutil.rmtree(beside, ignore_errors=True)
+    device = context.accelerator.device
+    segmenter = load_segmenter(stage / "segmenter").to(device)
+    for path, _, labels in predict_files(segmenter, context.target.images, config, device):
+        write_label_png(labels, context.space, _pseudo_label_path(beside, context.target, path))
+    os.replace(beside, folder)
+
+
+def _stream_opener(
+    context: StageContext, stage: StageConfig, stream: str, domain: Domain, seed: int
+) -> Callable[[int], Iterator[Batch]]:
+    config: StreamConfig = getattr(stage, stream)
+    seed = seed * 10 + _STREAM_SEEDS[stream]
+    dataset = DomainDataset(domain, config.augmentation, seed=seed)
+    sampler = make_sampler(config.sampler, domain, context.source_summary, config.augmentation, seed)
+    processes = context.accelerator.num_processes
+    images = stage.trainer.batch // (processes * stage.trainer.accumulate)
+
+    def open_stream(first_micro_batch: int) -> Iterator[Batch]:
+        return iter(
+            Loader(
+                dataset,
+                sampler,
+                batch_size=images,
+                start_position=first_micro_batch * images * processes,
+                process_index=context.accelerator.process_index,
+                process_count=processes,
+                workers=context.workers,
+                pin_memory=context.accelerator.device.type == "cuda",
+            )
+        )
+
+    return open_stream
+
+
+def make_sampler(
+    kind: str, domain: Domain, source_summary: DomainSummary, augmentation: Augmentation, seed: int
+) -> Sampler:
+    """The sampler that a recipe names; the class-aware ones use the source's label statistics."""
+    if kind == "uniform" or domain.labels is None:
+        return UniformSampler(len(domain.images), seed)
+    counts = source_summary.pixel_counts
+    if kind == "class-balanced":
+        return ClassBalancedSampler(counts > 0, seed)
+    return RareClassSampler(counts, seed)
+
+
+def hand_on(method: SegmentationMethod[Any], context: StageContext, folder: Path) -> None:
+    """Save what a finished stage made; the folder gets its name when everything is in it."""
+    beside = folder.with_name(f".partial-{folder.name}")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    result = method.networks[method.result]
+    assert isinstance(result, Segmenter)
+    result.save_pretrained(beside / "segmenter", extra=describe_segmenter(context))
+    for name, network in method.networks.items():
+        if name != method.result:
+            with ckpt.explain_full_disk(f"the result of stage {folder.name}", folder.parent):
+                (beside / "networks").mkdir(exist_ok=True)
+                ckpt.save_tensors(network.state_dict(), beside / "networks" / f"{name}.safetensors")
+    os.replace(beside, folder)
+
+
+def describe_segmenter(context: StageContext) -> dict[str, Any]:
+    """What a user of the segmenter needs besides its weights: the label space and how to predict."""
+    return {
+        "label_space": context.space.as_dict(),
+        "inference": context.recipe.inference.model_dump(mode="json"),
+    }
+
+
+class SamplePictures:
+    """Writes ``samples/<stage>-<step>.png``: fixed target images with the model's present predictions."""
+
+    def __init__(self, context: StageContext, method: SegmentationMethod[Any], stage: str) -> None:
+        self.context, self.method, self.stage = context, method, stage
+        images = context.target.images
+        self.images = [images[i] for i in np.linspace(0, len(images) - 1, min(4, len(images))).astype(int)]
+
+    def __call__(self, step: int) -> None:
+        from stylebridge.report.pictures import overlay, sample_grid
+
+        segmenter = self.method.networks[self.method.result]
+        assert isinstance(segmenter, Segmenter)
+        training = segmenter.training
+        rows = []
+        device = self.context.accelerator.device
+        generator_state = torch.get_rng_state()
+        for _, image, labels in predict_files(segmenter, self.images, self.context.recipe.inference, device):
+            rows.append([image, overlay(image, labels, self.context.space)])
+        torch.set_rng_state(generator_state)
+        segmenter.train(training)
+        grid = sample_grid(rows, ["target", f"{self.stage} · step {step}"])
+        from PIL import Image
+
+        folder = self.context.run.path / "samples"
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(grid).save(folder / f"{self.stage}-{step:06d}.png")

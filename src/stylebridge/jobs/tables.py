@@ -1,0 +1,73 @@
+"""What jobs print on the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from stylebridge.metrics.segmentation import SegmentationScores
+
+if TYPE_CHECKING:
+    from stylebridge.jobs.adapt import AdaptationResult
+
+
+def percent(value: float | None) -> str:
+    """A ratio as a percentage with one decimal; a dash where there is none."""
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def print_scores(
+    scores: SegmentationScores, console: Console, title: str, before: SegmentationScores | None = None
+) -> None:
+    """Per-class IoU and the means, in per cent; with ``before``, both and the difference."""
+    table = Table(title=title, title_style="bold", title_justify="left")
+    table.add_column("class")
+    if before is not None:
+        table.add_column("before", justify="right")
+    table.add_column("IoU %" if before is None else "after", justify="right")
+
+    def row(name: str, old: float | None, new: float | None, style: str = "") -> None:
+        table.add_row(name, *([percent(old)] if before is not None else []), percent(new), style=style)
+
+    for index, name in enumerate(scores.classes):
+        row(name, before.iou[index] if before else None, scores.iou[index])
+    table.add_section()
+    row("mIoU, classes present", before.miou_present if before else None, scores.miou_present, "bold")
+    row("mIoU, all classes", before.miou_all if before else None, scores.miou_all)
+    row("pixel accuracy", before.pixel_accuracy if before else None, scores.pixel_accuracy)
+    console.print(table)
+
+
+def print_adaptation(result: AdaptationResult, console: Console) -> None:
+    """The outcome of an adaptation and where to find it."""
+    if result.after is not None:
+        print_scores(result.after, console, "on the target (source-only → adapted)" if result.before else
+                     "on the target", result.before)  # fmt: skip
+        if result.before is not None:
+            gain = 100 * (result.after.miou_present - result.before.miou_present)
+            console.print(
+                f"mIoU {percent(result.before.miou_present)} → {percent(result.after.miou_present)} "
+                f"({gain:+.1f})",
+                style="bold",
+            )
+    console.print(f"report   {result.report}", highlight=False)
+    console.print(f"model    {result.run / 'segmenter'}", highlight=False)
+    console.print(f"use it   stylebridge segment {result.run} PHOTO_OR_FOLDER --out masks/", highlight=False)
+
+
+def print_recipes(console: Console) -> None:
+    """The built-in recipes and what they are."""
+    from stylebridge.jobs.adapt import DEFAULT_RECIPE
+    from stylebridge.jobs.recipe import builtin_recipes
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("recipe", style="bold")
+    table.add_column("what it is")
+    for name, path in builtin_recipes().items():
+        description = yaml.safe_load(path.read_text()).get("description", "")
+        default = " [dim](default)[/]" if name == DEFAULT_RECIPE else ""
+        table.add_row(name + default, " ".join(str(description).split()))
+    console.print(table)

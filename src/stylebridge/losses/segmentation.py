@@ -1,0 +1,51 @@
+"""Cross-entropy of label maps."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+#: Label of pixels that no loss and no metric counts.
+IGNORE = 255
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half-precision tensors as float32 (autocast gives such); float32 and float64 as they are."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def cross_entropy_sum(
+    logits: Tensor, target: Tensor, weight: Tensor | None = None, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Sum of −log softmax(logits / temperature) at the target class over valid pixels, and their number.
+
+    Both are kept apart so that a mean can be taken over the batches of all processes.
+
+    Args:
+        logits: [B, K, H, W]; computed in float32 at least, also under autocast.
+        target: [B, H, W], classes 0…K−1, 255 = ignored.
+        weight: [B, H, W] factor of each pixel's loss. The number returned is that of valid pixels, *not* the
+            sum of weights (as in DAFormer, where a weight below 1 makes a pixel count less, not others more).
+        temperature: divides the logits (FADA's reference code: 1.8 in its second stage).
+
+    Returns:
+        (sum, count): scalars; count is int64 and may be 0 (then the sum is 0).
+    """
+    with torch.autocast(logits.device.type, enabled=False):
+        logits = at_least_float32(logits)
+        if temperature != 1.0:
+            logits = logits / temperature
+        target = target.long()
+        count = (target != IGNORE).sum()
+        if weight is None:
+            return F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="sum"), count
+        loss = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")
+        # An ignored pixel's loss is 0, but 0 times an infinite weight would not be.
+        return (loss * weight.masked_fill(target == IGNORE, 0)).sum(), count
+
+
+def cross_entropy(
+    logits: Tensor, target: Tensor, weight: Tensor | None = None, temperature: float = 1.0
+) -> Tensor:
+    """:func:`cross_entropy_sum` divided by the number of valid pixels; 0 if there are none."""
+    total, count = cross_entropy_sum(logits, target, weight, temperature)
+    return total / count.clamp(min=1)

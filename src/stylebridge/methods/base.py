@@ -1,0 +1,51 @@
+"""What methods that train a segmenter have in common."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from stylebridge.engine.config import Strict
+from stylebridge.engine.method import Method, Step
+from stylebridge.losses.segmentation import cross_entropy_sum
+from stylebridge.networks.segmenter import Segmenter
+
+
+class SegmentationOptions(Strict):
+    """Options of a method; each method extends them. An unknown key is an error."""
+
+
+OptionsT = TypeVar("OptionsT", bound=SegmentationOptions)
+
+
+class SegmentationMethod(Method, Generic[OptionsT]):
+    """A method whose first network is the ``segmenter`` being adapted.
+
+    Args:
+        segmenter: trained in place.
+        options: an instance of the method's ``Options``.
+    """
+
+    Options: ClassVar[type[SegmentationOptions]] = SegmentationOptions
+    #: The network that a stage hands on: the segmenter itself, or an average of it.
+    result: str = "segmenter"
+
+    def __init__(self, segmenter: Segmenter, options: OptionsT | None = None) -> None:
+        super().__init__()
+        self.options: OptionsT = options if options is not None else self.Options()  # type: ignore[assignment]
+        self.segmenter = segmenter
+        self.networks["segmenter"] = segmenter
+
+    def extra_networks(self) -> dict[str, nn.Module]:
+        """The method's networks besides the segmenter."""
+        return {name: network for name, network in self.networks.items() if name != "segmenter"}
+
+
+def mean_cross_entropy(
+    step: Step, logits: Tensor, target: Tensor, weight: Tensor | None = None, temperature: float = 1.0
+) -> Tensor:
+    """Cross-entropy over the valid pixels of the *global* batch (see :meth:`Step.mean`)."""
+    total, count = cross_entropy_sum(logits, target, weight=weight, temperature=temperature)
+    return step.mean(total, torch.as_tensor(count, device=logits.device))

@@ -1,0 +1,85 @@
+"""Self-training as in DAFormer (Hoyer et al., CVPR 2022, section 3.1): a mean teacher labels the target.
+
+An EMA teacher predicts hard labels for target images; the share of confident pixels weighs them; half of
+the classes of a source image are pasted over the target image (DACS; Tranheden et al. 2021), and the student
+learns from the mixed image after colour jitter and blur. Rare-class sampling is the source stream's sampler
+(``sampler: rare-class``). DAFormer's feature distance to ImageNet features is not part of this recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from stylebridge.engine.method import Average, Losses, Phase, Step, Term
+from stylebridge.methods.base import SegmentationMethod, SegmentationOptions, mean_cross_entropy
+from stylebridge.methods.colour_transfer import match_colour
+from stylebridge.methods.mixing import blur, class_mask, jitter_colour
+from stylebridge.networks.segmenter import Segmenter
+
+
+class SelfTrainingOptions(SegmentationOptions):
+    """Published values are the defaults; ``colour_transfer`` is ours (source images take target colours)."""
+
+    teacher_decay: float = Field(default=0.999, ge=0, lt=1)
+    confidence: float = Field(default=0.968, ge=0, lt=1)
+    mixed_weight: float = Field(default=1.0, ge=0)
+    jitter_strength: float = Field(default=0.2, ge=0, le=1)
+    jitter_probability: float = Field(default=0.8, ge=0, le=1)
+    blur_probability: float = Field(default=0.5, ge=0, le=1)
+    colour_transfer: bool = False
+    result: Literal["segmenter", "teacher"] = "segmenter"
+
+
+class SelfTraining(SegmentationMethod[SelfTrainingOptions]):
+    """Segmenter on source · segmenter on class-mixed target images with the teacher's labels."""
+
+    name = "self-training"
+    streams: ClassVar[dict[str, bool]] = {"source": True, "target": False}
+    Options = SelfTrainingOptions
+
+    def __init__(self, segmenter: Segmenter, options: SelfTrainingOptions | None = None) -> None:
+        super().__init__(segmenter, options)
+        self.averages["teacher"] = Average(of="segmenter", decay=self.options.teacher_decay)
+        self.result = self.options.result
+
+    def phases(self) -> Sequence[Phase]:
+        return [Phase("segmenter", trains=("segmenter",), losses=self._losses)]
+
+    def _losses(self, step: Step) -> Losses:
+        source, target = step.batch["source"], step.batch["target"]
+        image = source["image"]
+        if self.options.colour_transfer:
+            image = match_colour(image, target["image"])
+        yield Term("source", mean_cross_entropy(step, self.segmenter(image), source["label"]))
+
+        pseudo, quality = self._pseudo_labels(step, target["image"])
+        mixed, label, weight = self._mix(step, image, source["label"], target["image"], pseudo, quality)
+        loss = mean_cross_entropy(step, self.segmenter(mixed), label, weight=weight)
+        yield Term("mixed", loss, weight=self.options.mixed_weight)
+
+    @torch.no_grad()
+    def _pseudo_labels(self, step: Step, image: Tensor) -> tuple[Tensor, Tensor]:
+        """The teacher's hard labels [B, H, W] and their weight: the share of confident pixels of the batch."""
+        probabilities = self.networks["teacher"](image).float().softmax(1)
+        confidence, label = probabilities.max(1)
+        confident = (confidence > self.options.confidence).double().sum()
+        count = torch.tensor(float(label.numel()), dtype=torch.float64, device=label.device)
+        share = step.sum_over_processes(confident) / step.sum_over_processes(count)
+        return label, share.float()
+
+    @torch.no_grad()
+    def _mix(
+        self, step: Step, source: Tensor, label: Tensor, target: Tensor, pseudo: Tensor, quality: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        images, o = len(source), self.options
+        pasted = class_mask(label, step.rand(images, self.segmenter.num_classes))
+        mixed = torch.where(pasted[:, None], source, target)
+        mixed = jitter_colour(mixed, step.rand(images, 5), o.jitter_strength, o.jitter_probability)
+        mixed = blur(mixed, step.rand(images, 2), o.blur_probability)
+        weight = torch.where(pasted, torch.ones_like(quality), quality)
+        return mixed, torch.where(pasted, label, pseudo), weight

@@ -1,0 +1,44 @@
+"""Plain supervised training: on the labelled source, or on a target that carries pseudo-labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from pydantic import Field
+
+from stylebridge.engine.method import Losses, Phase, Step, Term
+from stylebridge.methods.base import SegmentationMethod, SegmentationOptions, mean_cross_entropy
+
+
+class SupervisedOptions(SegmentationOptions):
+    """``temperature`` divides the logits inside the cross-entropy (1: plain)."""
+
+    temperature: float = Field(default=1.0, gt=0)
+
+
+class SourceOnly(SegmentationMethod[SupervisedOptions]):
+    """Cross-entropy on labelled source images: what a model knows without adaptation, and FADA's stage 1."""
+
+    name = "source-only"
+    streams: ClassVar[dict[str, bool]] = {"source": True}
+    Options = SupervisedOptions
+
+    def phases(self) -> Sequence[Phase]:
+        return [Phase("segmenter", trains=("segmenter",), losses=self._losses)]
+
+    def _losses(self, step: Step) -> Losses:
+        (batch,) = step.batch.values()
+        logits = self.segmenter(batch["image"])
+        loss = mean_cross_entropy(step, logits, batch["label"], temperature=self.options.temperature)
+        yield Term("cross_entropy", loss)
+
+
+class SelfDistillation(SourceOnly):
+    """Cross-entropy on target images with the labels that the stage before predicted (FADA's stage 3).
+
+    The labels are *pseudo-labels*: hard predictions of our own model. True target labels are never read.
+    """
+
+    name = "self-distillation"
+    streams: ClassVar[dict[str, bool]] = {"target": True}

@@ -1,0 +1,1 @@
+"""Networks: one published network a file, without losses and without training."""
