@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 from rich.console import Console
 
+from stylebridge.errors import RunError
 from stylebridge.jobs.adapt import AdaptationResult, adapt, new_run_when_main
 from stylebridge.jobs.toy import draw_toy
 
@@ -27,15 +29,18 @@ def demo(
     """Draw 300 labelled simulator scenes and 200 unlabelled camera scenes, adapt, and score on 60 other camera
     scenes. Ends with ``out/report.html``.
 
+    The scenes are drawn into ``<out>-data`` beside the run.
+
     Raises:
-        RunError: ``out`` exists and is not to be replaced.
+        RunError: ``out`` exists and is not to be replaced, or ``<out>-data`` holds something else.
     """
     run = Path(out)
     data = run.with_name(f"{run.name}-data")
+    if data.exists() and set(os.listdir(data)) - set(SETS):
+        raise RunError(f"{data} holds other files than the demo's: choose another --out.")
     new_run_when_main(run, overwrite)
     console = Console(stderr=True, quiet=quiet)
-    if data.exists():
-        shutil.rmtree(data)
+    shutil.rmtree(data, ignore_errors=True)
     for name, (look, count, first_seed) in SETS.items():
         console.print(f"Drawing {count} scenes: {name} …", highlight=False)
         draw_toy(

@@ -27,7 +27,7 @@ def camera_look(scene: Scene, hits: Hits, size: tuple[int, int]) -> NDArray[np.u
     light = _halve(camera_light(scene, Surfaces.of(scene), hits, double, weather))
     light = _lens(light, weather)
     image = _develop(light, weather)
-    return _to_bytes(_compress(_sensor_noise(image, weather, rng), 0.04))
+    return _to_bytes(_compress(_sensor_noise(image, weather, rng), 0.03))
 
 
 def _halve(image: Floats) -> Floats:
@@ -103,7 +103,7 @@ def _sensor_noise(image: Floats, weather: Weather, rng: np.random.Generator) -> 
     blotches = rng.standard_normal((3, height // 2 + 1, width // 2 + 1), np.float32)
     blotches = blotches.repeat(2, 1).repeat(2, 2)[:, :height, :width]
     strength = np.float32(weather.noise * (1 + 0.8 * weather.night)) * (1.3 - 0.6 * np.clip(image, 0, 1))
-    return image + strength * (fine + 0.7 * blotches)
+    return image + strength * (fine + 0.5 * blotches)
 
 
 @lru_cache(maxsize=1)

@@ -110,6 +110,8 @@ def paint(
     saturation = weather.saturation if weather else 1.0
     grey = surfaces.colour.mean(0)
     faded = grey + np.float32(saturation) * (surfaces.colour - grey)
+    if weather:
+        faded[:, surfaces.material == Material.LEAVES] *= np.array(weather.season, np.float32)[:, None]
     material = surfaces.material[surface]
     u, v, q = hits.u.reshape(-1), hits.v.reshape(-1), hits.inverse_depth.reshape(-1)
     order = np.argsort(material, kind="stable")

@@ -14,7 +14,7 @@ class Weather:
 
     Attributes:
         sun: [3] unit vector to the sun; sun_light, sky_light: colours of the two.
-        saturation: how much of the surfaces' own colour is left.
+        saturation: how much of the surfaces' own colour is left; season: what the leaves' colour is times.
         fog: 1/m; fog_colour: what far things fade to.
         night: 0..1, how many lights are on; lamp_strength, lamp_colour: of street lamps; headlights: our own.
         horizon, zenith, cloud_colour: of the sky; clouds: 0..1.
@@ -27,6 +27,7 @@ class Weather:
     sun_light: Colour
     sky_light: Colour
     saturation: float
+    season: Colour
     fog: float
     fog_colour: Colour
     night: float
@@ -158,6 +159,10 @@ _KINDS = (
 )
 
 
+#: Summer, late summer, autumn.
+_SEASONS: tuple[Colour, ...] = ((1.0, 0.9, 1.0), (1.9, 0.9, 0.8), (3.6, 0.9, 0.5), (4.2, 0.6, 0.5))
+
+
 def draw_weather(seed: int) -> Weather:
     """The weather of a seed's camera picture."""
     rng = np.random.default_rng([seed, 1])
@@ -177,7 +182,8 @@ def draw_weather(seed: int) -> Weather:
         sun=sun.astype(np.float32),
         sun_light=_scaled(kind.sun_light, float(rng.uniform(0.75, 1.2))),
         sky_light=_scaled(kind.sky_light, air),
-        saturation=float(rng.uniform(0.35, 0.70)),
+        saturation=float(rng.uniform(0.40, 0.75)),
+        season=_SEASONS[int(rng.integers(len(_SEASONS)))],
         fog=float(rng.uniform(*kind.fog)),
         fog_colour=_scaled(kind.fog_colour, air),
         night=float(np.clip(kind.night + rng.normal(0, 0.1), 0, 1)),
@@ -194,6 +200,6 @@ def draw_weather(seed: int) -> Weather:
         gamma=float(rng.uniform(0.85, 1.15)),
         contrast=float(rng.uniform(0.35, 0.9)),
         cast=(1 + warmth, 1 + green, 1 - warmth),
-        noise=float(rng.uniform(0.008, 0.02)),
+        noise=float(rng.uniform(0.006, 0.015)),
         blur=float(rng.uniform(0.35, 0.75)),
     )

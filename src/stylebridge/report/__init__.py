@@ -1,0 +1,25 @@
+"""What a run shows of itself: pictures, learning curves and the self-contained HTML page."""
+
+from stylebridge.report.html import (
+    AdaptationReport,
+    DomainFacts,
+    SourceSample,
+    StageTiming,
+    Table,
+    TargetSample,
+    write_report,
+)
+from stylebridge.report.pictures import overlay, sample_grid, side_by_side
+
+__all__ = [
+    "AdaptationReport",
+    "DomainFacts",
+    "SourceSample",
+    "StageTiming",
+    "Table",
+    "TargetSample",
+    "overlay",
+    "sample_grid",
+    "side_by_side",
+    "write_report",
+]
