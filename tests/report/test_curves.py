@@ -119,6 +119,31 @@ def test_paths_lie_in_the_box_and_on_the_axis_of_the_ticks():
     ]
 
 
+def test_steps_are_marked_by_whole_numbers_and_once_each():
+    (panel,) = panels([Curve("one", "seg", np.array([10.0, 12.0]), np.array([2.0, 1.0]))])
+    assert [(t.at, t.text) for t in panel.x_ticks] == [(0, "10"), (50, "11"), (100, "12")]
+
+
+def test_a_single_step_stands_in_the_middle():
+    (panel,) = panels([Curve("one", "seg", np.array([6.0]), np.array([2.0]))])
+    assert [(t.at, t.text) for t in panel.x_ticks] == [(50, "6")]
+    assert panel.lines[0].smooth.startswith("M488 ")
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ([1.4, 2.6], ["2.5", "2.0", "1.5"]),
+        ([0.8, 4.2], ["4", "3", "2", "1"]),
+        ([1000.2, 1001.8], ["1,001.5", "1,001.0", "1,000.5"]),
+        ([-0.2, 0.2], ["0.2", "0.0", "-0.2"]),
+    ],
+)
+def test_marks_of_an_axis_have_as_many_decimals(values, texts):
+    (panel,) = panels([curve(values)])
+    assert [t.text for t in panel.y_ticks][::-1] == texts
+
+
 def test_log_ticks_agree_with_a_log_curve():
     values = np.logspace(-2, 2, 21).tolist()
     (panel,) = panels([curve(values)])
@@ -140,7 +165,7 @@ def test_one_rare_spike_does_not_press_the_rest_flat():
 @pytest.mark.parametrize("values", [[0.7], [0.7, 0.7, 0.7], [0.0, 0.0], [-3.0]])
 def test_flat_and_single_curves_are_drawn(values):
     (panel,) = panels([curve(values)])
-    assert re.fullmatch(r"M\d+ \d+(h12|(L\d+ \d+)*)", panel.lines[0].smooth)
+    assert re.fullmatch(r"M\d+ \d+(h24|(L\d+ \d+)*)", panel.lines[0].smooth)
     assert panel.y_ticks
 
 

@@ -19,7 +19,8 @@ from stylebridge.networks.segmenter import SegmenterConfig
 
 class StreamConfig(Strict):
     """How images of one domain are drawn. ``pixels`` resizes to about that many pixels at the domain's own
-    aspect ratio (it becomes ``augmentation.resize`` when the recipe is resolved)."""
+    aspect ratio (it becomes ``augmentation.resize`` when the recipe is resolved; scale and crop are then left
+    out where the whole image fits into the crop)."""
 
     pixels: int | None = Field(default=None, gt=0)
     augmentation: Augmentation = Augmentation()
@@ -106,7 +107,7 @@ class Recipe(Strict):
             for stream, usual in (("source", source_size), ("target", target_size)):
                 config = stage[stream]
                 if config is not None and config["pixels"] is not None:
-                    config["augmentation"]["resize"] = size_for(config.pop("pixels"), usual)
+                    _resolve_augmentation(config["augmentation"], size_for(config.pop("pixels"), usual))
             if stage["pseudo_labels"] is not None:
                 _resolve_inference(stage["pseudo_labels"], target_size)
         _resolve_inference(data["inference"], target_size)
@@ -115,6 +116,13 @@ class Recipe(Strict):
     def to_yaml(self) -> str:
         """The recipe as YAML; :func:`load_recipe` reads it back unchanged."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _resolve_augmentation(config: dict[str, Any], size: tuple[int, int]) -> None:
+    """Images that fit into the crop are taken whole: scaling them down would only make padding."""
+    config["resize"], crop = size, config["crop"]
+    if crop is not None and size[0] <= crop[0] and size[1] <= crop[1]:
+        config["crop"] = config["scale"] = None
 
 
 def _resolve_inference(config: dict[str, Any], usual: tuple[int, int]) -> None:

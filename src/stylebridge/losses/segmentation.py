@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-#: Label of pixels that no loss and no metric counts.
-IGNORE = 255
+from stylebridge.data.label_space import IGNORE
 
 
 def at_least_float32(x: Tensor) -> Tensor:

@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stylebridge.data.label_space import IGNORE
 from stylebridge.errors import DataError
-
-IGNORE = 255
 
 
 @dataclass(frozen=True)

@@ -139,8 +139,11 @@ def _panel(title: str, curves: Sequence[Curve]) -> Panel:
     steps = np.concatenate([curve.steps for curve in curves])
     first, last = float(steps.min()), float(steps.max())
 
+    def along(steps: Series) -> Series:
+        return (steps - first) / (last - first) if last > first else np.full_like(steps, 0.5)
+
     def path(curve: Curve, values: Series) -> str:
-        x = (curve.steps - first) / max(last - first, 1e-9) * BOX
+        x = along(curve.steps) * BOX
         y = np.clip((high - _forward(values, log)) / (high - low) * BOX, 0, BOX)
         return svg_path(*thin(x, y))
 
@@ -148,8 +151,9 @@ def _panel(title: str, curves: Sequence[Curve]) -> Panel:
         Line(c.name, i % 8, path(c, c.values), path(c, s), short(float(s[-1])))
         for i, (c, s) in enumerate(zip(curves, smoothed, strict=True))
     )
+    marks = _nice(first, last, 4, least=1)  # a step is whole, and so are its marks
     x_ticks = tuple(
-        Tick(100 * (step - first) / max(last - first, 1e-9), f"{step:,.0f}") for step in _nice(first, last, 4)
+        Tick(float(at), f"{step:,.0f}") for at, step in zip(100 * along(np.array(marks)), marks, strict=True)
     )
     return Panel(title, "log" if log else "linear", lines, x_ticks, _y_ticks(low, high, log))
 
@@ -168,7 +172,7 @@ def thin(x: Series, y: Series) -> tuple[Series, Series]:
 def svg_path(x: Series, y: Series) -> str:
     """The `d` of an SVG path through the points; a single point becomes a short dash so that it shows."""
     if len(x) == 1:
-        return f"M{max(0, x[0] - 6):.0f} {y[0]:.0f}h12"
+        return f"M{x[0] - 12:.0f} {y[0]:.0f}h24"
     return "M" + "L".join(f"{a:.0f} {b:.0f}" for a, b in zip(x.tolist(), y.tolist(), strict=True))
 
 
@@ -197,11 +201,11 @@ def _padded(values: Series) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _nice(low: float, high: float, count: int) -> list[float]:
-    """About `count` round numbers from low to high."""
+def _nice(low: float, high: float, count: int, least: float = 0.0) -> list[float]:
+    """About `count` round numbers from low to high, at least `least` apart."""
     if high <= low:
         return [low]
-    rough = (high - low) / count
+    rough = max((high - low) / count, least)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
     first = math.ceil(low / step - 1e-9)
@@ -212,9 +216,17 @@ def _y_ticks(low: float, high: float, log: bool) -> tuple[Tick, ...]:
     if log:
         powers = range(math.floor(low), math.ceil(high) + 1)
         factors = (1,) if high - low > 2.5 else (1, 3) if high - low > 1.2 else (1, 2, 5)
-        marks = [(p + math.log10(f), f * 10.0**p) for p in powers for f in factors]
+        marks = [(p + math.log10(f), short(f * 10.0**p)) for p in powers for f in factors]
     else:
-        marks = [(value, value) for value in _nice(low, high, 4)]
-    return tuple(
-        Tick(100 * (high - at) / (high - low), short(value)) for at, value in marks if low <= at <= high
-    )
+        values = _nice(low, high, 4)
+        marks = list(zip(values, _alike(values), strict=True))
+    return tuple(Tick(100 * (high - at) / (high - low), text) for at, text in marks if low <= at <= high)
+
+
+def _alike(values: Sequence[float]) -> list[str]:
+    """Evenly spaced round numbers as texts of as many decimals as their distance needs: 2.5, 2.0, 1.5."""
+    distance = values[1] - values[0] if len(values) > 1 else 0.0
+    if distance < 1e-4 or max(abs(value) for value in values) >= 1e5:
+        return [short(value) for value in values]
+    decimals = max(0, -math.floor(math.log10(distance) + 1e-9))
+    return [f"{value:,.{decimals}f}" for value in values]

@@ -17,11 +17,21 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from stylebridge.data.label_space import IGNORE
 from stylebridge.errors import RunError
 from stylebridge.metrics.segmentation import SegmentationScores
 from stylebridge.report import curves
+from stylebridge.report.formats import (
+    breakable,
+    count,
+    duration,
+    gain,
+    loss_title,
+    percent,
+    share,
+    stage_title,
+)
 from stylebridge.report.pictures import (
-    IGNORE,
     Palette,
     Picture,
     check_sizes,
@@ -57,11 +67,15 @@ class SourceSample:
 
 @dataclass(frozen=True)
 class TargetSample:
-    """A target image uint8 [H, W, 3] and its label maps uint8 [H, W]: by the segmenter before and after
-    adaptation, and the truth where there is one (255 = ignore)."""
+    """A target image uint8 [H, W, 3] and its label maps uint8 [H, W] (255 = ignore).
+
+    before: by the segmenter from before adaptation; None where the run has none, then in all of its samples.
+    after: by the segmenter that the run ended with.
+    truth: where there is one.
+    """
 
     image: Picture
-    before: Picture
+    before: Picture | None
     after: Picture
     name: str
     truth: Picture | None = None
@@ -90,7 +104,7 @@ class Table:
 class AdaptationReport:
     """All that the page of an adaptation shows.
 
-    title: what this run is, e.g. "CamVid, day to dusk". recipe: the recipe's name.
+    title: what this run is, e.g. "day → dusk"; the page's heading. recipe: the recipe's name.
     before, after: scores on the target's truth, of the segmenter trained on source alone and of the adapted
         one; both None where the target has no labels. `before` alone may be None (it was not measured).
     source_score: scores of the adapted segmenter on the source, for comparison.
@@ -119,14 +133,18 @@ class AdaptationReport:
 
     @property
     def headline(self) -> str:
-        """The result in one line, e.g. "sim → camera: 41.2 → 63.0 mIoU (+21.8)"."""
-        domains = f"{self.source.name} → {self.target.name}"
+        """The result in one line, e.g. "day → dusk: 41.2 → 63.0 mIoU (+21.8)"."""
         if self.after is None:
-            return f"{domains}: adapted, no truth to score against"
+            return f"{self.title}: no truth to score against"
         if self.before is None:
-            return f"{domains}: {percent(self.after.miou_present)} mIoU"
+            return f"{self.title}: {percent(self.after.miou_present)} mIoU"
         before, after = self.before.miou_present, self.after.miou_present
-        return f"{domains}: {percent(before)} → {percent(after)} mIoU ({gain(before, after)})"
+        return f"{self.title}: {percent(before)} → {percent(after)} mIoU ({gain(before, after)})"
+
+    @property
+    def compared(self) -> bool:
+        """Whether there is something from before adaptation to show: maps of the samples, or scores."""
+        return self.before is not None or any(s.before is not None for s in self.target_samples)
 
 
 def write_report(path: Path, report: AdaptationReport) -> None:
@@ -163,7 +181,8 @@ def render(report: AdaptationReport) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "count": count, "share": share, "duration": duration}
+    for function in (percent, count, share, duration, stage_title, loss_title, breakable):
+        environment.filters[function.__name__] = function
     script = Markup(environment.get_template("script.js.j2").render())
     classes = [
         {"name": name, "colour": _css(colour)}
@@ -189,40 +208,6 @@ def render(report: AdaptationReport) -> str:
     )
 
 
-def percent(ratio: float | None) -> str:
-    """0.4123 as "41.2"; None as a dash."""
-    return "–" if ratio is None else f"{100 * ratio:.1f}"
-
-
-def gain(before: float, after: float) -> str:
-    """The difference of two ratios in points, "+21.8", as the two rounded numbers give it."""
-    points = round(round(100 * after, 1) - round(100 * before, 1), 1)
-    return f"{points:+.1f}".replace("-", "−") if points else "±0.0"
-
-
-def share(ratio: float) -> str:
-    """A share in percent with as many digits as it deserves: "31", "2.4", "0.07"."""
-    value = 100 * ratio
-    if value == 0:
-        return "0"
-    return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}" if value >= 0.095 else f"{value:.2g}"
-
-
-def count(number: int) -> str:
-    """A count for the eye: 812, 45,300, 10.7 M (with a space that does not break)."""
-    for limit, unit in ((1e9, "G"), (1e6, "M")):
-        if number >= limit:
-            return f"{number / limit:.1f}\u00a0{unit}"
-    return f"{number:,}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds for the eye: 42 s, 3.5 min, 2.1 h."""
-    if seconds < 90:
-        return f"{seconds:.0f}\u00a0s"
-    return f"{seconds / 60:.1f}\u00a0min" if seconds < 5400 else f"{seconds / 3600:.1f}\u00a0h"
-
-
 def _check(report: AdaptationReport) -> None:
     names = tuple(report.label_space.classes)
     if report.before is not None and report.after is None:
@@ -231,11 +216,10 @@ def _check(report: AdaptationReport) -> None:
         scores = getattr(report, what)
         if scores is not None and tuple(scores.classes) != names:
             raise ValueError(f"the scores '{what}' are of other classes than the report's label space")
+    if len({sample.before is None for sample in report.target_samples}) > 1:
+        raise ValueError("either all target samples have a map from before adaptation, or none has")
     for sample in report.target_samples:
-        maps = {"before": sample.before, "after": sample.after}
-        _check_sample(
-            sample.name, sample.image, maps | ({} if sample.truth is None else {"truth": sample.truth})
-        )
+        _check_sample(sample.name, sample.image, _maps(sample))
     for sample in report.source_samples:
         _check_sample(sample.name, sample.image, {"label": sample.label})
 
@@ -245,6 +229,12 @@ def _check_sample(name: str, image: Picture, maps: dict[str, Picture]) -> None:
         check_sizes(image, maps)
     except ValueError as error:
         raise ValueError(f"sample '{name}': {error}") from error
+
+
+def _maps(sample: TargetSample) -> dict[str, Picture]:
+    """The label maps that the sample has, in the order of the page."""
+    maps = {"before": sample.before, "after": sample.after, "truth": sample.truth}
+    return {key: labels for key, labels in maps.items() if labels is not None}
 
 
 def _css(colour: Sequence[int]) -> str:
@@ -264,21 +254,24 @@ def _source_view(sample: SourceSample, space: Palette) -> dict[str, Any]:
 def _target_view(sample: TargetSample, space: Palette) -> dict[str, Any]:
     """Pictures and marks of one target image; the counted pixels are those of the full size.
 
-    Marked are the wrong pixels in one colour or, without truth, the changed ones in their classes' colours.
+    Marked are the wrong pixels in one colour or, without truth, the changed ones in their classes' colours;
+    where there is only the map from after adaptation, none.
     """
-    maps = {"before": sample.before, "after": sample.after}
-    if sample.truth is None:
-        changed = sample.before != sample.after
-        only = {key: np.where(changed, labels, IGNORE).astype(np.uint8) for key, labels in maps.items()}
-        marks = {key: map_uri(shrink(labels, _MAX_WIDTH), space) for key, labels in only.items()}
-        rates = {"changed": float(changed.mean())}
-    else:
+    maps = _maps(sample)
+    marks: dict[str, str] = {}
+    rates: dict[str, float] = {}
+    if sample.truth is not None:
         labelled = sample.truth != IGNORE
-        wrong = {key: (labels != sample.truth) & labelled for key, labels in maps.items()}
-        rates = {key: float(mark.sum() / max(1, labelled.sum())) for key, mark in wrong.items()}
-        small = {key: shrink(mark.astype(np.uint8), _MAX_WIDTH) > 0 for key, mark in wrong.items()}
-        marks = {key: mask_uri(mark, _MARK) for key, mark in small.items()}
-        maps["truth"] = sample.truth
+        for key in maps.keys() - {"truth"}:
+            wrong = (maps[key] != sample.truth) & labelled
+            rates[key] = float(wrong.sum() / max(1, labelled.sum()))
+            marks[key] = mask_uri(shrink(wrong.astype(np.uint8), _MAX_WIDTH) > 0, _MARK)
+    elif sample.before is not None:
+        changed = sample.before != sample.after
+        rates["changed"] = float(changed.mean())
+        for key, labels in maps.items():
+            only = np.where(changed, labels, IGNORE).astype(np.uint8)
+            marks[key] = map_uri(shrink(only, _MAX_WIDTH), space)
     return _frame(shrink(sample.image, _MAX_WIDTH)) | {
         "name": sample.name,
         "maps": {key: map_uri(shrink(labels, _MAX_WIDTH), space) for key, labels in maps.items()},
@@ -318,22 +311,27 @@ def _score_bars(report: AdaptationReport) -> list[dict[str, Any]]:
 
 
 def _share_bars(report: AdaptationReport) -> list[dict[str, Any]]:
-    """Per class, without truth: its share of the target samples' pixels before and after."""
-    if not report.target_samples:
+    """Per class, without truth: its share of the target samples' pixels after and, if known, before."""
+    space, samples = report.label_space, report.target_samples
+    if not samples:
         return []
-    num_classes = len(report.label_space.classes)
-    shares = []
-    for maps in ([s.before for s in report.target_samples], [s.after for s in report.target_samples]):
-        counts = np.bincount(np.concatenate([m.ravel() for m in maps]), minlength=256)[:num_classes]
-        shares.append(counts / max(1, counts.sum()))
-    scale = float(max(1e-9, np.max(shares)))
-    return [
-        _bar(name, colour, float(before), float(after), gain(float(before), float(after)))
-        | {"share": None, "scale": scale}
-        for name, colour, before, after in zip(
-            report.label_space.classes, report.label_space.colours, *shares, strict=True
-        )
-    ]
+    after = _class_shares([s.after for s in samples], len(space.classes))
+    before = _class_shares([s.before for s in samples if s.before is not None], len(space.classes))
+    scale = max(1e-9, *after, *before)
+    bars = []
+    for i, (name, colour) in enumerate(zip(space.classes, space.colours, strict=True)):
+        was = before[i] if before else None
+        text = "" if was is None else gain(was, after[i])
+        bars.append(_bar(name, colour, was, after[i], text) | {"share": None, "scale": scale})
+    return bars
+
+
+def _class_shares(maps: Sequence[Picture], num_classes: int) -> list[float]:
+    """Each class's share of the pixels of the maps; nothing if there is no map."""
+    if not maps:
+        return []
+    counts = np.bincount(np.concatenate([m.ravel() for m in maps]), minlength=256)[:num_classes]
+    return (counts / max(1, counts.sum())).tolist()
 
 
 def _bar(
@@ -369,10 +367,10 @@ def _confusion_view(scores: SegmentationScores | None) -> dict[str, Any] | None:
 
 def _label_free(report: AdaptationReport) -> list[tuple[str, str]]:
     facts = list(report.label_free)
-    samples = report.target_samples
-    if report.after is None and samples:
-        changed = float(np.mean([(s.before != s.after).mean() for s in samples]))
-        facts.append((f"of the pixels changed class, over {len(samples)} samples", f"{share(changed)} %"))
+    changed = [(s.before != s.after).mean() for s in report.target_samples if s.before is not None]
+    if report.after is None and changed:
+        text = f"{share(float(np.mean(changed)))} %"
+        facts.append((f"of the pixels changed class, over {len(changed)} samples", text))
     return facts
 
 
@@ -381,11 +379,12 @@ def _panels(metrics: Path | None) -> list[curves.Panel]:
 
 
 def _facts(report: AdaptationReport) -> list[tuple[str, str]]:
-    def describe(domain: DomainFacts) -> str:
-        images = "" if domain.images is None else f", {domain.images:,} images"
-        return f"{domain.name}{images}\n{domain.path}"
+    def describe(role: str, domain: DomainFacts) -> tuple[str, str]:
+        images = None if domain.images is None else f"{domain.images:,} images"
+        name = None if domain.name == role else domain.name
+        return role, "\n".join(filter(None, (", ".join(filter(None, (name, images))), domain.path)))
 
-    return [("source", describe(report.source)), ("target", describe(report.target)), *report.facts]
+    return [describe("source", report.source), describe("target", report.target), *report.facts]
 
 
 def _timing_view(timing: Sequence[StageTiming]) -> list[dict[str, Any]]:

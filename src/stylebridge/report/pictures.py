@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-IGNORE = 255
+from stylebridge.data.label_space import IGNORE
 
 Picture = NDArray[np.uint8]
 
