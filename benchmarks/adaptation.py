@@ -4,9 +4,10 @@
     python benchmarks/adaptation.py --pair toy --seeds 0 --methods source-only,self-training
 
 Pairs: (toy) the built-in simulator → the built-in camera at 160×120; (camvid) CamVid day → dusk, trained on crops of
-256×192 and predicted at 480×360, from `../shared/data/camvid` or --camvid. Every model is scored on target images that no method saw: 60 camera scenes;
-the second half of the dusk drive, of which the first half is adapted to. Target labels serve evaluation and the
-oracle only. Runs that are finished already are not repeated.
+256×192 and predicted at 480×360, from `../shared/data/camvid` or --camvid. Every model is scored on target images that
+no method saw: 60 camera scenes; the second half of the dusk drive, of which the first half is adapted to. Target
+labels serve evaluation and the oracle only. The oracle of the toy pair is trained on labelled camera images alone, that
+of CamVid on day and the first half of dusk. Runs that are finished already are not repeated.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
 import statistics
 import time
 from dataclasses import dataclass
@@ -125,7 +125,6 @@ def run_one(
         "protocol": outcome.after.protocol,
         "minutes": (time.perf_counter() - start) / 60,
         "stage_1_reused": first.exists() and method not in ("source-only", "oracle"),
-        "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
     }
     result.write_text(json.dumps(row, indent=1))
     return row

@@ -42,10 +42,10 @@ def test_a_loss_s_key_is_spelt_out():
 
 
 def test_paths_break_between_their_parts_and_options_stay_whole():
-    text = "run --label-space a/b_c -x <i>&amp; 2/ _"
+    text = "run --label-space a/b_c -x /d <i>&amp; 2/ _"
     html = breakable(text)
     assert html == (
-        'run <span class="whole">--label-space</span> a/<wbr>b_<wbr>c <span class="whole">-x</span> '
+        'run <span class="whole">--label-space</span> a/<wbr>b_<wbr>c <span class="whole">-x</span> /d '
         "&lt;i&gt;&amp;amp; 2/ _"
     )
     assert breakable("well-known --- a--b") == "well-known --- a--b"

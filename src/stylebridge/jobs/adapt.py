@@ -19,7 +19,7 @@ from stylebridge.data.label_space import LabelSpace, infer_label_space
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError
 from stylebridge.jobs.adapt_report import finish_run
-from stylebridge.jobs.recipe import Recipe, load_recipe
+from stylebridge.jobs.recipe import Recipe, builtin_recipes, load_recipe
 from stylebridge.jobs.run_folder import RunFolder, ensure_same_recipe, new_run, open_run, take_over_stages
 from stylebridge.jobs.stages import StageContext, run_stage
 from stylebridge.metrics.segmentation import SegmentationScores
@@ -106,6 +106,7 @@ def adapt(
     accelerator = open_accelerator(device, precision)
     if not accelerator.is_main_process:
         console = Console(stderr=True, quiet=True)
+    _warn_of_size(chosen, accelerator.device, console)
     source_domain, target_domain, evaluation = _open_domains(
         source, target, evaluate_on, label_space, console
     )
@@ -186,6 +187,15 @@ def _open_domains(
         source_domain.name, source_domain.root, source_domain.images, source_domain.labels, space
     )
     return source_domain, target_domain, evaluation
+
+
+def _warn_of_size(recipe: Recipe | None, device: torch.device, console: Console) -> None:
+    if recipe is not None and device.type == "cpu" and f"{recipe.name}-small" in builtin_recipes():
+        console.print(
+            f"[bold]{recipe.name}[/] has the published size, and there is no GPU here: expect days. "
+            f"{recipe.name}-small is the same method for CPUs.",
+            highlight=False,
+        )
 
 
 def _usual(sizes: Counter[tuple[int, int]]) -> tuple[int, int]:

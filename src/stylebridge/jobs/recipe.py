@@ -77,7 +77,9 @@ class StageConfig(Strict):
                     f"{self.method} {'needs' if wanted else 'does not read'} the stream {stream!r}"
                 )
         if self.target is not None and self.target.sampler != "uniform":
-            raise ValueError(f"target.sampler {self.target.sampler!r} needs labels: the target has none, use uniform")
+            raise ValueError(
+                f"target.sampler {self.target.sampler!r} needs labels: the target has none, use uniform"
+            )
         if self.segmenter and self.start == "previous":
             raise ValueError("segmenter changes a network that is built anew: write start: initial beside it")
         if (self.pseudo_labels is not None) != method.streams.get("target", False):

@@ -61,5 +61,5 @@ def breakable(text: str) -> Markup:
         if i % 2:
             pieces[i] = Markup('<span class="whole">{}</span>').format(piece)
         else:
-            pieces[i] = Markup("<wbr>").join(re.split(r"(?<=[/_])(?=\w)", piece))
+            pieces[i] = Markup("<wbr>").join(re.split(r"(?:(?<=\w/)|(?<=_))(?=\w)", piece))
     return Markup("").join(pieces)
