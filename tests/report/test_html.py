@@ -249,6 +249,13 @@ def test_domains_that_are_named_by_their_role_are_not_named_twice(report):
     assert "sim, 40 images data/sim" in texts
 
 
+def test_a_stage_that_was_found_trained_is_not_said_to_take_no_time(report):
+    timing = [StageTiming("1-source-only", 0.01, 300), StageTiming("2-adapt", 54.0, 300)]
+    text = Page(render(dataclasses.replace(report, timing=timing))).text.replace("\u00a0", " ")
+    assert "1. source-only trained before this start, 300 steps" in text
+    assert "2. adapt 54 s, 300 steps" in text
+
+
 def test_a_loss_is_shown_as_one(report):
     worse = dataclasses.replace(report, before=report.after, after=report.before)
     page = Page(render(worse))

@@ -83,7 +83,7 @@ class TargetSample:
 
 @dataclass(frozen=True)
 class StageTiming:
-    """How long a stage took."""
+    """How long a stage took; (nearly) 0 where the run found it trained already."""
 
     stage: str
     seconds: float

@@ -1,0 +1,99 @@
+"""No method reads a target label: batches that have one and will not give it away train all the same."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from stylebridge.engine import OptimizerConfig, Trainer
+from stylebridge.engine.method import Batch
+from stylebridge.methods import SEGMENTATION_METHODS, SegmentationMethod
+from stylebridge.methods.colour_transfer import ColourTransfer
+from stylebridge.methods.fada import FADA, FADAOptions
+from stylebridge.methods.self_training import SelfTraining, SelfTrainingOptions
+from support.mini import SGD, assert_same_weights, batches, mini_segmenter, mini_trainer
+
+
+class Sealed(dict):
+    """A batch whose label may not be looked at."""
+
+    def __getitem__(self, key: str) -> Tensor:
+        if key == "label":
+            pytest.fail("a target label was read")
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: object = None) -> object:
+        return self[key] if key in self else default
+
+    def values(self):
+        return [self[key] for key in self]
+
+    def items(self):
+        return [(key, self[key]) for key in self]
+
+
+class SealingTrainer(Trainer):
+    """Seals what it hands to the method as the target."""
+
+    def _to_device(self, batch: Batch) -> Batch:
+        moved = super()._to_device(batch)
+        return Sealed(moved) if "secret" in moved else moved
+
+
+def fada() -> FADA:
+    torch.manual_seed(2)
+    method = FADA(mini_segmenter(), FADAOptions(colour_transfer=True))
+    method.discriminator.double()
+    return method
+
+
+MAKERS: dict[str, Callable[[], SegmentationMethod]] = {
+    "fada": fada,
+    "self-training": lambda: SelfTraining(
+        mini_segmenter(), SelfTrainingOptions(confidence=0.5, colour_transfer=True)
+    ),
+    "colour-transfer": lambda: ColourTransfer(mini_segmenter()),
+}
+
+
+def optimizers(method: SegmentationMethod) -> dict[str, OptimizerConfig]:
+    return {name: SGD for phase in method.phases() for name in phase.trains}
+
+
+def streams(target_label: int | None) -> dict[str, list[Batch]]:
+    made = {"source": batches(2, (9, 12), seed=1), "target": batches(2, (9, 12), seed=2, labelled=False)}
+    for batch in made["target"] if target_label is not None else ():
+        batch["label"] = torch.full((2, 9, 12), target_label)
+        batch["secret"] = torch.ones(1)
+    return made
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_target_label_is_never_asked_for(tmp_path: Path, name: str) -> None:
+    without, sealed = MAKERS[name](), MAKERS[name]()
+    mini_trainer(without, streams(None), tmp_path / "a", optimizers(without)).fit()
+    mini_trainer(sealed, streams(2), tmp_path / "b", optimizers(sealed), kind=SealingTrainer).fit()
+    for network, ours in without.networks.items():
+        assert_same_weights(ours, sealed.networks[network], rtol=0)
+
+
+def test_every_method_with_an_unlabelled_target_is_looked_at() -> None:
+    unlabelled = {n for n, m in SEGMENTATION_METHODS.items() if m.streams.get("target") is False}
+    assert unlabelled == set(MAKERS)
+    # The one method that reads labels with target images reads its own predictions.
+    labelled = {n for n, m in SEGMENTATION_METHODS.items() if m.streams.get("target")}
+    assert labelled == {"self-distillation"}
+
+
+def test_the_seal_holds(tmp_path: Path) -> None:
+    """A method that does look is caught."""
+
+    class Peeking(ColourTransfer):
+        def _losses(self, step):
+            assert step.batch["target"]["label"] is not None
+            yield from super()._losses(step)
+
+    with pytest.raises(pytest.fail.Exception, match="was read"):
+        mini_trainer(Peeking(mini_segmenter()), streams(1), tmp_path, kind=SealingTrainer).fit()
