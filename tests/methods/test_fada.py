@@ -13,7 +13,15 @@ from torch.nn import functional as F
 from stylebridge.engine import OptimizerConfig, ScheduleConfig, Trainer
 from stylebridge.methods.colour_transfer import match_colour
 from stylebridge.methods.fada import FADA, FADAOptions
-from support.mini import SGD, MiniSegmenter, assert_same_weights, batches, mean_ce, mini_segmenter, mini_trainer
+from support.mini import (
+    SGD,
+    MiniSegmenter,
+    assert_same_weights,
+    batches,
+    mean_ce,
+    mini_segmenter,
+    mini_trainer,
+)
 
 STEPS, TOTAL = 3, 5
 SOURCE_SIZE, TARGET_SIZE = (11, 14), (8, 13)
@@ -41,7 +49,9 @@ def make_streams(steps: int = STEPS) -> dict[str, list[dict[str, Tensor]]]:
     }
 
 
-def train(method: FADA, folder: Path, streams=None, optimizers=None, kind: type[Trainer] = Trainer) -> Trainer:
+def train(
+    method: FADA, folder: Path, streams=None, optimizers=None, kind: type[Trainer] = Trainer
+) -> Trainer:
     trainer = mini_trainer(method, streams or make_streams(), folder, optimizers or OPTIMIZERS, kind)
     trainer.fit()
     return trainer

@@ -196,4 +196,6 @@ def test_memory_layout_does_not_matter() -> None:
     image, numbers = random_images(2, (8, 10)), torch.rand(2, 5, dtype=torch.float64)
     last = image.contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(blur(last, numbers[:, :2], 1.0), blur(image, numbers[:, :2], 1.0))
-    torch.testing.assert_close(jitter_colour(last, numbers, 0.5, 1.0), jitter_colour(image, numbers, 0.5, 1.0))
+    torch.testing.assert_close(
+        jitter_colour(last, numbers, 0.5, 1.0), jitter_colour(image, numbers, 0.5, 1.0)
+    )

@@ -13,7 +13,16 @@ from stylebridge.methods import self_training
 from stylebridge.methods.colour_transfer import match_colour
 from stylebridge.methods.mixing import blur, class_mask, jitter_colour
 from stylebridge.methods.self_training import SelfTraining, SelfTrainingOptions
-from support.mini import CLASSES, SEED, assert_same_weights, batches, ce, mean_ce, mini_segmenter, mini_trainer
+from support.mini import (
+    CLASSES,
+    SEED,
+    assert_same_weights,
+    batches,
+    ce,
+    mean_ce,
+    mini_segmenter,
+    mini_trainer,
+)
 
 SIZE = (9, 12)
 #: A share of the mini segmenter's pixels is above this and a share below.

@@ -25,7 +25,7 @@ class Sealed(dict):
         return super().__getitem__(key)
 
     def get(self, key: str, default: object = None) -> object:
-        return self[key] if key in self else default
+        return self[key] if key in self else default  # noqa: SIM401 (get itself)
 
     def values(self):
         return [self[key] for key in self]

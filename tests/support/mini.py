@@ -121,4 +121,6 @@ def assert_same_weights(ours: nn.Module, theirs: nn.Module, rtol: float) -> None
     mine, others = dict(ours.named_parameters()), dict(theirs.named_parameters())
     assert mine.keys() == others.keys()
     for name, value in mine.items():
-        torch.testing.assert_close(value, others[name], rtol=rtol, atol=rtol * 1e-2, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            value, others[name], rtol=rtol, atol=rtol * 1e-2, msg=lambda m, n=name: f"{n}: {m}"
+        )

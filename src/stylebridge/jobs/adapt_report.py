@@ -16,6 +16,7 @@ import torch
 from stylebridge.data.domain import Domain
 from stylebridge.data.images import read_image, read_label
 from stylebridge.jobs.inference import confusion_of, predict_files
+from stylebridge.jobs.recipe import InferenceConfig
 from stylebridge.jobs.stages import StageContext
 from stylebridge.metrics.segmentation import SegmentationScores
 from stylebridge.networks.segmenter import Segmenter, load_segmenter
@@ -61,8 +62,12 @@ def finish_run(
             AdaptationReport(
                 title=f"{context.source.root.name} → {context.target.root.name}",
                 recipe=recipe.name,
-                source=DomainFacts("source", str(context.source.root), len(context.source.images)),
-                target=DomainFacts("target", str(context.target.root), len(context.target.images)),
+                source=DomainFacts(
+                    context.source.root.name, str(context.source.root), len(context.source.images)
+                ),
+                target=DomainFacts(
+                    context.target.root.name, str(context.target.root), len(context.target.images)
+                ),
                 label_space=context.space,
                 before=scores_before,
                 after=scores,
@@ -71,7 +76,7 @@ def finish_run(
                 label_free=_label_free(context, before, after),
                 metrics=run.path / "metrics.jsonl",
                 facts=_facts(context, evaluation, total_seconds),
-                notices=_notices(evaluation, before),
+                notices=_notices(context, evaluation, before),
                 timing=[
                     StageTiming(stage=name, seconds=value, steps=recipe.stages[index].trainer.steps)
                     for index, (name, value) in enumerate(seconds.items())
@@ -162,18 +167,26 @@ def _label_free(context: StageContext, before: Segmenter | None, after: Segmente
     return facts
 
 
-def _notices(evaluation: Domain | None, before: Segmenter | None) -> list[str]:
+def _notices(context: StageContext, evaluation: Domain | None, before: Segmenter | None) -> list[str]:
     notices = []
     if evaluation is not None:
         notices.append(
             f"Target labels ({evaluation.root}/labels) were read once, after training, for the scores on this page; "
             f"neither training nor the choice of the model saw them."
         )
-    if before is None:
+    if all(stage.method == "source-only" for stage in context.recipe.stages):
+        notices.append("This model was trained on the source alone: it is not adapted.")
+    elif before is None:
         notices.append(
-            "This recipe has no source-only stage, so there is no model from before adaptation to show."
+            "This recipe has no source-only stage: there is no model from before adaptation to show."
         )
     return notices
+
+
+def _predicted_at(inference: InferenceConfig) -> str:
+    if inference.size is None:
+        return "each image's own size"
+    return f"{inference.size[0]} × {inference.size[1]}, brought to each image's own size"
 
 
 def _facts(context: StageContext, evaluation: Domain | None, total_seconds: float) -> list[tuple[str, str]]:
@@ -189,7 +202,7 @@ def _facts(context: StageContext, evaluation: Domain | None, total_seconds: floa
         ("segmenter", f"{segmenter.arch} on {segmenter.encoder}"),
         ("label space", f"{context.space.name} ({context.space.num_classes} classes)"),
         ("scored on", f"{evaluation.root} ({len(evaluation.images)} images)" if evaluation else "no labels given"),
-        ("predicted at", f"{recipe.inference.size}, brought to the label's size"),
+        ("predicted at", _predicted_at(recipe.inference)),
         ("seed", str(recipe.seed)),
         ("precision", recipe.precision),
         ("device", str(facts["device"])),

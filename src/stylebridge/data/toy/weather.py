@@ -78,11 +78,11 @@ class _Kind:
 _KINDS = (
     # A low sun: long warm light, deep blue shade.
     _Kind(
-        0.25,
+        0.20,
         (0.22, 0.5),
         (1.25, 0.82, 0.46),
         (0.30, 0.36, 0.48),
-        (0.002, 0.007),
+        (0.003, 0.011),
         (0.85, 0.68, 0.52),
         0.25,
         0.0,
@@ -94,11 +94,11 @@ _KINDS = (
     ),
     # Haze: pale, nearly no shadows, the far end of the street fades.
     _Kind(
-        0.19,
+        0.28,
         (0.6, 0.9),
         (0.22, 0.22, 0.20),
         (0.62, 0.63, 0.62),
-        (0.010, 0.024),
+        (0.016, 0.038),
         (0.70, 0.71, 0.70),
         0.15,
         0.0,
@@ -110,11 +110,11 @@ _KINDS = (
     ),
     # Overcast: cool and dull.
     _Kind(
-        0.12,
+        0.05,
         (0.6, 0.9),
         (0.10, 0.10, 0.11),
         (0.46, 0.51, 0.56),
-        (0.003, 0.009),
+        (0.005, 0.014),
         (0.52, 0.57, 0.62),
         0.2,
         0.0,
@@ -126,11 +126,11 @@ _KINDS = (
     ),
     # Dusk: a violet sky, windows and headlights on.
     _Kind(
-        0.25,
+        0.22,
         (0.08, 0.2),
         (0.16, 0.10, 0.10),
         (0.24, 0.25, 0.36),
-        (0.003, 0.010),
+        (0.005, 0.016),
         (0.36, 0.31, 0.40),
         0.8,
         0.35,
@@ -142,11 +142,11 @@ _KINDS = (
     ),
     # Sodium light: late, everything orange under the lamps.
     _Kind(
-        0.19,
+        0.25,
         (0.05, 0.1),
         (0.0, 0.0, 0.0),
         (0.13, 0.13, 0.17),
-        (0.003, 0.010),
+        (0.005, 0.016),
         (0.17, 0.14, 0.13),
         1.0,
         0.75,
@@ -174,15 +174,15 @@ def draw_weather(seed: int) -> Weather:
         [np.sin(around) * np.cos(elevation), np.sin(elevation), np.cos(around) * np.cos(elevation)]
     )
     flat = float(np.clip(1.0 / np.tan(elevation), 0, 2.5))
-    warmth = float(rng.normal(0, 0.12))
-    green = float(rng.normal(0, 0.05))
+    warmth = float(rng.normal(0, 0.18))
+    green = float(rng.normal(0, 0.09))
     air = float(rng.uniform(0.85, 1.2))
     direct = np.mean(kind.sun_light) > 0.3
     return Weather(
         sun=sun.astype(np.float32),
         sun_light=_scaled(kind.sun_light, float(rng.uniform(0.75, 1.2))),
         sky_light=_scaled(kind.sky_light, air),
-        saturation=float(rng.uniform(0.40, 0.75)),
+        saturation=float(rng.uniform(0.28, 0.52)),
         season=_SEASONS[int(rng.integers(len(_SEASONS)))],
         fog=float(rng.uniform(*kind.fog)),
         fog_colour=_scaled(kind.fog_colour, air),
@@ -196,10 +196,10 @@ def draw_weather(seed: int) -> Weather:
         clouds=float(np.clip(kind.clouds + rng.normal(0, 0.2), 0, 1)),
         contact=0.85,
         throw=(-float(np.sin(around)) * flat, -float(np.cos(around)) * flat) if direct else (0.0, 0.0),
-        exposure=float(np.exp(rng.normal(0.0, 0.2))),
+        exposure=float(np.exp(rng.normal(-0.1, 0.35))),
         gamma=float(rng.uniform(0.85, 1.15)),
-        contrast=float(rng.uniform(0.35, 0.9)),
+        contrast=float(rng.uniform(0.32, 0.78)),
         cast=(1 + warmth, 1 + green, 1 - warmth),
-        noise=float(rng.uniform(0.006, 0.015)),
+        noise=float(np.exp(rng.normal(np.log(0.02), 0.45))),
         blur=float(rng.uniform(0.35, 0.75)),
     )
