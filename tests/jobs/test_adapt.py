@@ -1,5 +1,6 @@
 """Adaptation from end to end: what a run holds, what it reads, and how it goes on after a kill."""
 
+import contextlib
 import importlib
 import json
 import math
@@ -28,6 +29,7 @@ from support.folders import (
     RECIPES,
     SIZE,
     World,
+    learning,
     tiny_adapt,
     tiny_overrides,
     told,
@@ -93,7 +95,9 @@ def test_a_small_recipe_makes_a_whole_run(recipe: str, runs: Callable[[str], Pat
     assert facts["label_space"]["classes"] == list(NAMES)
 
     lines = told(run)
-    assert [(line["stage"], line["step"]) for line in lines] == [(s, n) for s in STAGES[recipe] for n in (1, 2)]
+    assert [(line["stage"], line["step"]) for line in lines] == [
+        (s, n) for s in STAGES[recipe] for n in (1, 2)
+    ]
     for line in lines:
         losses = [value for key, value in line.items() if key.startswith("loss/")]
         assert losses
@@ -162,6 +166,13 @@ def test_methods_leave_their_networks_beside_the_segmenter(runs: Callable[[str],
     assert moved
 
 
+def test_training_learns(tmp_path: Path, world: World) -> None:
+    """Twenty steps tell ground, wall and sky apart on the source; a network that guesses has a third of that."""
+    result = tiny_adapt(world, tmp_path / "run", evaluate_on=world.source, overrides=learning(20))
+    assert result.after is not None
+    assert result.after.miou_present > 0.7
+
+
 # --- pseudo-labels ------------------------------------------------------------------------------------------
 
 
@@ -171,7 +182,7 @@ def test_pseudo_labels_are_palette_pngs_of_the_images_own_size(tmp_path: Path, w
     shutil.move(str(target / "images/morning/images/000.jpg"), target / "images" / "a.b.jpg")
     Image.open(target / "images/a.b.jpg").resize((50, 37)).save(target / "images/a.b.jpg")
     mixed = World(world.source, target, world.held_out, world.space)
-    run = tiny_adapt(mixed, tmp_path / "run", "fada-small").run
+    run = tiny_adapt(mixed, tmp_path / "run", "fada-small", overrides=learning(10, stages=3)).run
     folder = run / "pseudo_labels" / "3-self-distillation"
     written = {path.relative_to(folder).as_posix(): Image.open(path) for path in folder.rglob("*.png")}
     assert {name: image.size for name, image in written.items()} == {
@@ -179,15 +190,19 @@ def test_pseudo_labels_are_palette_pngs_of_the_images_own_size(tmp_path: Path, w
         "images/morning/images/001.png": (64, 48),
     }
     model = load_segmenter(run / "stages" / "2-adversarial" / "segmenter")
+    settings = load_recipe(run / "recipe.yaml").stages[2].pseudo_labels
+    assert settings is not None
+    assert settings.size is not None
     for name, image in written.items():
         assert image.mode == "P"
         palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
         assert palette[:3].tolist() == [list(colour) for colour in COLOURS]
         labels = np.array(image)
         assert set(np.unique(labels)) <= {0, 1, 2}  # every pixel is labelled
+        assert len(np.unique(labels)) > 1
         # They are the second stage's predictions, not the first's or the last's.
         photo = Image.open((target / name).with_suffix(".jpg"))
-        pixels = torch.from_numpy(np.array(photo.resize((64, 48), Image.Resampling.BICUBIC)))
+        pixels = torch.from_numpy(np.array(photo.resize(settings.size, Image.Resampling.BICUBIC)))
         with torch.no_grad():
             logits = model(pixels.permute(2, 0, 1)[None].float() / 255)
         size = (photo.height, photo.width)
@@ -242,19 +257,17 @@ def test_target_labels_are_read_only_after_training(
     assert_same(weights(tmp_path / "run"), weights(runs(recipe)))
 
 
-def test_damaged_target_labels_cost_the_scores_not_the_run(tmp_path: Path, world: World) -> None:
-    """They are of no use for training, so a whole model must come of it, or an error before it."""
-    target = tmp_path / "target"
+def test_damaged_target_labels_do_not_cost_the_training(tmp_path: Path, world: World) -> None:
+    """Either a whole model comes of it, or an error that names them before anything was made."""
+    target, run = tmp_path / "target", tmp_path / "run"
     shutil.copytree(world.target, target)
     (target / "labels").mkdir()
     for path in (target / "images").iterdir():
         (target / "labels" / f"{path.stem}.png").write_bytes(b"garbage")
     labelled = World(world.source, target, world.held_out, world.space)
-    try:
-        tiny_adapt(labelled, tmp_path / "run")
-    except UserError as error:
-        assert str(target / "labels") in str(error)
-        assert (tmp_path / "run" / "segmenter").is_dir() or not (tmp_path / "run").exists()
+    with contextlib.suppress(UserError):
+        tiny_adapt(labelled, run)
+    assert (run / "segmenter" / "model.safetensors").is_file() or not run.exists()
 
 
 def test_evaluate_on_takes_the_place_of_the_targets_labels(tmp_path: Path, world: World) -> None:

@@ -47,7 +47,9 @@ def test_every_built_in_recipe_loads_and_comes_back_from_yaml_unchanged(name: st
 
 @pytest.mark.parametrize("name", builtin_recipes())
 def test_every_built_in_recipe_gives_each_trained_network_its_optimiser(name: str) -> None:
-    trains = {method: {"segmenter"} for method in SEGMENTATION_METHODS} | {"fada": {"segmenter", "discriminator"}}
+    trains = {method: {"segmenter"} for method in SEGMENTATION_METHODS} | {
+        "fada": {"segmenter", "discriminator"}
+    }
     for stage in load_recipe(name).stages:
         assert set(stage.optimizers) == trains[stage.method]
 

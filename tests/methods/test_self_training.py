@@ -57,7 +57,8 @@ def by_hand(method: SelfTraining, streams: dict[str, list[dict[str, Tensor]]]) -
         image = match_colour(source["image"], target["image"]) if o.colour_transfer else source["image"]
         with torch.no_grad():
             confidence, pseudo = teacher(target["image"]).softmax(1).max(1)
-        share = (confidence > o.confidence).double().mean()
+        confident = (confidence > o.confidence).double()
+        share = confident.mean()
         images = len(image)
         priorities, colours, softness = draws(t, (images, CLASSES), (images, 5), (images, 2))
         pasted = class_mask(source["label"], priorities)
@@ -65,7 +66,7 @@ def by_hand(method: SelfTraining, streams: dict[str, list[dict[str, Tensor]]]) -
         mixed = jitter_colour(mixed, colours, o.jitter_strength, o.jitter_probability)
         mixed = blur(mixed, softness, o.blur_probability)
         label = torch.where(pasted, source["label"], pseudo)
-        weight = torch.where(pasted, 1.0, share)
+        weight = torch.where(pasted, 1.0, confident if o.weighting == "pixel" else share)
         sgd.zero_grad()
         on_source = mean_ce(student(image), source["label"])
         # Divided by the number of pixels (all count: no pseudo-label is 255), not by the sum of the weights.
@@ -88,6 +89,7 @@ def by_hand(method: SelfTraining, streams: dict[str, list[dict[str, Tensor]]]) -
         {"mixed_weight": 0.3, "teacher_decay": 0.6},
         {"jitter_probability": 0.8, "jitter_strength": 0.4, "blur_probability": 0.5},
         {"colour_transfer": True},
+        {"weighting": "pixel"},
     ],
 )
 def test_steps_equal_the_method_written_out(tmp_path: Path, options: dict) -> None:
@@ -241,7 +243,7 @@ def test_an_unsure_teacher_counts_for_nothing_and_a_sure_one_in_full(
     assert (witness.calls[1]["weight"] == share).all()
 
 
-def test_the_share_is_that_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_share_is_that_of_all_processes() -> None:
     """Two processes: the other one has no confident pixel in as many pixels."""
     method = make_method({"confidence": 0.0})
     method.networks["teacher"] = method.segmenter
@@ -254,8 +256,8 @@ def test_the_share_is_that_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> 
         process_count=2,
         sum_over_processes=lambda value: next(counts)(value),
     )
-    _, share = method._pseudo_labels(step, make_streams(1)["target"][0]["image"])
-    assert share.item() == pytest.approx(0.5)
+    _, weight = method._pseudo_labels(step, make_streams(1)["target"][0]["image"])
+    assert weight.unique().tolist() == pytest.approx([0.5])
 
 
 # --- options ------------------------------------------------------------------------------------------------
@@ -266,6 +268,7 @@ def test_published_defaults() -> None:
     o = SelfTrainingOptions()
     assert (o.teacher_decay, o.confidence, o.mixed_weight) == (0.999, 0.968, 1.0)
     assert (o.jitter_probability, o.blur_probability) == (0.8, 0.5)
+    assert o.weighting == "share"
     assert not o.colour_transfer
 
 
@@ -278,6 +281,7 @@ def test_published_defaults() -> None:
         {"mixed_weight": -1},
         {"jitter_strength": 2},
         {"result": "student"},
+        {"weighting": "image"},
     ],
 )
 def test_unknown_names_and_values_out_of_range_are_refused(wrong: dict) -> None:

@@ -21,11 +21,13 @@ def make_average(network: nn.Module) -> nn.Module:
 def update_average(average: nn.Module, network: nn.Module, setting: Average, step: int) -> None:
     """Move ``average`` towards ``network``: ``a ← d·a + (1 − d)·w`` with ``d = min(decay, 1 − 1/(step+1))``.
 
-    Buffers (batch-norm statistics) are copied: they are averages already.
+    Buffers (batch-norm statistics) are copied, if the setting says so: they are averages already.
     """
     decay = min(setting.decay, 1.0 - 1.0 / (step + 1))
     ours: list[Tensor] = list(average.parameters())
     theirs: list[Tensor] = list(network.parameters())
     torch._foreach_lerp_(ours, theirs, 1.0 - decay)  # pyright: ignore[reportPrivateImportUsage]
+    if not setting.copy_buffers:
+        return
     for mine, source in zip(average.buffers(), network.buffers(), strict=True):
         mine.copy_(source)

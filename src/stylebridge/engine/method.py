@@ -93,10 +93,13 @@ class Average:
     """An exponential moving average of a network, kept by the trainer as a network of its own.
 
     ``decay`` is reached gradually: step t uses ``min(decay, 1 − 1/(t + 1))`` (mean-teacher warm-up).
+    ``copy_buffers``: buffers (batch-norm statistics) are the network's; else the average keeps its own, which
+    it gathers from what it is shown.
     """
 
     of: str
     decay: float
+    copy_buffers: bool = True
 
 
 class Method(ABC):

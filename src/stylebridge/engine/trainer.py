@@ -210,7 +210,9 @@ class Trainer:
             network = self.method.networks[average.of]
             update_average(self.method.networks[name], network, average, self.step)
         broadcast_state(
-            (self.method.networks[n] for n in self._trained_names()), self.accelerator, parameters=False
+            (self.method.networks[n] for n in (*self._trained_names(), *self.method.averages)),
+            self.accelerator,
+            parameters=False,
         )
         return values
 

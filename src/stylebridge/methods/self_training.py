@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from stylebridge.engine.method import Average, Losses, Phase, Step, Term
 from stylebridge.methods.base import SegmentationMethod, SegmentationOptions, mean_cross_entropy
@@ -23,7 +23,11 @@ from stylebridge.networks.segmenter import Segmenter
 
 
 class SelfTrainingOptions(SegmentationOptions):
-    """Published values are the defaults; ``colour_transfer`` is ours (source images take target colours)."""
+    """Published values are the defaults.
+
+    Ours: ``colour_transfer`` (source images take target colours first) and ``weighting: pixel`` (a pseudo-label
+    counts only where the teacher is confident; ``share`` weighs all of a batch's by the share of confident ones).
+    """
 
     teacher_decay: float = Field(default=0.999, ge=0, lt=1)
     confidence: float = Field(default=0.968, ge=0, lt=1)
@@ -31,6 +35,7 @@ class SelfTrainingOptions(SegmentationOptions):
     jitter_strength: float = Field(default=0.2, ge=0, le=1)
     jitter_probability: float = Field(default=0.8, ge=0, le=1)
     blur_probability: float = Field(default=0.5, ge=0, le=1)
+    weighting: Literal["share", "pixel"] = "share"
     colour_transfer: bool = False
     result: Literal["segmenter", "teacher"] = "segmenter"
 
@@ -44,7 +49,9 @@ class SelfTraining(SegmentationMethod[SelfTrainingOptions]):
 
     def __init__(self, segmenter: Segmenter, options: SelfTrainingOptions | None = None) -> None:
         super().__init__(segmenter, options)
-        self.averages["teacher"] = Average(of="segmenter", decay=self.options.teacher_decay)
+        # The teacher sees target images only: its batch-norm statistics are the target's, not the student's.
+        decay = self.options.teacher_decay
+        self.averages["teacher"] = Average(of="segmenter", decay=decay, copy_buffers=False)
         self.result = self.options.result
 
     def phases(self) -> Sequence[Phase]:
@@ -64,13 +71,17 @@ class SelfTraining(SegmentationMethod[SelfTrainingOptions]):
 
     @torch.no_grad()
     def _pseudo_labels(self, step: Step, image: Tensor) -> tuple[Tensor, Tensor]:
-        """The teacher's hard labels [B, H, W] and their weight: the share of confident pixels of the batch."""
-        probabilities = self.networks["teacher"](image).float().softmax(1)
+        """The teacher's hard labels [B, H, W] and their weights [B, H, W]."""
+        teacher = self.networks["teacher"]
+        use_batch_statistics(teacher)
+        probabilities = teacher(image).float().softmax(1)
         confidence, label = probabilities.max(1)
-        confident = (confidence > self.options.confidence).double().sum()
-        count = torch.tensor(float(label.numel()), dtype=torch.float64, device=label.device)
-        share = step.sum_over_processes(confident) / step.sum_over_processes(count)
-        return label, share.float()
+        confident = (confidence > self.options.confidence).float()
+        if self.options.weighting == "pixel":
+            return label, confident
+        count = torch.tensor(confident.numel(), dtype=torch.float64, device=label.device)
+        share = step.sum_over_processes(confident.double().sum()) / step.sum_over_processes(count)
+        return label, torch.full_like(confident, float(share))
 
     @torch.no_grad()
     def _mix(
@@ -81,5 +92,14 @@ class SelfTraining(SegmentationMethod[SelfTrainingOptions]):
         mixed = torch.where(pasted[:, None], source, target)
         mixed = jitter_colour(mixed, step.rand(images, 5), o.jitter_strength, o.jitter_probability)
         mixed = blur(mixed, step.rand(images, 2), o.blur_probability)
-        weight = torch.where(pasted, torch.ones_like(quality), quality)
+        weight = torch.where(pasted, 1.0, quality)
         return mixed, torch.where(pasted, label, pseudo), weight
+
+
+def use_batch_statistics(network: nn.Module) -> None:
+    """Let batch norm use (and gather) the statistics of what the network is shown, as DACS's and DAFormer's
+    teachers do; all else, dropout above all, stays as in evaluation. Frozen batch norm stays frozen."""
+    network.train()
+    for module in network.modules():
+        if not isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.training = False
