@@ -130,28 +130,72 @@ def run_one(
     return row
 
 
-def table(rows: list[dict[str, Any]]) -> Table:
-    """Mean and standard deviation of mIoU (%) over seeds, and the gain over colour transfer."""
-    view = Table(title="mIoU % on held-out target images, mean ± deviation over seeds")
-    for column in ("pair", "method", "seeds", "mIoU", "over colour transfer", "minutes"):
-        view.add_column(column, justify="left" if column in ("pair", "method") else "right")
+@dataclass(frozen=True)
+class Line:
+    """One method on one pair: mIoU in per cent over seeds, against colour transfer on the same seeds."""
+
+    pair: str
+    method: str
+    scores: list[float]
+    gain: float | None
+    minutes: float
+
+    @property
+    def miou(self) -> str:
+        spread = f" ± {statistics.stdev(self.scores):.1f}" if len(self.scores) > 1 else ""
+        return f"{statistics.mean(self.scores):.1f}{spread}"
+
+    def cells(self) -> list[str]:
+        gain = "" if self.gain is None else f"{self.gain:+.1f}"
+        each = ", ".join(f"{score:.1f}" for score in self.scores)
+        return [self.pair, self.method, self.miou, gain, each, f"{self.minutes:.1f}"]
+
+
+COLUMNS = ("pair", "method", "mIoU", "over colour transfer", "each seed", "minutes")
+
+
+def summarise(rows: list[dict[str, Any]]) -> list[Line]:
+    """A line a pair and method, in the order of METHODS."""
+    scores = {(r["pair"], r["method"], r["seed"]): 100 * r["miou"] for r in rows}
+    lines = []
     for pair in dict.fromkeys(row["pair"] for row in rows):
-        means = {}
         for method in METHODS:
-            scores = [100 * r["miou"] for r in rows if r["pair"] == pair and r["method"] == method]
-            if not scores:
+            mine = [r for r in rows if (r["pair"], r["method"]) == (pair, method)]
+            if not mine:
                 continue
-            means[method] = statistics.mean(scores)
-            spread = f" ± {statistics.stdev(scores):.1f}" if len(scores) > 1 else ""
-            gain = f"{means[method] - means['colour-transfer']:+.1f}" if "colour-transfer" in means else ""
-            minutes = statistics.mean(
-                r["minutes"] for r in rows if r["pair"] == pair and r["method"] == method
+            gains = [
+                scores[pair, method, r["seed"]] - scores[pair, "colour-transfer", r["seed"]]
+                for r in mine
+                if (pair, "colour-transfer", r["seed"]) in scores
+            ]
+            lines.append(
+                Line(
+                    pair,
+                    method,
+                    [100 * r["miou"] for r in mine],
+                    statistics.mean(gains) if gains and method != "colour-transfer" else None,
+                    statistics.mean(r["minutes"] for r in mine),
+                )
             )
-            view.add_row(
-                pair, method, str(len(scores)), f"{means[method]:.1f}{spread}", gain, f"{minutes:.1f}"
-            )
-        view.add_section()
+    return lines
+
+
+def table(lines: list[Line]) -> Table:
+    """The table for the terminal."""
+    view = Table(title="mIoU % on held-out target images, mean ± deviation over seeds")
+    for column in COLUMNS:
+        view.add_column(column, justify="left" if column in ("pair", "method") else "right")
+    for before, line in zip([None, *lines], lines, strict=False):
+        if before is not None and before.pair != line.pair:
+            view.add_section()
+        view.add_row(*line.cells())
     return view
+
+
+def markdown(lines: list[Line]) -> str:
+    """The table for the documentation."""
+    rows = [COLUMNS, ["---", "---", "---:", "---:", "---:", "---:"], *(line.cells() for line in lines)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def main() -> None:
@@ -189,7 +233,8 @@ def main() -> None:
                 console.print(
                     f"{pair.name} {method} seed {seed}: {100 * rows[-1]['miou']:.1f}", highlight=False
                 )
-    console.print(table(rows))
+    lines = summarise(rows)
+    console.print(table(lines))
     device = torch.device("cuda" if torch.cuda.is_available() and args.device != "cpu" else "cpu")
     args.json.parent.mkdir(parents=True, exist_ok=True)
     about = {
@@ -203,6 +248,7 @@ def main() -> None:
         },
     }
     args.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+    args.json.with_suffix(".md").write_text(markdown(lines))
 
 
 if __name__ == "__main__":

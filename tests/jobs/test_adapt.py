@@ -1,7 +1,6 @@
-"""Adaptation from end to end: what a run holds, what it reads, and how it goes on after a kill."""
+"""Adaptation from end to end: what a run holds, and what it reads."""
 
 import contextlib
-import importlib
 import json
 import math
 import shutil
@@ -16,68 +15,32 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-from stylebridge.engine import Trainer
-from stylebridge.engine import checkpoint as ckpt
-from stylebridge.errors import RunError, UserError
-from stylebridge.jobs import stages
+from stylebridge.errors import UserError
 from stylebridge.jobs.recipe import load_recipe
 from stylebridge.networks.segmenter import load_segmenter
 from support import folders
 from support.folders import (
     COLOURS,
     NAMES,
-    RECIPES,
     SIZE,
+    STAGES,
     World,
+    assert_same,
     learning,
     tiny_adapt,
-    tiny_overrides,
     told,
     touched_paths,
+    weights,
     write_domain,
     write_world,
 )
 
-own_cache, world = folders.own_cache, folders.world
-adapt_job = importlib.import_module("stylebridge.jobs.adapt")  # the package's attribute is the function
-
-STAGES = {
-    "source-only-small": ["1-source-only"],
-    "colour-transfer-small": ["1-source-only", "2-colour-transfer"],
-    "fada-small": ["1-source-only", "2-adversarial", "3-self-distillation"],
-    "self-training-small": ["1-source-only", "2-self-training"],
-}
-
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return load_file(run / "segmenter" / "model.safetensors")
-
-
-def assert_same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
-    assert ours.keys() == theirs.keys()
-    for name, value in ours.items():
-        assert torch.equal(value, theirs[name]), name
-
-
-@pytest.fixture(scope="module")
-def runs(world: World, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """An uninterrupted run of each small recipe, scored on labelled images; made when first asked for."""
-    made: dict[str, Path] = {}
-    base = tmp_path_factory.mktemp("runs")
-
-    def run(recipe: str) -> Path:
-        if recipe not in made:
-            made[recipe] = base / recipe
-            tiny_adapt(world, made[recipe], recipe, evaluate_on=world.held_out)
-        return made[recipe]
-
-    return run
-
+own_cache, world, runs = folders.own_cache, folders.world, folders.runs
 
 # --- the run folder -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", STAGES)
 def test_a_small_recipe_makes_a_whole_run(recipe: str, runs: Callable[[str], Path], world: World) -> None:
     run = runs(recipe)
     for name in ("recipe.yaml", "run.yaml", "report.html", "metrics.jsonl", "scores.json"):
@@ -104,7 +67,7 @@ def test_a_small_recipe_makes_a_whole_run(recipe: str, runs: Callable[[str], Pat
         assert all(math.isfinite(value) for value in losses)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", STAGES)
 def test_the_segmenter_is_the_last_stages_and_loads_for_use(
     recipe: str, runs: Callable[[str], Path], world: World
 ) -> None:
@@ -130,7 +93,7 @@ def test_smp_loads_the_segmenter_by_itself(runs: Callable[[str], Path], tmp_path
         torch.testing.assert_close(model(ours.normalise(image)), ours(image))
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", STAGES)
 def test_scores_before_and_after(recipe: str, runs: Callable[[str], Path], world: World) -> None:
     scores = json.loads((runs(recipe) / "scores.json").read_text())
     labels = [np.array(Image.open(path)) for path in sorted((world.held_out / "labels").iterdir())]
@@ -295,234 +258,6 @@ def test_one_domain_fits_into_the_crop_and_the_other_does_not(recipe: str, tmp_p
     data = write_world(tmp_path / "data", (96, 72))
     result = tiny_adapt(data, tmp_path / "run", recipe, overrides=crops)
     assert result.report.is_file()
-
-
-# --- the same again, and going on ---------------------------------------------------------------------------
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing in the package catches it."""
-
-
-def kill_before_stage(patch: pytest.MonkeyPatch, number: int) -> None:
-    original = stages.run_stage
-
-    def run_stage(context, index, resume):
-        if index == number:
-            raise Killed
-        return original(context, index, resume)
-
-    patch.setattr(adapt_job, "run_stage", run_stage)
-
-
-def kill_after_checkpoint(patch: pytest.MonkeyPatch, name: str) -> None:
-    original = Trainer.save
-
-    def save(self, log=None):
-        original(self, log)
-        if ckpt.find_checkpoints(self.folder)[-1].path.name == name:
-            raise Killed
-
-    patch.setattr(Trainer, "save", save)
-
-
-def kill_while_handing_on(patch: pytest.MonkeyPatch, number: int) -> None:
-    original = stages.hand_on
-
-    def hand_on(method, context, folder):
-        if folder.name == context.recipe.stage_name(number):
-            (folder.with_name(f".partial-{folder.name}") / "segmenter").mkdir(parents=True)
-            raise Killed
-        original(method, context, folder)
-
-    patch.setattr(stages, "hand_on", hand_on)
-
-
-def kill_while_labelling(patch: pytest.MonkeyPatch, _: int) -> None:
-    original = stages.write_label_png
-    count = iter(range(100))
-
-    def write(labels, space, path):
-        if next(count) == 2:
-            raise Killed
-        original(labels, space, path)
-
-    patch.setattr(stages, "write_label_png", write)
-
-
-def kill_before_the_end(patch: pytest.MonkeyPatch, _: int) -> None:
-    def finish_run(*_args):
-        raise Killed
-
-    patch.setattr(adapt_job, "finish_run", finish_run)
-
-
-@pytest.mark.parametrize(
-    ("recipe", "kill", "when"),
-    [
-        ("self-training-small", kill_before_stage, 1),
-        ("fada-small", kill_before_stage, 2),
-        ("fada-small", kill_after_checkpoint, "2-adversarial-00000001"),
-        ("self-training-small", kill_after_checkpoint, "2-self-training-00000001"),
-        ("colour-transfer-small", kill_after_checkpoint, "1-source-only-00000002"),
-        ("self-training-small", kill_while_handing_on, 1),
-        ("fada-small", kill_while_labelling, 0),
-        ("source-only-small", kill_before_the_end, 0),
-    ],
-)
-def test_a_run_that_was_killed_ends_with_the_same_weights(
-    recipe: str, kill: Callable, when: object, tmp_path: Path, world: World, runs: Callable[[str], Path]
-) -> None:
-    run = tmp_path / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        kill(patch, when)
-        with pytest.raises(Killed):
-            tiny_adapt(world, run, recipe, evaluate_on=world.held_out)
-    assert not (run / "segmenter").exists()
-    # Nothing but the folder is needed to go on: domains, labels, recipe and seed are in it.
-    result = adapt_job.adapt(out=run, resume=True, device="cpu", quiet=True)
-    assert_same(weights(run), weights(runs(recipe)))
-    strip = [{k: v for k, v in line.items() if k not in ("time", "samples_per_second")} for line in told(run)]
-    whole = told(runs(recipe))
-    assert strip == [
-        {k: v for k, v in line.items() if k not in ("time", "samples_per_second")} for line in whole
-    ]
-    assert (run / "report.html").is_file()
-    scores = json.loads((runs(recipe) / "scores.json").read_text())
-    assert result.after is not None
-    assert result.after.as_dict() == scores["after"]
-
-
-def test_a_finished_run_can_be_resumed_to_no_harm(tmp_path: Path, world: World) -> None:
-    run = tmp_path / "run"
-    tiny_adapt(world, run)
-    before, lines = weights(run), (run / "metrics.jsonl").read_text()
-    tiny_adapt(world, run, resume=True)
-    assert_same(weights(run), before)
-    assert (run / "metrics.jsonl").read_text() == lines
-
-
-def test_the_seed_decides(tmp_path: Path, world: World, runs: Callable[[str], Path]) -> None:
-    again, other = tmp_path / "again", tmp_path / "other"
-    tiny_adapt(world, again)
-    tiny_adapt(world, other, seed=1)
-    assert_same(weights(again), weights(runs("source-only-small")))
-    assert load_recipe(other / "recipe.yaml").seed == 1
-    assert any(not torch.equal(v, weights(again)[n]) for n, v in weights(other).items())
-
-
-@pytest.mark.parametrize(
-    ("changes", "named"),
-    [
-        ({"recipe": "colour-transfer-small"}, "name"),
-        ({"overrides": ["stages.0.trainer.steps=3"]}, "stages.0.trainer.steps"),
-        ({"overrides": ["stages.0.optimizers.segmenter.lr=0.5"]}, "stages.0.optimizers.segmenter.lr"),
-        ({"seed": 4}, "seed"),
-    ],
-)
-def test_resuming_with_another_recipe_is_refused(
-    changes: dict, named: str, world: World, runs: Callable[[str], Path]
-) -> None:
-    run = runs("source-only-small")
-    with pytest.raises(RunError) as caught:
-        tiny_adapt(world, run, resume=True, **changes)
-    assert f"({named} is " in str(caught.value)
-    assert str(run) in str(caught.value)
-
-
-def test_resuming_with_the_default_recipe_named_is_refused_too(
-    world: World, runs: Callable[[str], Path]
-) -> None:
-    """Whoever names a recipe means it, also when it is the one that is taken when none is named."""
-    with pytest.raises(RunError, match="recipe"):
-        adapt_job.adapt(
-            world.source,
-            world.target,
-            runs("source-only-small"),
-            adapt_job.DEFAULT_RECIPE,
-            resume=True,
-            device="cpu",
-            quiet=True,
-        )
-
-
-@pytest.mark.parametrize("which", ["source", "target"])
-def test_resuming_on_other_data_is_refused(
-    which: str, tmp_path: Path, world: World, runs: Callable[[str], Path]
-) -> None:
-    other = write_domain(tmp_path / "other", 5, seed=9)
-    given = {"source": world.source, "target": world.target} | {which: other}
-    with pytest.raises(UserError, match=which):
-        adapt_job.adapt(**given, out=runs("source-only-small"), resume=True, device="cpu", quiet=True)
-
-
-# --- reuse, overwrite ---------------------------------------------------------------------------------------
-
-
-def test_reuse_takes_finished_stages_over(tmp_path: Path, world: World, runs: Callable[[str], Path]) -> None:
-    run = tmp_path / "run"
-    tiny_adapt(world, run, "self-training-small", reuse=runs("fada-small"))
-    assert [line["stage"] for line in told(run)] == ["2-self-training"] * 2
-    assert_same(weights(run), weights(runs("self-training-small")))
-
-
-@pytest.mark.parametrize("changes", [{"seed": 3}, {"overrides": ["stages.0.trainer.steps=1"]}])
-def test_reuse_takes_nothing_that_would_come_out_otherwise(
-    changes: dict, tmp_path: Path, world: World, runs: Callable[[str], Path]
-) -> None:
-    tiny_adapt(world, tmp_path / "run", reuse=runs("fada-small"), **changes)
-    assert {line["stage"] for line in told(tmp_path / "run")} == {"1-source-only"}
-
-
-def test_reuse_of_a_run_on_other_data_is_refused(
-    tmp_path: Path, world: World, runs: Callable[[str], Path]
-) -> None:
-    other = World(write_domain(tmp_path / "other", 4), world.target, world.held_out, world.space)
-    with pytest.raises(RunError, match="source"):
-        tiny_adapt(other, tmp_path / "run", reuse=runs("fada-small"))
-
-
-def test_overwrite_replaces_a_run_and_nothing_else(tmp_path: Path, world: World) -> None:
-    run = tmp_path / "run"
-    tiny_adapt(world, run)
-    first = weights(run)
-    tiny_adapt(world, run, overwrite=True, seed=5)
-    assert any(not torch.equal(value, first[name]) for name, value in weights(run).items())
-    photos = tmp_path / "photos"
-    shutil.copytree(world.target, photos)
-    with pytest.raises(RunError, match="not a stylebridge run"):
-        tiny_adapt(world, photos, overwrite=True)
-    assert len(list((photos / "images").iterdir())) == 4
-
-
-@pytest.mark.parametrize("mistake", ["source", "label_space", "recipe"])
-def test_a_mistake_does_not_cost_the_run_that_was_to_be_replaced(
-    mistake: str, tmp_path: Path, world: World
-) -> None:
-    run = tmp_path / "run"
-    tiny_adapt(world, run)
-    wrong = {"source": world, "recipe": "source-only-small"}
-    given = {"label_space": world.space}
-    if mistake == "source":
-        wrong["source"] = World(tmp_path / "nowhere", world.target, world.held_out, world.space)
-    elif mistake == "recipe":
-        given["overrides"] = ["stages.0.trainer.stepps=1"]
-    else:
-        given["label_space"] = tmp_path / "nowhere.yaml"
-    with pytest.raises(UserError):
-        tiny_adapt(wrong["source"], run, overwrite=True, **given)
-    assert (run / "segmenter" / "model.safetensors").is_file()
-
-
-def test_overrides_of_a_recipe_object_are_not_dropped(tmp_path: Path, world: World) -> None:
-    recipe = load_recipe("source-only-small", tiny_overrides("source-only-small"))
-    given = {"label_space": world.space, "device": "cpu", "quiet": True}
-    run = tmp_path / "run"
-    try:
-        adapt_job.adapt(world.source, world.target, run, recipe, overrides=["seed=3"], **given)
-    except UserError:
-        return
-    assert load_recipe(run / "recipe.yaml").seed == 3
 
 
 # --- label spaces -------------------------------------------------------------------------------------------

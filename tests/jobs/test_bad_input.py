@@ -208,9 +208,12 @@ def test_resume_with_another_recipe(adapt: Adapt, finished: Path) -> None:
     adapt("--resume", out=finished, recipe="colour-transfer-small").refused(str(finished), "name is")
 
 
-def test_resume_with_the_default_recipe_named(adapt: Adapt, finished: Path, stylebridge: CommandLine) -> None:
+def test_resume_with_the_default_recipe_named(
+    finished: Path, stylebridge: CommandLine, tmp_path: Path
+) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
     arguments = ["--quiet", "--device", "cpu", "--recipe", "self-training-small"]
-    stylebridge("adapt", "--resume", "--out", finished, *arguments).refused(str(finished), "recipe")
+    stylebridge("adapt", "--resume", "--out", run, *arguments).refused(str(run), "recipe")
 
 
 def test_resume_of_nothing(adapt: Adapt, tmp_path: Path, mine: World) -> None:

@@ -7,11 +7,13 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from stylebridge.jobs import AdaptationResult, adapt
 from stylebridge.jobs.recipe import load_recipe
@@ -21,7 +23,13 @@ torch.set_num_threads(1)
 NAMES = ("ground", "wall", "sky")
 COLOURS = ((100, 90, 80), (160, 60, 50), (110, 160, 230))
 SIZE = (64, 48)
-RECIPES = ("source-only-small", "colour-transfer-small", "fada-small", "self-training-small")
+#: The small recipes and the names of their stages.
+STAGES = {
+    "source-only-small": ["1-source-only"],
+    "colour-transfer-small": ["1-source-only", "2-colour-transfer"],
+    "fada-small": ["1-source-only", "2-adversarial", "3-self-distillation"],
+    "self-training-small": ["1-source-only", "2-self-training"],
+}
 
 
 @dataclass(frozen=True)
@@ -198,21 +206,58 @@ def stylebridge(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     return CommandLine(monkeypatch, capsys)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """One world a test file; tests do not write into it."""
-    return write_world(tmp_path_factory.mktemp("world"))
+    """One world for all test files; tests do not write into it."""
+    if "world" not in _made:
+        _made["world"] = write_world(tmp_path_factory.mktemp("world"))
+    return _made["world"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def finished(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished source-only run whose model tells the classes apart; tests do not write into it."""
-    out = tmp_path_factory.mktemp("finished") / "run"
-    cache = tmp_path_factory.mktemp("finished-cache")
+    if "finished" not in _made:
+        _made["finished"] = _adapt_once(world, tmp_path_factory, overrides=learning(steps=20))
+    return _made["finished"]
+
+
+@pytest.fixture(scope="session")
+def runs(world: World, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """An uninterrupted run of each small recipe, scored on labelled images; made when first asked for. Tests do
+    not write into it."""
+
+    def run(recipe: str) -> Path:
+        if recipe not in _made:
+            _made[recipe] = _adapt_once(world, tmp_path_factory, recipe, evaluate_on=world.held_out)
+        return _made[recipe]
+
+    return run
+
+
+#: A fixture that several files import is set up for each of them; what it takes time to make is made once.
+_made: dict[str, Any] = {}
+
+
+def _adapt_once(
+    world: World, tmp_path_factory: pytest.TempPathFactory, recipe: str = "source-only-small", **settings: Any
+) -> Path:
+    base = tmp_path_factory.mktemp("once")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(cache))
-        tiny_adapt(world, out, overrides=learning(steps=20))
-    return out
+        patch.setenv("XDG_CACHE_HOME", str(base / "cache"))
+        return tiny_adapt(world, base / "run", recipe, **settings).run
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a run's segmenter."""
+    return load_file(run / "segmenter" / "model.safetensors")
+
+
+def assert_same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
+    """Two sets of tensors are equal to the bit."""
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        assert torch.equal(value, theirs[name]), name
 
 
 def told(run: Path) -> list[dict]:
