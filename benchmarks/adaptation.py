@@ -97,7 +97,8 @@ def run_one(
     if result.exists():
         return json.loads(result.read_text())
     oracle = method == "oracle"
-    first = work / "runs" / f"{pair.name}-source-only-{seed}"
+    shared = "colour-transfer" if method == "self-training" else "source-only"
+    first = work / "runs" / f"{pair.name}-{shared}-{seed}"
     start = time.perf_counter()
     outcome = adapt(
         pair.oracle if oracle else pair.source,
@@ -108,7 +109,7 @@ def run_one(
         evaluate_on=pair.held_out,
         seed=seed,
         device=device,
-        # The adapted models train for two stages: the ceiling gets as many steps.
+        # Colour transfer and FADA train for 600 steps before distillation: the ceiling gets as many.
         overrides=[*(["stages.0.trainer.steps=600"] if oracle else []), *overrides],
         overwrite=True,
         reuse=first if first.exists() and not oracle else None,
@@ -124,7 +125,7 @@ def run_one(
         "pixel_accuracy": outcome.after.pixel_accuracy,
         "protocol": outcome.after.protocol,
         "minutes": (time.perf_counter() - start) / 60,
-        "stage_1_reused": first.exists() and method not in ("source-only", "oracle"),
+        "stages_reused_from": shared if first.exists() and method not in ("source-only", "oracle") else None,
     }
     result.write_text(json.dumps(row, indent=1))
     return row

@@ -23,6 +23,9 @@ recipes_app = typer.Typer(help="Recipes: list them, or show one.", no_args_is_he
 app.add_typer(data_app, name="data")
 app.add_typer(recipes_app, name="recipes")
 
+#: The exit code that typer gives to Ctrl-C.
+_INTERRUPTED = 130
+
 Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu or cuda")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on the terminal")]
 LabelSpaceOption = Annotated[
@@ -64,7 +67,6 @@ def adapt(
     quiet: Quiet = False,
 ) -> None:
     """Adapt a segmentation model from a labelled source to an unlabelled target."""
-    from stylebridge.jobs.adapt import DEFAULT_RECIPE
     from stylebridge.jobs.adapt import adapt as job
     from stylebridge.jobs.tables import print_adaptation
 
@@ -72,7 +74,7 @@ def adapt(
         source,
         target,
         out,
-        recipe=recipe or DEFAULT_RECIPE,
+        recipe=recipe,
         label_space=label_space,
         evaluate_on=evaluate_on,
         seed=seed,
@@ -179,9 +181,10 @@ def main() -> None:
         Console(stderr=True).print(f"[bold red]{word}:[/] ", end="")
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("Interrupted. A run goes on from its last checkpoint with --resume.", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == _INTERRUPTED:
+            print("Interrupted. A run goes on from its last checkpoint with --resume.", file=sys.stderr)
+        raise
 
 
 if __name__ == "__main__":

@@ -119,9 +119,9 @@ def test_methods_leave_their_networks_beside_the_segmenter(runs: Callable[[str],
 
     assert beside("fada-small", "2-adversarial") == {"discriminator.safetensors"}
     # The recipe hands on the teacher; the student is kept too, and is another.
-    assert beside("self-training-small", "2-self-training") == {"segmenter.safetensors"}
+    assert beside("self-training-small", "3-self-training") == {"segmenter.safetensors"}
     run = runs("self-training-small")
-    student = load_file(run / "stages/2-self-training/networks/segmenter.safetensors")
+    student = load_file(run / "stages/3-self-training/networks/segmenter.safetensors")
     teacher = weights(run)
     same = {f"model.{name}" if f"model.{name}" in student else name for name in teacher}
     assert same <= student.keys()
@@ -277,7 +277,7 @@ def test_sample_pictures_do_not_change_the_training(
 ) -> None:
     """With pictures after every step the weights are those of a run without; so are batch-norm statistics."""
     run = tmp_path / "run"
-    watched = [f"stages.{i}.trainer.sample_every=1" for i in range(2)]
+    watched = [f"stages.{i}.trainer.sample_every=1" for i in range(3)]
     tiny_adapt(world, run, "self-training-small", overrides=watched)
     assert sorted(path.name for path in (run / "samples").iterdir()) == [
         f"{stage}-00000{step}.png" for stage in STAGES["self-training-small"] for step in (1, 2)

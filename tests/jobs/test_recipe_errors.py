@@ -143,7 +143,7 @@ def test_pseudo_labels_belong_to_self_distillation() -> None:
 def test_pseudo_labels_need_a_stage_before() -> None:
     data = yaml.safe_load(load_recipe("fada-small").to_yaml())
     data["stages"] = data["stages"][2:]
-    with pytest.raises(RecipeError, match="self-distillation"):
+    with pytest.raises(RecipeError, match=r"stages\[0\].pseudo_labels need the model of a stage before"):
         parse_recipe(data, "mine")
 
 

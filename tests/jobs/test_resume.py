@@ -87,7 +87,7 @@ def kill_before_the_end(patch: pytest.MonkeyPatch, _: int) -> None:
         ("self-training-small", kill_before_stage, 1),
         ("fada-small", kill_before_stage, 2),
         ("fada-small", kill_after_checkpoint, "2-adversarial-00000001"),
-        ("self-training-small", kill_after_checkpoint, "2-self-training-00000001"),
+        ("self-training-small", kill_after_checkpoint, "3-self-training-00000001"),
         ("colour-transfer-small", kill_after_checkpoint, "1-source-only-00000002"),
         ("self-training-small", kill_while_handing_on, 1),
         ("fada-small", kill_while_labelling, 0),
@@ -180,7 +180,7 @@ def test_resuming_on_other_data_is_refused(
 def test_reuse_takes_finished_stages_over(tmp_path: Path, world: World, runs: Callable[[str], Path]) -> None:
     run = tmp_path / "run"
     tiny_adapt(world, run, "self-training-small", reuse=runs("fada-small"))
-    assert [line["stage"] for line in told(run)] == ["2-self-training"] * 2
+    assert [line["stage"] for line in told(run)] == ["2-colour-transfer"] * 2 + ["3-self-training"] * 2
     assert_same(weights(run), weights(runs("self-training-small")))
 
 

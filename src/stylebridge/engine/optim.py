@@ -11,6 +11,16 @@ from stylebridge.engine.config import OptimizerConfig
 from stylebridge.errors import RecipeError
 
 
+def check_groups(network: str, groups: dict[str, list[nn.Parameter]], config: OptimizerConfig) -> None:
+    """Raises RecipeError if ``group_lr`` names a group that the network does not have."""
+    unknown = set(config.group_lr) - set(groups)
+    if unknown:
+        raise RecipeError(
+            f"optimizers.{network}.group_lr names {sorted(unknown)}, but the network's parameter groups "
+            f"are {sorted(groups)}: use one of these."
+        )
+
+
 def make_optimizer(
     network: str, groups: dict[str, list[nn.Parameter]], config: OptimizerConfig
 ) -> torch.optim.Optimizer:
@@ -19,12 +29,7 @@ def make_optimizer(
     Raises:
         RecipeError: ``group_lr`` names a group that the network does not have.
     """
-    unknown = set(config.group_lr) - set(groups)
-    if unknown:
-        raise RecipeError(
-            f"optimizers.{network}.group_lr names {sorted(unknown)}, but the network's parameter groups "
-            f"are {sorted(groups)}: use one of these."
-        )
+    check_groups(network, groups, config)
     parameters = []
     for name, members in groups.items():
         trainable = [p for p in members if p.requires_grad]

@@ -17,11 +17,11 @@ from rich.console import Console
 from stylebridge.data.domain import Domain, check_domain, open_domain
 from stylebridge.data.label_space import LabelSpace, infer_label_space
 from stylebridge.engine import open_accelerator
-from stylebridge.errors import DataError
+from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.adapt_report import finish_run
-from stylebridge.jobs.recipe import Recipe, builtin_recipes, load_recipe
+from stylebridge.jobs.recipe import Recipe, builtin_recipes, load_recipe, override_recipe
 from stylebridge.jobs.run_folder import RunFolder, ensure_same_recipe, new_run, open_run, take_over_stages
-from stylebridge.jobs.stages import StageContext, run_stage
+from stylebridge.jobs.stages import StageContext, check_stages, run_stage
 from stylebridge.metrics.segmentation import SegmentationScores
 from stylebridge.networks.segmenter import Segmenter, load_segmenter
 from stylebridge.version import __version__
@@ -45,7 +45,7 @@ def adapt(
     source: str | Path | None = None,
     target: str | Path | None = None,
     out: str | Path = "runs/adapt",
-    recipe: str | Path | Recipe = DEFAULT_RECIPE,
+    recipe: str | Path | Recipe | None = None,
     *,
     label_space: str | Path | LabelSpace | None = None,
     evaluate_on: str | Path | None = None,
@@ -66,7 +66,8 @@ def adapt(
         target: folder with ``images/`` (or the images themselves). Its labels are never read for training or
             for choosing a model; where ``labels/`` exists they are read once, after training, for the report.
         out: the run folder to make.
-        recipe: a built-in recipe's name, a YAML file, or a :class:`Recipe`.
+        recipe: a built-in recipe's name, a YAML file, or a :class:`Recipe`; None: the default recipe, or with
+            ``resume`` the run's own.
         label_space: a built-in label space's name or a YAML file; None: taken from the source and told.
         evaluate_on: a labelled folder of the target's domain for the report, in place of ``target``.
         seed: replaces the recipe's seed.
@@ -84,16 +85,17 @@ def adapt(
         TrainingStopped: a loss or gradient was not finite.
     """
     console = console or Console(stderr=True, quiet=quiet)
-    chosen = recipe if isinstance(recipe, Recipe) else None
-    if chosen is None and not (resume and recipe == DEFAULT_RECIPE and seed is None and not overrides):
-        chosen = load_recipe(recipe, overrides)  # type: ignore[arg-type]
-    if chosen is not None and seed is not None:
-        chosen = chosen.model_copy(update={"seed": seed})
+    chosen = None
+    if recipe is not None or not resume:
+        chosen = _choose_recipe(recipe if recipe is not None else DEFAULT_RECIPE, overrides, seed)
     run = open_run(Path(out), "adapt") if resume else new_run_when_main(Path(out), overwrite)
     if resume:
         facts = run.facts()
-        source, target = source or facts["source"], target or facts["target"]
-        evaluate_on = evaluate_on or facts["evaluate_on"]
+        if chosen is None and (overrides or seed is not None):
+            chosen = _choose_recipe(run.recipe(), overrides, seed)
+        _ensure_same_run(run, facts, chosen, {"source": source, "target": target})
+        source, target = facts["source"], facts["target"]
+        evaluate_on = evaluate_on or facts.get("evaluate_on")
         if label_space is None:
             label_space = LabelSpace.from_dict(facts["label_space"])
         precision = run.recipe().precision
@@ -102,6 +104,7 @@ def adapt(
         precision = chosen.precision
     if source is None or target is None:
         raise DataError("Give both --source FOLDER and --target FOLDER.")
+    other = open_run(Path(reuse), "adapt") if reuse is not None else None
 
     accelerator = open_accelerator(device, precision)
     if not accelerator.is_main_process:
@@ -114,8 +117,6 @@ def adapt(
     with console.status("Checking the images and labels …"):
         source_summary = check_domain(source_domain)
         target_summary = check_domain(target_domain)
-        if evaluation is not None:
-            check_domain(evaluation)
     if chosen is None:
         resolved = run.recipe()
     else:
@@ -123,9 +124,10 @@ def adapt(
     if resume:
         ensure_same_recipe(run, resolved)
     elif accelerator.is_main_process:
+        check_stages(resolved, source_domain.space.num_classes, accelerator.num_processes)
         run.begin(resolved, _facts(source_domain, target_domain, evaluation, resolved, accelerator.device))
-        if reuse is not None:
-            take_over_stages(open_run(Path(reuse), "adapt"), run)
+        if other is not None:
+            take_over_stages(other, run)
     accelerator.wait_for_everyone()
 
     context = StageContext(
@@ -187,6 +189,30 @@ def _open_domains(
         source_domain.name, source_domain.root, source_domain.images, source_domain.labels, space
     )
     return source_domain, target_domain, evaluation
+
+
+def _choose_recipe(recipe: str | Path | Recipe, overrides: list[str] | None, seed: int | None) -> Recipe:
+    changes = [*(overrides or []), *([f"seed={seed}"] if seed is not None else [])]
+    if isinstance(recipe, Recipe):
+        return override_recipe(recipe, changes)
+    return load_recipe(recipe, changes)
+
+
+def _ensure_same_run(
+    run: RunFolder, facts: dict[str, Any], recipe: Recipe | None, given: dict[str, str | Path | None]
+) -> None:
+    """Refuse to resume a run with a recipe or data that are not its own."""
+    if recipe is not None and recipe.name != facts.get("recipe"):
+        raise RunError(
+            f"{run.path} was made with another recipe (name is {facts.get('recipe')!r} there and {recipe.name!r} now): "
+            f"resume it without --recipe, or choose another --out."
+        )
+    for key, path in given.items():
+        if path is not None and Path(path).resolve() != Path(facts[key]).resolve():
+            raise RunError(
+                f"{run.path} was made with the {key} {facts[key]}, not {path}: resume it without --{key}, or "
+                f"choose another --out."
+            )
 
 
 def _warn_of_size(recipe: Recipe | None, device: torch.device, console: Console) -> None:

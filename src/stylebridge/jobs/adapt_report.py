@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stylebridge.data.domain import Domain
+from stylebridge.data.domain import Domain, check_domain
 from stylebridge.data.images import read_image, read_label
+from stylebridge.errors import DataError
 from stylebridge.jobs.inference import confusion_of, predict_files
 from stylebridge.jobs.recipe import InferenceConfig
 from stylebridge.jobs.stages import StageContext
@@ -40,6 +41,12 @@ def finish_run(
     Returns the scores before and after adaptation; None where there is nothing to compare.
     """
     recipe, run = context.recipe, context.run
+    problem = None
+    if evaluation is not None:
+        try:
+            check_domain(evaluation)
+        except DataError as error:
+            evaluation, problem = None, str(error)
     last = run.stage(recipe.stage_name(len(recipe.stages) - 1))
     beside = run.path / ".partial-segmenter"
     shutil.rmtree(beside, ignore_errors=True)
@@ -76,7 +83,7 @@ def finish_run(
                 label_free=_label_free(context, before, after),
                 metrics=run.path / "metrics.jsonl",
                 facts=_facts(context, evaluation, total_seconds),
-                notices=_notices(context, evaluation, before),
+                notices=_notices(context, evaluation, before, problem),
                 timing=[
                     StageTiming(stage=name, seconds=value, steps=recipe.stages[index].trainer.steps)
                     for index, (name, value) in enumerate(seconds.items())
@@ -100,6 +107,8 @@ def _score(
     if evaluation is None:
         return None
     confusion = confusion_of(segmenter, evaluation, context.recipe.inference, context.accelerator.device)
+    if not int(confusion.matrix.sum()):  # nothing but ignored pixels
+        return None
     return confusion.scores(context.space.classes)
 
 
@@ -167,8 +176,14 @@ def _label_free(context: StageContext, before: Segmenter | None, after: Segmente
     return facts
 
 
-def _notices(context: StageContext, evaluation: Domain | None, before: Segmenter | None) -> list[str]:
-    notices = []
+def _notices(
+    context: StageContext, evaluation: Domain | None, before: Segmenter | None, problem: str | None
+) -> list[str]:
+    notices = (
+        [f"There are no scores, because the labels to score against are not right: {problem}"]
+        if problem
+        else []
+    )
     if evaluation is not None:
         notices.append(
             f"Target labels ({evaluation.root}/labels) were read once, after training, for the scores on this page; "

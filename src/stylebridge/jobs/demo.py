@@ -13,7 +13,7 @@ from stylebridge.jobs.adapt import AdaptationResult, adapt, new_run_when_main
 from stylebridge.jobs.toy import draw_toy
 
 SIZE = (160, 120)
-#: Steps of the second stage: twice the small recipe's, which the demo's time allows.
+#: Steps of the last stage: twice the small recipe's, which the demo's time allows.
 STEPS = 600
 #: Seeds of the scenes: the three sets share no scene.
 SETS = {"sim": ("sim", 300, 0), "camera": ("camera", 200, 10_000), "camera-held-out": ("camera", 60, 20_000)}
@@ -57,6 +57,6 @@ def demo(
         evaluate_on=data / "camera-held-out",
         seed=seed,
         device=device,
-        overrides=[f"stages.1.trainer.steps={STEPS}", "stages.1.trainer.checkpoint_every=200"],
+        overrides=[f"stages.2.trainer.steps={STEPS}", "stages.2.trainer.checkpoint_every=200"],
         quiet=quiet,
     )

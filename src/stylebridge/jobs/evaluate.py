@@ -12,7 +12,7 @@ from rich.progress import Progress
 from stylebridge.data.domain import check_domain, open_domain
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.engine import open_accelerator
-from stylebridge.errors import DataError
+from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.inference import confusion_of
 from stylebridge.jobs.load import load_adapted
 from stylebridge.metrics.segmentation import SegmentationScores
@@ -41,6 +41,8 @@ def evaluate(
     Raises:
         UserError: the run or the data is not what it should be.
     """
+    if out is not None and Path(out).is_dir():
+        raise RunError(f"{out} is a folder: give a file name as --out, such as scores.json.")
     model = load_adapted(Path(run))
     space = model.space
     if label_space is not None:
@@ -59,7 +61,12 @@ def evaluate(
         confusion = confusion_of(
             segmenter, domain, model.inference, accelerator.device, lambda n: progress.advance(task, n)
         )
-    scores = confusion.scores(space.classes)
+    try:
+        scores = confusion.scores(space.classes)
+    except DataError as error:
+        raise DataError(
+            f"The label maps in {domain.root}/labels hold no class, only ignored pixels: give labelled ones."
+        ) from error
     if out is not None:
         path = Path(out)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -35,11 +35,15 @@ def load_adapted(path: Path) -> AdaptedModel:
         raise RunError(
             f"{path} has no finished segmenter: continue it with `stylebridge adapt --resume --out {path}`."
         )
-    extra = json.loads((folder / "stylebridge.json").read_text()).get("extra") or {}
-    if "label_space" not in extra:
-        raise RunError(f"{folder}/stylebridge.json names no label space: give the --out folder of a run.")
-    return AdaptedModel(
-        segmenter=load_segmenter(folder).eval(),
-        space=LabelSpace.from_dict(extra["label_space"]),
-        inference=InferenceConfig.model_validate(extra["inference"]),
-    )
+    facts = folder / "stylebridge.json"
+    try:
+        extra = json.loads(facts.read_text(encoding="utf-8"))["extra"]
+        space = LabelSpace.from_dict(extra["label_space"])
+        inference = InferenceConfig.model_validate(extra["inference"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise RunError(
+            f"{facts} does not say how to use the segmenter ({reason}): give the --out folder of a run that is "
+            f"whole."
+        ) from error
+    return AdaptedModel(segmenter=load_segmenter(folder).eval(), space=space, inference=inference)

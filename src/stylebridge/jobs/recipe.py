@@ -8,10 +8,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from stylebridge.data.augment import Augmentation
-from stylebridge.engine.config import OptimizerConfig, Strict, TrainerConfig
+from stylebridge.data.augment import Augmentation, Blur, Jitter
+from stylebridge.engine.config import OptimizerConfig, ScheduleConfig, Strict, TrainerConfig
 from stylebridge.errors import RecipeError
 from stylebridge.methods import SEGMENTATION_METHODS
 from stylebridge.networks.segmenter import SegmenterConfig
@@ -31,9 +39,9 @@ class InferenceConfig(Strict):
     """How an image is predicted: resized to ``size`` (width, height) or about ``pixels``, logits brought to
     the wanted size. ``scales`` and ``flip`` average the softmax over resized and mirrored copies."""
 
-    size: tuple[int, int] | None = None
+    size: tuple[PositiveInt, PositiveInt] | None = None
     pixels: int | None = Field(default=None, gt=0)
-    scales: tuple[float, ...] = (1.0,)
+    scales: tuple[PositiveFloat, ...] = Field(default=(1.0,), min_length=1)
     flip: bool = False
     batch: int = Field(default=4, gt=0)
 
@@ -80,6 +88,14 @@ class StageConfig(Strict):
             raise ValueError(
                 f"target.sampler {self.target.sampler!r} needs labels: the target has none, use uniform"
             )
+        if set(self.optimizers) != set(method.trains):
+            raise ValueError(
+                f"optimizers are given for {sorted(self.optimizers)}, but {self.method} trains {sorted(method.trains)}"
+            )
+        wrong = set(self.segmenter) - set(SegmenterConfig.model_fields)
+        if wrong:
+            known = ", ".join(SegmenterConfig.model_fields)
+            raise ValueError(f"segmenter.{sorted(wrong)[0]} is not a known key; choose among {known}")
         if self.segmenter and self.start == "previous":
             raise ValueError("segmenter changes a network that is built anew: write start: initial beside it")
         if (self.pseudo_labels is not None) != method.streams.get("target", False):
@@ -98,6 +114,12 @@ class Recipe(Strict):
     stages: tuple[StageConfig, ...] = Field(min_length=1)
     inference: InferenceConfig = InferenceConfig()
 
+    @model_validator(mode="after")
+    def _first_stage_has_no_stage_before(self) -> Recipe:
+        if self.stages[0].pseudo_labels is not None:
+            raise ValueError("stages[0].pseudo_labels need the model of a stage before: put one before it")
+        return self
+
     def stage_name(self, index: int) -> str:
         """The name a stage has on the disk: numbered, so that names sort in order."""
         return f"{index + 1}-{self.stages[index].name}"
@@ -106,10 +128,7 @@ class Recipe(Strict):
         """Replace every ``pixels`` by the size it means for these domains (their usual width and height)."""
         data = self.model_dump()
         for stage in data["stages"]:
-            for stream, usual in (("source", source_size), ("target", target_size)):
-                config = stage[stream]
-                if config is not None and config["pixels"] is not None:
-                    _resolve_augmentation(config["augmentation"], size_for(config.pop("pixels"), usual))
+            _resolve_streams(stage, {"source": source_size, "target": target_size})
             if stage["pseudo_labels"] is not None:
                 _resolve_inference(stage["pseudo_labels"], target_size)
         _resolve_inference(data["inference"], target_size)
@@ -120,11 +139,18 @@ class Recipe(Strict):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _resolve_augmentation(config: dict[str, Any], size: tuple[int, int]) -> None:
-    """Images that fit into the crop are taken whole: scaling them down would only make padding."""
-    config["resize"], crop = size, config["crop"]
-    if crop is not None and size[0] <= crop[0] and size[1] <= crop[1]:
-        config["crop"] = config["scale"] = None
+def _resolve_streams(stage: dict[str, Any], usual: dict[str, tuple[int, int]]) -> None:
+    """Give the streams of a stage their sizes. Where the images of all of them fit into their crops they are
+    taken whole: scaling them down would only make padding. Streams are treated alike, so that they can be mixed."""
+    sized = []
+    for name, size in usual.items():
+        if stage[name] is not None and stage[name]["pixels"] is not None:
+            augmentation = stage[name]["augmentation"]
+            augmentation["resize"] = size_for(stage[name].pop("pixels"), size)
+            sized.append(augmentation)
+    if all(a["crop"] and a["resize"][0] <= a["crop"][0] and a["resize"][1] <= a["crop"][1] for a in sized):
+        for augmentation in sized:
+            augmentation["crop"] = augmentation["scale"] = None
 
 
 def _resolve_inference(config: dict[str, Any], usual: tuple[int, int]) -> None:
@@ -133,10 +159,12 @@ def _resolve_inference(config: dict[str, Any], usual: tuple[int, int]) -> None:
 
 
 def size_for(pixels: int, usual: tuple[int, int]) -> tuple[int, int]:
-    """The (width, height) of about ``pixels`` pixels at the aspect ratio of ``usual``, multiples of 4.
-    Images are not enlarged."""
+    """The (width, height) of about ``pixels`` pixels at the aspect ratio of ``usual``, multiples of 4;
+    images that have no more pixels keep their size."""
     width, height = usual
     scale = min(1.0, (pixels / (width * height)) ** 0.5)
+    if scale == 1.0:
+        return width, height
     return max(4, round(width * scale / 4) * 4), max(4, round(height * scale / 4) * 4)
 
 
@@ -170,6 +198,18 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
     for override in overrides or []:
         _apply_override(data, override)
     return parse_recipe(data, label)
+
+
+def override_recipe(recipe: Recipe, overrides: list[str]) -> Recipe:
+    """Apply ``key.path=value`` overrides to a recipe.
+
+    Raises:
+        RecipeError: a key or value that does not belong.
+    """
+    data = recipe.model_dump(mode="json")
+    for override in overrides:
+        _apply_override(data, override)
+    return parse_recipe(data, recipe.name)
 
 
 def parse_recipe(data: dict[str, Any], label: str) -> Recipe:
@@ -211,8 +251,19 @@ def _close_key(error: ValidationError, problem: Any) -> str:
 
 
 def _all_models(model: type[BaseModel]) -> list[type[BaseModel]]:
-    return [model, StageConfig, StreamConfig, InferenceConfig, Augmentation, SegmenterConfig, TrainerConfig,
-            OptimizerConfig]  # fmt: skip
+    return [
+        model,
+        StageConfig,
+        StreamConfig,
+        InferenceConfig,
+        Augmentation,
+        Jitter,
+        Blur,
+        SegmenterConfig,
+        TrainerConfig,
+        OptimizerConfig,
+        ScheduleConfig,
+    ]
 
 
 def _apply_override(data: dict[str, Any], override: str) -> None:
@@ -225,8 +276,9 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
         for part in parents:
             place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
         place[int(last) if isinstance(place, list) else last] = yaml.safe_load(text)
-    except (ValueError, IndexError, TypeError, AttributeError) as error:
+    except (ValueError, IndexError, TypeError, AttributeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
         raise RecipeError(
-            f"--set {override!r} does not fit the recipe ({error}): list entries are numbered from 0, "
-            f"as in stages.0.trainer.steps=100."
+            f"--set {override!r} does not fit the recipe ({reason}): list entries are numbered from 0, as in "
+            f"stages.0.trainer.steps=100."
         ) from None

@@ -46,8 +46,10 @@ class RunFolder:
 
     def begin(self, recipe: Recipe, facts: dict[str, Any]) -> None:
         """Write what the run is, before anything is trained. ``run.yaml`` comes last: a folder that has it is a
-        run that can be resumed."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        run that can be resumed. An old run in the folder is removed."""
+        if self.path.exists():
+            shutil.rmtree(self.path)
+        self.path.mkdir(parents=True)
         _write_text(self.path / _RECIPE, recipe.to_yaml())
         _write_text(self.path / _RUN, yaml.safe_dump(facts, sort_keys=False, allow_unicode=True))
 
@@ -62,7 +64,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} cannot be read ({error}): the folder is not a stylebridge run.") from error
+        reason = " ".join(str(error).split())
+        raise RunError(f"{path} cannot be read ({reason}): the folder is not a stylebridge run.") from error
     if not isinstance(data, dict):
         raise RunError(f"{path} is not a mapping of keys: the folder is not a stylebridge run.")
     return data
@@ -79,20 +82,30 @@ def open_run(path: Path, kind: str) -> RunFolder:
     if not (path / _RUN).is_file():
         raise RunError(f"{path} is not a stylebridge run (it has no {_RUN}): give the --out folder of a run.")
     run = RunFolder(path)
-    found = run.facts().get("kind")
+    facts = run.facts()
+    found = facts.get("kind")
     if found != kind:
         raise RunError(
             f"{path} is a run of `stylebridge {found}`, not of `stylebridge {kind}`: give another run."
+        )
+    missing = [key for key in ("source", "target", "label_space") if key not in facts]
+    if kind == "adapt" and missing:
+        raise RunError(
+            f"{path / _RUN} does not say {missing[0]!r}: it was changed or damaged; start a new run."
         )
     return run
 
 
 def new_run(path: Path, overwrite: bool) -> RunFolder:
-    """Take a folder for a new run.
+    """Take a folder for a new run. Nothing is removed yet: :meth:`RunFolder.begin` replaces an old run when all
+    else was found right.
 
     Raises:
-        RunError: something is there already.
+        RunError: something is there already, or no folder can be made there.
     """
+    above = next(p for p in path.absolute().parents if p.exists())
+    if not above.is_dir():
+        raise RunError(f"{above} is a file, so {path} cannot be made: choose another --out.")
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         if not overwrite:
             raise RunError(
@@ -103,7 +116,6 @@ def new_run(path: Path, overwrite: bool) -> RunFolder:
             raise RunError(
                 f"{path} is not a stylebridge run, so --overwrite leaves it alone: choose another --out."
             )
-        shutil.rmtree(path)
     return RunFolder(path)
 
 
@@ -136,6 +148,7 @@ def take_over_stages(other: RunFolder, run: RunFolder) -> list[str]:
         if other.facts()[key] != run.facts()[key]:
             raise RunError(f"{other.path} has another {key} than this run: leave out --reuse.")
     taken: list[str] = []
+    run.stage("x").parent.mkdir(exist_ok=True)
     if (theirs.seed, theirs.segmenter, theirs.precision) != (ours.seed, ours.segmenter, ours.precision):
         return taken
     for index, (a, b) in enumerate(zip(theirs.stages, ours.stages, strict=False)):

@@ -42,7 +42,12 @@ def segment(
     listed = [images] if isinstance(images, str | Path) else list(images)
     names = _output_names([Path(p) for p in listed])
     folder = Path(out)
-    existing = [folder / name for name in names.values() if (folder / name).exists()]
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file: give a folder as --out.")
+    outputs = [folder / name for name in names.values()]
+    if overlay:
+        outputs += [folder / "overlays" / name.with_suffix(".jpg") for name in names.values()]
+    existing = [path for path in outputs if path.exists()]
     if existing and not overwrite:
         raise RunError(f"{existing[0]} exists already: choose another --out or give --overwrite.")
     accelerator = open_accelerator(device)

@@ -23,7 +23,9 @@ from stylebridge.data.sampling import ClassBalancedSampler, RareClassSampler, Sa
 from stylebridge.engine import Trainer
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine.method import Batch
+from stylebridge.engine.optim import check_groups
 from stylebridge.engine.rng import seed_everything
+from stylebridge.errors import RecipeError
 from stylebridge.jobs.inference import predict_files, write_label_png
 from stylebridge.jobs.recipe import InferenceConfig, Recipe, StageConfig, StreamConfig
 from stylebridge.jobs.run_folder import RunFolder
@@ -86,6 +88,31 @@ def run_stage(context: StageContext, index: int, resume: bool) -> Path:
     context.accelerator.wait_for_everyone()
     context.accelerator.free_memory()
     return done
+
+
+def check_stages(recipe: Recipe, num_classes: int, processes: int) -> None:
+    """Find before the run begins what would stop a stage: its segmenter, its batch, its parameter groups.
+
+    Networks are built on no device and without weights, which takes next to no time.
+
+    Raises:
+        UserError: names the key.
+    """
+    for stage in recipe.stages:
+        config = {**recipe.segmenter.model_dump(), **stage.segmenter, "weights": None}
+        kind = SEGMENTATION_METHODS[stage.method]
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            method = kind(
+                build_segmenter(SegmenterConfig(**config), num_classes), kind.Options(**stage.options)
+            )
+        pieces = processes * stage.trainer.accumulate
+        if stage.trainer.batch % pieces:
+            raise RecipeError(
+                f"stage {stage.name}: batch {stage.trainer.batch} cannot be split over {pieces} (processes × "
+                f"accumulate): make it a multiple."
+            )
+        for network, settings in stage.optimizers.items():
+            check_groups(network, method.parameter_groups(network), settings)
 
 
 def _build_method(context: StageContext, index: int) -> SegmentationMethod[Any]:

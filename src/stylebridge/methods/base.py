@@ -28,6 +28,8 @@ class SegmentationMethod(Method, Generic[OptionsT]):
         options: an instance of the method's ``Options``.
     """
 
+    #: The networks that some phase trains: a recipe gives an optimiser for each.
+    trains: ClassVar[tuple[str, ...]] = ("segmenter",)
     Options: ClassVar[type[SegmentationOptions]] = SegmentationOptions
     #: The network that a stage hands on: the segmenter itself, or an average of it.
     result: str = "segmenter"

@@ -51,6 +51,7 @@ class FADA(SegmentationMethod[FADAOptions]):
 
     name = "fada"
     streams: ClassVar[dict[str, bool]] = {"source": True, "target": False}
+    trains: ClassVar[tuple[str, ...]] = ("segmenter", "discriminator")
     Options = FADAOptions
 
     def __init__(self, segmenter: Segmenter, options: FADAOptions | None = None) -> None:

@@ -81,13 +81,18 @@ class SelfTraining(SegmentationMethod[SelfTrainingOptions]):
             return label, confident
         count = torch.tensor(confident.numel(), dtype=torch.float64, device=label.device)
         share = step.sum_over_processes(confident.double().sum()) / step.sum_over_processes(count)
-        return label, torch.full_like(confident, float(share))
+        return label, share.float().expand_as(confident)
 
     @torch.no_grad()
     def _mix(
         self, step: Step, source: Tensor, label: Tensor, target: Tensor, pseudo: Tensor, quality: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         images, o = len(source), self.options
+        if source.shape != target.shape:  # domains of different shapes: what they have in common is mixed
+            height, width = (min(a, b) for a, b in zip(source.shape[-2:], target.shape[-2:], strict=True))
+            source, target = source[..., :height, :width], target[..., :height, :width]
+            label = label[..., :height, :width]
+            pseudo, quality = pseudo[..., :height, :width], quality[..., :height, :width]
         pasted = class_mask(label, step.rand(images, self.segmenter.num_classes))
         mixed = torch.where(pasted[:, None], source, target)
         mixed = jitter_colour(mixed, step.rand(images, 5), o.jitter_strength, o.jitter_probability)
