@@ -48,29 +48,38 @@ def _child(folder: str, pipe) -> None:
     trainer.fit()
 
 
+def wait_for_step(folder: Path, step: int, child) -> None:
+    """Until a checkpoint of that step is there, or the child has ended."""
+    state = folder / "trainer_state"
+    while child.is_alive() and max([c.step for c in ckpt.find_checkpoints(state)], default=0) < step:
+        time.sleep(0.001)
+
+
 def test_a_run_killed_at_any_moment_resumes_to_the_same_bits(tmp_path):
     """SIGKILL at random moments, again and again, until a run comes through: weights, optimisers, averages,
     image buffer, random generators and the log are those of a run that was never interrupted."""
     context = multiprocessing.get_context("spawn")
     moments = random.Random(0)
     starts: list[int] = []
-    duration, kills = 0.0, 0
+    kills = 0
     for folder, may_kill in [("whole", False)] + [("killed", True)] * 8 + [("killed", False)]:
         ours, theirs = context.Pipe()
         child = context.Process(target=_child, args=(str(tmp_path / folder), theirs))
         child.start()
         first_step = ours.recv()  # training is about to begin
-        start = time.perf_counter()
-        child.join(moments.uniform(0.0, 0.25) * duration if may_kill else None)
         if folder == "whole":
-            duration = time.perf_counter() - start
+            child.join()
             continue
         starts.append(first_step)
-        if child.exitcode is not None:
-            break
-        os.kill(child.pid, signal.SIGKILL)  # type: ignore[arg-type]
+        if may_kill:
+            # Some checkpoints on, and then any moment: within a step, a write, a rename or a removal.
+            wait_for_step(tmp_path / folder, first_step + moments.randrange(0, 40), child)
+            time.sleep(moments.uniform(0.0, 0.03))
+            os.kill(child.pid, signal.SIGKILL)  # type: ignore[arg-type]
+            kills += child.exitcode is None
         child.join()
-        kills += 1
+        if child.exitcode == 0:
+            break
     assert child.exitcode == 0
     assert told(tmp_path / "killed")[-1]["step"] == KILLED_STEPS
     assert kills >= 4
