@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stylebridge.metrics.segmentation import SegmentationScores
+from stylebridge.report.formats import gain
 
 if TYPE_CHECKING:
     from stylebridge.jobs.adapt import AdaptationResult
@@ -47,12 +48,8 @@ def print_adaptation(result: AdaptationResult, console: Console) -> None:
         print_scores(result.after, console, "on the target (source-only → adapted)" if result.before else
                      "on the target", result.before)  # fmt: skip
         if result.before is not None:
-            gain = 100 * (result.after.miou_present - result.before.miou_present)
-            console.print(
-                f"mIoU {percent(result.before.miou_present)} → {percent(result.after.miou_present)} "
-                f"({gain:+.1f})",
-                style="bold",
-            )
+            before, after = result.before.miou_present, result.after.miou_present
+            console.print(f"mIoU {percent(before)} → {percent(after)} ({gain(before, after)})", style="bold")
     console.print(f"report   {result.report}", highlight=False)
     console.print(f"model    {result.run / 'segmenter'}", highlight=False)
     console.print(f"use it   stylebridge segment {result.run} PHOTO_OR_FOLDER --out masks/", highlight=False)
