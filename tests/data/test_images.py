@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stylebridge.data.images import IMAGE_SUFFIXES, check_image, read_image, read_label
+from stylebridge.data.files import IMAGE_SUFFIXES
+from stylebridge.data.images import check_image, read_image, read_label
 from stylebridge.errors import DataError
 
 RNG = np.random.default_rng(0)

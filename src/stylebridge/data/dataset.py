@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, get_worker_info
 from stylebridge.data.augment import Augmentation, apply_to_arrays, resize
 from stylebridge.data.domain import Domain, check_size
 from stylebridge.data.image_cache import ImageCache
-from stylebridge.data.images import read_image, read_label
+from stylebridge.data.images import read_image
 from stylebridge.errors import DataError
 
 #: Bytes of decoded images that a dataset keeps.
@@ -119,6 +119,7 @@ def read_pair(domain: Domain, index: int) -> tuple[np.ndarray, np.ndarray | None
     if domain.labels is None or domain.space is None:
         return image, None
     label_path = domain.labels[index]
-    label = domain.space.to_train_ids(read_label(label_path), label_path)
-    check_size(path, (image.shape[1], image.shape[0]), label_path, label)
+    size = image.shape[1], image.shape[0]
+    label = domain.space.read(label_path, size)
+    check_size(path, size, label_path, label)
     return image, label

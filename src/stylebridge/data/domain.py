@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -12,12 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from stylebridge.data.images import IMAGE_SUFFIXES, check_image, read_label
+from stylebridge.data.files import FileRef, LabelRef, Tree, open_tree
+from stylebridge.data.images import check_image
 from stylebridge.data.label_space import IGNORE, LabelSpace
+from stylebridge.data.layouts import LAYOUTS, Layout
 from stylebridge.data.statistics_cache import load_statistics, save_statistics, statistics_key
 from stylebridge.errors import DataError
 
-__all__ = ["IMAGE_SUFFIXES", "Domain", "DomainSummary", "check_domain", "open_domain"]
+__all__ = ["Domain", "DomainSpec", "DomainSummary", "check_domain", "open_domain"]
 
 
 @dataclass(frozen=True)
@@ -26,17 +29,28 @@ class Domain:
 
     Attributes:
         name: what messages call it, as "source".
-        root: the folder the user gave.
+        root: the folder or archive the user gave.
         images: image files, sorted by their path below the folder.
         labels: the label map of each image; None: not labelled, or labels are not to be read.
         space: how the label maps are read; None where there are none, or it is not known yet.
+        layout: the name of the layout it was read by.
+        split: which of the layout's splits; None where it has none.
     """
 
     name: str
     root: Path
-    images: tuple[Path, ...]
-    labels: tuple[Path, ...] | None
+    images: Sequence[FileRef]
+    labels: Sequence[LabelRef] | None
     space: LabelSpace | None
+    layout: str = "folder"
+    split: str | None = None
+
+    @property
+    def spec(self) -> str:
+        """What :func:`open_domain` opens it by."""
+        if self.layout == "folder":
+            return str(self.root)
+        return f"{self.layout}{'/' + self.split if self.split else ''}:{self.root}"
 
 
 @dataclass(frozen=True)
@@ -73,94 +87,86 @@ class DomainSummary:
 # --- opening ------------------------------------------------------------------------------------------------
 
 
-def open_domain(path: Path | str, name: str, labelled: bool, space: LabelSpace | None = None) -> Domain:
+@dataclass(frozen=True)
+class DomainSpec:
+    """``PATH``, ``LAYOUT:PATH`` or ``LAYOUT/SPLIT:PATH``, taken apart."""
+
+    path: Path
+    layout: str | None = None
+    split: str | None = None
+
+    @classmethod
+    def parse(cls, text: str | Path) -> DomainSpec:
+        """Take a specification apart.
+
+        Raises:
+            DataError: there is neither such a path nor such a layout or split.
+        """
+        head, colon, path = str(text).partition(":")
+        # A single letter is a drive of Windows, a double slash an address.
+        if not colon or len(head) < 2 or path.startswith("//") or Path(text).exists():
+            return cls(Path(text))
+        layout, slash, split = head.partition("/")
+        if layout not in LAYOUTS:
+            close = difflib.get_close_matches(layout, LAYOUTS, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise DataError(
+                f"{str(text)!r} names the layout {layout!r}, which is not known{hint}: choose one of "
+                f"{', '.join(LAYOUTS)}, or give the path alone."
+            )
+        splits = LAYOUTS[layout].splits
+        if slash and split not in splits:
+            raise DataError(
+                f"{str(text)!r} names the split {split!r}, and {layout} has "
+                f"{'the splits ' + ', '.join(splits) if splits else 'no splits'}: write "
+                f"{layout}{'/' + splits[0] if splits else ''}:PATH."
+            )
+        return cls(Path(path), layout, split or None)
+
+
+def open_domain(
+    path: Path | str, name: str, labelled: bool, space: LabelSpace | None = None, evaluation: bool = False
+) -> Domain:
     """List a domain's files.
 
-    A labelled domain is a folder with ``images/`` and ``labels/``; a label map has its image's path and name
-    but for the ending. An unlabelled one has ``images/``, or the images lie in it directly; its ``labels/``,
-    if there is one, is not even listed. Folders below ``images/`` and ``labels/`` are followed, hidden files
-    and files of other kinds are passed over.
+    Args:
+        path: ``PATH``, ``LAYOUT:PATH`` or ``LAYOUT/SPLIT:PATH``; a folder or a zip file. Without a layout it is
+            recognised (:mod:`stylebridge.data.layouts`).
+        name: what messages call it, as "source".
+        labelled: False: label files are not even looked for.
+        space: how label maps are read; None: as the layout says, if it says.
+        evaluation: without a split, take the one that is scored instead of the one that is trained on.
 
     Raises:
         DataError: a folder is missing or empty, an image has no label or a label no image, or two files have
             the same name but for the ending.
     """
-    root = Path(path)
-    if not root.exists():
-        raise DataError(f"The {name} folder {root} does not exist: check the path.")
-    if not root.is_dir():
-        raise DataError(f"The {name} {root} is a file: give the folder that holds the images.")
-    if not labelled:
-        folder = root / "images"
-        found = _by_stem(folder, recursive=True) if folder.is_dir() else _by_stem(root, recursive=False)
-        return Domain(name, root, tuple(found.values()), None, space)
-    images_folder, labels_folder = root / "images", root / "labels"
-    for folder in (images_folder, labels_folder):
-        if not folder.is_dir():
-            hint = (
-                f"give {root.parent}" if root.name in ("images", "labels") else f"put the {folder.name} there"
-            )
-            raise DataError(
-                f"The {name} folder {root} has no folder {folder.name}/ and needs its labels: {hint}."
-            )
-    images, labels = _by_stem(images_folder, recursive=True), _by_stem(labels_folder, recursive=True)
-    bare = [file for stem, file in images.items() if stem not in labels]
-    if bare:
-        raise DataError(
-            f"{_count(len(bare), 'image')} in {images_folder} {_have(len(bare))} no label map in "
-            f"{labels_folder} (the first is {bare[0].relative_to(images_folder)}): add the label maps or "
-            f"remove the images."
-        )
-    spare = [file for stem, file in labels.items() if stem not in images]
-    if spare:
-        raise DataError(
-            f"{_count(len(spare), 'label map')} in {labels_folder} {_have(len(spare))} no image in "
-            f"{images_folder} (the first is {spare[0].relative_to(labels_folder)}): add the images or remove "
-            f"the label maps."
-        )
-    return Domain(name, root, tuple(images.values()), tuple(labels[stem] for stem in images), space)
+    spec = DomainSpec.parse(path)
+    tree = open_tree(spec.path, name)
+    layout, tree = _layout(spec, tree)
+    split = spec.split
+    if split is None and layout.splits:
+        split = (layout.evaluation_split if evaluation else None) or layout.splits[0]
+    listing = layout.list(tree, split, labelled, name)
+    if space is None and labelled and layout.space is not None:
+        space = LabelSpace.load(layout.space)
+    return Domain(name, spec.path, listing.images, listing.labels, space, layout.name, split)
 
 
-def _by_stem(folder: Path, recursive: bool) -> dict[str, Path]:
-    """Image files by their path below the folder without the ending, sorted."""
-    found: dict[str, Path] = {}
-    for file in _image_files(folder, recursive):
-        stem = file.relative_to(folder).with_suffix("").as_posix()
-        if stem in found:
-            raise DataError(
-                f"{found[stem]} and {file} have the same name but for the ending, so their label map or "
-                f"output would be the same: rename one of them."
-            )
-        found[stem] = file
-    if not found:
-        kinds = " ".join(sorted(IMAGE_SUFFIXES))
-        raise DataError(f"The folder {folder} holds no images ({kinds}): put some in or check the path.")
-    return dict(sorted(found.items()))
-
-
-def _image_files(folder: Path, recursive: bool) -> list[Path]:
-    files: list[Path] = []
-    seen: set[str] = set()
-    for place, below, names in os.walk(folder, followlinks=True):
-        # Linked folders are followed (data sets are often laid out so), but no circle of links twice.
-        real = os.path.realpath(place)
-        below[:] = sorted(b for b in below if not b.startswith(".")) if recursive and real not in seen else []
-        if real not in seen:
-            files += [Path(place, n) for n in sorted(names) if _is_image_name(n)]
-        seen.add(real)
-    return files
-
-
-def _is_image_name(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _have(number: int) -> str:
-    return "has" if number == 1 else "have"
+def _layout(spec: DomainSpec, tree: Tree) -> tuple[Layout, Tree]:
+    """The layout, and the folder it begins at: archives often hold one folder that holds everything."""
+    place = tree
+    while True:
+        named = [LAYOUTS[spec.layout]] if spec.layout else LAYOUTS.values()
+        found = next((layout for layout in named if layout.recognise(place)), None)
+        if found is not None:
+            return found, place
+        inside = place.folders()
+        if len(inside) != 1 or inside[0] in ("images", "labels") or place.images(recursive=False):
+            break
+        place = place.below(inside[0])
+    # What a plain folder lacks is said by its reader.
+    return LAYOUTS[spec.layout or "folder"], tree
 
 
 # --- checking -----------------------------------------------------------------------------------------------
@@ -198,7 +204,7 @@ def check_domain(
     sizes = np.zeros((total, 2), np.int64)
     classes = domain.space.num_classes if domain.space is not None and domain.labels is not None else 0
     counts, ignored = np.zeros((total, classes), np.int64), np.zeros(total, np.int64)
-    labels = domain.labels or (None,) * total
+    labels = domain.labels if domain.labels is not None else (None,) * total
     with ThreadPoolExecutor(max_workers=workers or os.cpu_count() or 1) as pool:
         # map() yields in order and cancels what is left when one raises.
         checked = pool.map(partial(_check_pair, domain.space), domain.images, labels)
@@ -214,18 +220,18 @@ def check_domain(
 
 
 def _check_pair(
-    space: LabelSpace | None, image: Path, label: Path | None
+    space: LabelSpace | None, image: FileRef, label: LabelRef | None
 ) -> tuple[tuple[int, int], np.ndarray | None]:
     """One image's (width, height), and how many pixels hold each train id, int64 [256]."""
     width, height = check_image(image)
     if label is None or space is None:
         return (width, height), None
-    train_ids = space.to_train_ids(read_label(label), label)
+    train_ids = space.read(label, (width, height))
     check_size(image, (width, height), label, train_ids)
     return (width, height), np.bincount(train_ids.ravel(), minlength=256)
 
 
-def check_size(image: Path, size: tuple[int, int], label: Path, train_ids: np.ndarray) -> None:
+def check_size(image: FileRef, size: tuple[int, int], label: LabelRef, train_ids: np.ndarray) -> None:
     """See that a label map [H, W] fits its image's (width, height).
 
     Raises:

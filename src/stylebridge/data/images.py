@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from stylebridge.data.files import FileRef, LabelRef, MaskStack, open_file
 from stylebridge.errors import DataError
-
-#: Endings (in any case) of the files that are taken for images.
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 
 # Only these decoders are tried: a renamed file must not reach others (some start programs).
 _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "PPM")
@@ -21,10 +20,10 @@ _EXIF_ORIENTATION = 0x0112
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: FileRef) -> Iterator[Image.Image]:
     """Open a file. Whatever a decoder raises on a bad one, now or while it is in use, becomes a DataError."""
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with open_file(path) as file, Image.open(file, formats=_FORMATS) as image:
             yield image
     except (DataError, MemoryError):
         raise
@@ -40,22 +39,33 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         ) from error
 
 
-def _reason(error: Exception, path: Path) -> str:
+def _reason(error: Exception, path: FileRef) -> str:
     if isinstance(error, FileNotFoundError):
         return "it does not exist"
     if isinstance(error, PermissionError):
         return "no permission to read it"
-    if path.stat().st_size == 0:
+    if isinstance(error, IsADirectoryError):
+        return "it is a folder"
+    if _is_empty(path):
         return "the file is empty"
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image, or damaged at its beginning"
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
+def _is_empty(path: FileRef) -> bool:
+    with open_file(path) as file:
+        return not file.read(1)
+
+
+def _ref(path: FileRef | str) -> FileRef:
+    return Path(path) if isinstance(path, str) else path
+
+
 # --- images -------------------------------------------------------------------------------------------------
 
 
-def read_image(path: Path | str) -> np.ndarray:
+def read_image(path: FileRef | str) -> np.ndarray:
     """Read an image as RGB uint8 [H, W, 3].
 
     An EXIF rotation is applied, so that the array is what viewers and annotation tools show; a label map must
@@ -65,14 +75,14 @@ def read_image(path: Path | str) -> np.ndarray:
     Raises:
         DataError: the file is not an image, is damaged, or has too many pixels.
     """
-    path = Path(path)
+    path = _ref(path)
     with _opened(path) as image:
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
         return np.array(_to_rgb(image, path))
 
 
-def check_image(path: Path | str) -> tuple[int, int]:
+def check_image(path: FileRef | str) -> tuple[int, int]:
     """Decode a file to see that it is whole, as cheaply as its format allows.
 
     Returns:
@@ -81,7 +91,7 @@ def check_image(path: Path | str) -> tuple[int, int]:
     Raises:
         DataError: as :func:`read_image`.
     """
-    path = Path(path)
+    path = _ref(path)
     with _opened(path) as image:
         if image.format not in ("JPEG", "MPO"):
             image.load()
@@ -97,7 +107,7 @@ def check_image(path: Path | str) -> tuple[int, int]:
     return (height, width) if turned else (width, height)
 
 
-def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
+def _to_rgb(image: Image.Image, path: FileRef) -> Image.Image:
     if image.mode == "RGB":
         return image
     if image.mode == "F":
@@ -113,16 +123,19 @@ def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
 # --- labels -------------------------------------------------------------------------------------------------
 
 
-def read_label(path: Path | str) -> np.ndarray:
+def read_label(path: LabelRef | str, size: tuple[int, int] | None = None) -> np.ndarray:
     """Read a label map: integer ids [H, W], uint8 for files of up to 8 bits, else int32.
 
     Read are index (palette) and grey files of 1 to 16 bits, grey saved as RGB, and 16-bit RGB files whose
-    first channel is the class (SYNTHIA's form). The ids are those in the file: nothing is scaled.
+    first channel is the class (SYNTHIA's form). The ids are those in the file: nothing is scaled. A
+    :class:`~stylebridge.data.files.MaskStack` is painted; without masks it has ``size`` (width, height).
 
     Raises:
         DataError: the file cannot be read, is a JPEG (whose values are not exact), or holds colours, not ids.
     """
-    path = Path(path)
+    if isinstance(path, MaskStack):
+        return _paint(path, size)
+    path = _ref(path)
     with _opened(path) as image:
         if image.format in ("JPEG", "MPO"):
             raise DataError(
@@ -130,14 +143,14 @@ def read_label(path: Path | str) -> np.ndarray:
             )
         raw_mode = _raw_mode(image)
         if raw_mode in ("RGB;16B", "RGBA;16B"):
-            return _first_channel_of_16_bit(image, raw_mode)
+            return _first_channel_of_16_bit(image, raw_mode, path)
         image.load()
         mode, pixels = image.mode, np.array(image)
     if mode in ("RGB", "RGBA"):
         if (pixels[..., :1] != pixels[..., 1:3]).any():
             raise DataError(
-                f"{path} holds colours instead of class ids: save the label map as an 8-bit grey or palette "
-                f"PNG whose values are ids."
+                f"{path} holds colours instead of class ids: save the label map as an 8-bit grey or palette PNG "
+                f"whose values are ids, or name a label space that lists raw_colours with --label-space."
             )
         return np.ascontiguousarray(pixels[..., 0])
     if mode == "LA":
@@ -152,13 +165,51 @@ def read_label(path: Path | str) -> np.ndarray:
     )
 
 
-def read_palette(path: Path | str) -> list[tuple[int, int, int]] | None:
+def read_label_colours(path: FileRef | str) -> np.ndarray | None:
+    """A label map that is kept as colours: RGB uint8 [H, W, 3]; None if the file is grey, so that it holds ids.
+
+    Palette files give the palette's colours.
+
+    Raises:
+        DataError: the file cannot be read, or is a JPEG.
+    """
+    path = _ref(path)
+    with _opened(path) as image:
+        if image.format in ("JPEG", "MPO"):
+            raise DataError(f"{path} is a JPEG, which changes the colours of a label map: save it as PNG.")
+        if image.mode not in ("P", "RGB", "RGBA") or "16B" in _raw_mode(image):
+            return None
+        image.load()
+        return np.array(image.convert("RGB"))
+
+
+def _paint(stack: MaskStack, size: tuple[int, int] | None) -> np.ndarray:
+    """uint8 [H, W] of raw ids (int32 where an id needs it)."""
+    painted: np.ndarray | None = None
+    kind = np.uint8 if max([stack.background, *(raw for _, raw in stack.files)]) < 256 else np.int32
+    for file, raw in stack.files:
+        with _opened(file) as image:
+            mask = np.array(image.convert("L")) > 127
+        if painted is None:
+            painted = np.full(mask.shape, stack.background, kind)
+        if mask.shape != painted.shape:
+            sizes = f"{mask.shape[1]}×{mask.shape[0]}, the others {painted.shape[1]}×{painted.shape[0]}"
+            raise DataError(f"{file} is {sizes}: the masks of an image must have one size.")
+        painted[mask] = raw
+    if painted is None:
+        if size is None:
+            raise DataError(f"{stack} has no mask at all: remove its image.")
+        painted = np.full((size[1], size[0]), stack.background, kind)
+    return painted
+
+
+def read_palette(path: FileRef | str) -> list[tuple[int, int, int]] | None:
     """The RGB colours of a palette file by index, or None if it has no palette.
 
     Raises:
         DataError: the file is not an image.
     """
-    path = Path(path)
+    path = _ref(path)
     with _opened(path) as image:
         if image.mode != "P":
             return None
@@ -175,13 +226,14 @@ def _raw_mode(image: Image.Image) -> str:
     return first if isinstance(first, str) else ""
 
 
-def _first_channel_of_16_bit(image: Image.Image, raw_mode: str) -> np.ndarray:
+def _first_channel_of_16_bit(image: Image.Image, raw_mode: str, path: FileRef) -> np.ndarray:
     """The first channel of a 16-bit colour PNG, int32 [H, W].
 
     Pillow keeps only the high byte of such files, which is 0 for every class id. Read as if it were
     little-endian the same decoder keeps the low byte, so two passes give all 16 bits.
     """
-    with Image.open(image.filename, formats=_FORMATS) as again:  # type: ignore[attr-defined]
+    with _opened(path) as opened:
+        again: Any = opened  # Pillow does not declare tile
         again.tile = [tile._replace(args=raw_mode.replace("16B", "16L")) for tile in again.tile]
         low = np.array(again)[..., 0]
     image.load()

@@ -17,7 +17,8 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from stylebridge.data.images import read_label, read_palette
+from stylebridge.data.files import FileRef, LabelRef, MaskStack
+from stylebridge.data.images import read_label, read_label_colours, read_palette
 from stylebridge.errors import DataError
 
 #: The value of pixels that take no part in losses and scores.
@@ -42,12 +43,16 @@ class LabelSpace:
         colours: K RGB colours, 0..255.
         raw_ids: every raw id that may occur in a label file → its train id, or 255 (ignore). An id that is
             not in it is an error.
+        raw_colours: for label files that hold colours: every RGB colour → its train id, or 255.
+        protocols: other sets of classes that scores are told over, by name (SYNTHIA's 13 beside its 16).
     """
 
     name: str
     classes: tuple[str, ...]
     colours: tuple[tuple[int, int, int], ...]
     raw_ids: dict[int, int] = field(hash=False)
+    raw_colours: dict[tuple[int, int, int], int] = field(default_factory=dict, hash=False)
+    protocols: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
     @property
     def num_classes(self) -> int:
@@ -61,7 +66,47 @@ class LabelSpace:
         table[list(self.raw_ids)] = list(self.raw_ids.values())
         return table
 
-    def to_train_ids(self, raw: np.ndarray, path: Path) -> np.ndarray:
+    @cached_property
+    def _colour_table(self) -> tuple[np.ndarray, np.ndarray]:
+        """The known colours as 24-bit numbers, sorted int32, and their train ids, uint8."""
+        packed = {(r << 16) + (g << 8) + b: train for (r, g, b), train in self.raw_colours.items()}
+        keys = sorted(packed)
+        return np.array(keys, np.int32), np.array([packed[k] for k in keys], np.uint8)
+
+    def read(self, label: LabelRef, size: tuple[int, int] | None = None) -> np.ndarray:
+        """Read a label file as train ids, uint8 [H, W] with 255 = ignore.
+
+        Args:
+            size: (width, height) of its image, which a label map without any mask takes.
+
+        Raises:
+            DataError: the file cannot be read, or holds ids or colours outside the space.
+        """
+        if self.raw_colours and not isinstance(label, MaskStack):
+            colours = read_label_colours(label)
+            if colours is not None:
+                return self._colours_to_train_ids(colours, label)
+        return self.to_train_ids(read_label(label, size), label)
+
+    def _colours_to_train_ids(self, colours: np.ndarray, path: FileRef) -> np.ndarray:
+        wide = colours.astype(np.int32)
+        packed = (wide[..., 0] << 16) + (wide[..., 1] << 8) + wide[..., 2]
+        keys, train_ids = self._colour_table
+        place = np.searchsorted(keys, packed).clip(max=len(keys) - 1)
+        wrong = keys[place] != packed
+        if wrong.any():
+            values, counts = np.unique(packed[wrong], return_counts=True)
+            worst = values[np.argsort(-counts)][:4].tolist()
+            listed = ", ".join(f"({v >> 16}, {v >> 8 & 255}, {v & 255})" for v in worst)
+            more = ", …" if len(values) > 4 else ""
+            raise DataError(
+                f"{path} holds {'the colours' if len(values) > 1 else 'the colour'} {listed}{more}, which label "
+                f"space {self.name} does not have: correct the file, or name the label space it was made for "
+                f"with --label-space NAME_OR_YAML."
+            )
+        return train_ids[place]
+
+    def to_train_ids(self, raw: np.ndarray, path: LabelRef) -> np.ndarray:
         """Translate raw ids [H, W] (any integer type) to train ids, uint8 [H, W] with 255 = ignore.
 
         Raises:
@@ -77,7 +122,7 @@ class LabelSpace:
                 raise DataError(self._outside(unknown, path))
         return translated.astype(np.uint8)
 
-    def _outside(self, unknown: list[int], path: Path) -> str:
+    def _outside(self, unknown: list[int], path: LabelRef) -> str:
         listed = ", ".join(map(str, unknown[:8])) + (", …" if len(unknown) > 8 else "")
         return (
             f"{path} holds the {'ids' if len(unknown) > 1 else 'id'} {listed}, which label space {self.name} "
@@ -98,6 +143,8 @@ class LabelSpace:
             "classes": list(self.classes),
             "colours": [list(colour) for colour in self.colours],
             "raw_ids": {str(raw): train for raw, train in self.raw_ids.items()},
+            "raw_colours": [[*colour, train] for colour, train in self.raw_colours.items()],
+            "protocols": {name: list(classes) for name, classes in self.protocols.items()},
         }
 
     @classmethod
@@ -108,6 +155,8 @@ class LabelSpace:
             classes=tuple(data["classes"]),
             colours=tuple((int(r), int(g), int(b)) for r, g, b in data["colours"]),
             raw_ids={int(raw): int(train) for raw, train in data["raw_ids"].items()},
+            raw_colours={(int(r), int(g), int(b)): int(t) for r, g, b, t in data.get("raw_colours", [])},
+            protocols={name: tuple(classes) for name, classes in data.get("protocols", {}).items()},
         )
 
     @classmethod
@@ -125,7 +174,9 @@ class LabelSpace:
         """Read a built-in label space by name, or a YAML file.
 
         The file has ``classes``, a list of ``{name, colour: [r, g, b], raw: [ids]}`` (``colour`` may be left
-        out; ``raw`` is the position if left out), and optionally ``name`` and ``ignore_raw`` ([255]).
+        out; ``raw`` is the position if left out), and optionally ``name`` and ``ignore_raw`` ([255]). For label
+        files that hold colours a class has ``raw_colours: [[r, g, b], …]``, and the file may have
+        ``ignore_colours``. ``protocols: {name: [class, …]}`` names smaller sets of classes to score.
 
         Raises:
             DataError: no such space or file, or the file's content is wrong; the message names file and key.
@@ -171,6 +222,7 @@ class _ClassEntry(BaseModel):
     name: str = Field(min_length=1)
     colour: tuple[_Byte, _Byte, _Byte] | None = None
     raw: list[_RawId] | None = None
+    raw_colours: list[tuple[_Byte, _Byte, _Byte]] = []
 
 
 class _SpaceFile(BaseModel):
@@ -178,6 +230,8 @@ class _SpaceFile(BaseModel):
     name: str | None = None
     classes: list[_ClassEntry] = Field(min_length=2, max_length=255)
     ignore_raw: list[_RawId] = [IGNORE]
+    ignore_colours: list[tuple[_Byte, _Byte, _Byte]] = []
+    protocols: dict[str, list[str]] = {}
 
 
 def _parse(data: Any, path: Path) -> LabelSpace:
@@ -208,15 +262,42 @@ def _parse(data: Any, path: Path) -> LabelSpace:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(f"Label space {path}: two classes are named {twice[0]!r}: give each its own name.")
+    for protocol, chosen in parsed.protocols.items():
+        unknown = [name for name in chosen if name not in names]
+        if unknown or not chosen:
+            reason = f"has {unknown[0]!r}, which is no class" if unknown else "is empty"
+            raise DataError(f"Label space {path}: protocols.{protocol} {reason}: list names of its classes.")
     colours = tuple(entry.colour or distinct_colour(i) for i, entry in enumerate(parsed.classes))
-    return LabelSpace(parsed.name or path.stem, tuple(names), colours, raw_ids)
+    protocols = {name: tuple(chosen) for name, chosen in parsed.protocols.items()}
+    return LabelSpace(
+        parsed.name or path.stem, tuple(names), colours, raw_ids, _raw_colours(parsed, path), protocols
+    )
+
+
+def _raw_colours(parsed: _SpaceFile, path: Path) -> dict[tuple[int, int, int], int]:
+    found: dict[tuple[int, int, int], int] = {}
+    listed = [
+        (f"classes[{i}].raw_colours", i, c) for i, e in enumerate(parsed.classes) for c in e.raw_colours
+    ]
+    for key, train, colour in [*listed, *(("ignore_colours", IGNORE, c) for c in parsed.ignore_colours)]:
+        if colour in found:
+            raise DataError(
+                f"Label space {path}: {key} has {list(colour)}, which "
+                f"{'ignore_colours' if found[colour] == IGNORE else f'classes[{found[colour]}]'} has already: "
+                f"give each colour to one class."
+            )
+        found[colour] = train
+    return found
 
 
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
     where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in problem["loc"]).lstrip(".")
     if problem["type"] == "extra_forbidden":
-        return f"{where} is not a known key; the keys are name, classes (name, colour, raw) and ignore_raw"
+        return (
+            f"{where} is not a known key; the keys are name, classes (name, colour, raw, raw_colours), "
+            f"ignore_raw, ignore_colours and protocols"
+        )
     if problem["type"] == "missing":
         return f"{where} is missing"
     return f"{where} is {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
@@ -225,7 +306,7 @@ def _first_problem(error: ValidationError) -> str:
 # --- inference ----------------------------------------------------------------------------------------------
 
 
-def infer_label_space(label_paths: Sequence[Path]) -> tuple[LabelSpace, str]:
+def infer_label_space(label_paths: Sequence[LabelRef]) -> tuple[LabelSpace, str]:
     """Find out how label files are to be read when the user did not say.
 
     First ``classes.yaml`` beside ``images/`` and ``labels/``; else a built-in space whose colours most ids in
@@ -239,7 +320,7 @@ def infer_label_space(label_paths: Sequence[Path]) -> tuple[LabelSpace, str]:
     """
     if not label_paths:
         raise DataError("There is no label file to take the label space from: name one with --label-space.")
-    for folder in _beside(Path(label_paths[0])):
+    for folder in _beside(label_paths[0]):
         if (folder / CLASSES_FILE).is_file():
             space = LabelSpace.load(folder / CLASSES_FILE)
             return space, (
@@ -258,16 +339,18 @@ def infer_label_space(label_paths: Sequence[Path]) -> tuple[LabelSpace, str]:
     )
 
 
-def _beside(label: Path) -> list[Path]:
-    """The folders that hold a folder ``labels`` on the way up from a label file, nearest first."""
+def _beside(label: LabelRef) -> list[Path]:
+    """The folders that hold a folder ``labels`` on the way up from a label file, nearest first; none in archives."""
+    if not isinstance(label, Path):
+        return []
     return [folder.parent for folder in label.parents if folder.name == "labels"]
 
 
-def _by_palette(label_paths: Sequence[Path]) -> LabelSpace | None:
+def _by_palette(label_paths: Sequence[LabelRef]) -> LabelSpace | None:
     chosen = np.linspace(0, len(label_paths) - 1, min(_PALETTE_SAMPLE, len(label_paths))).astype(int)
     used: dict[int, tuple[int, int, int]] = {}
-    for path in (label_paths[i] for i in chosen):
-        palette = read_palette(path)
+    for path in (label_paths[int(i)] for i in chosen):
+        palette = None if isinstance(path, MaskStack) else read_palette(path)
         if palette is None:
             return None
         ids = np.unique(read_label(path)).tolist()
@@ -286,10 +369,11 @@ def _by_palette(label_paths: Sequence[Path]) -> LabelSpace | None:
     return best[2] if best else None
 
 
-def _by_ids(label_paths: Sequence[Path]) -> LabelSpace:
+def _by_ids(label_paths: Sequence[LabelRef]) -> LabelSpace:
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         ids = set().union(*pool.map(lambda path: np.unique(read_label(path)).tolist(), label_paths))
-    folder = Path(label_paths[0]).parent
+    first = label_paths[0]
+    folder = first.parent if isinstance(first, Path) else str(first).rpartition("/")[0]
     classes = ids - {IGNORE}
     if len(classes) < 2:
         found = f"the single class {min(classes)}" if classes else "no class"

@@ -12,29 +12,29 @@ from pathlib import Path
 
 import numpy as np
 
+from stylebridge.data.files import FileRef, LabelRef, fingerprint
 from stylebridge.data.label_space import LabelSpace
 
 #: Raised when what is counted, or how, changes: older files are then not found.
-_VERSION = 1
+_VERSION = 2
 _FIELDS = ("image_sizes", "pixel_counts", "ignored_counts")
 
 
 def statistics_key(
-    images: Sequence[Path], labels: Sequence[Path] | None, space: LabelSpace | None
+    images: Sequence[FileRef], labels: Sequence[LabelRef] | None, space: LabelSpace | None
 ) -> str | None:
     """A hash of the files' paths, sizes and times and of how labels are read; None if a file is not there."""
     digest = hashlib.sha256(f"stylebridge statistics {_VERSION}".encode())
     try:
         for path in (*images, None, *(labels or ())):
             if path is not None:
-                state = path.stat()
-                entry = (os.path.abspath(path), state.st_size, state.st_mtime_ns)
-                digest.update(repr(entry).encode(errors="surrogateescape"))
+                digest.update(repr(fingerprint(path)).encode(errors="surrogateescape"))
             digest.update(b"\n")
     except OSError:
         return None
     if labels is not None and space is not None:
-        digest.update(json.dumps([space.num_classes, sorted(space.raw_ids.items())]).encode())
+        spelling = [space.num_classes, sorted(space.raw_ids.items()), sorted(space.raw_colours.items())]
+        digest.update(json.dumps(spelling).encode())
     return digest.hexdigest()
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from stylebridge.data.dataset import read_pair
 from stylebridge.data.domain import Domain, check_domain
-from stylebridge.data.images import read_image, read_label
 from stylebridge.errors import DataError
 from stylebridge.jobs.inference import confusion_of, predict_files
 from stylebridge.jobs.recipe import InferenceConfig
@@ -125,11 +125,11 @@ def _spread(count: int, wanted: int) -> list[int]:
 
 def _source_samples(context: StageContext) -> list[SourceSample]:
     source = context.source
-    assert source.labels is not None
     samples = []
     for i in _spread(len(source.images), 4):
-        label = context.space.to_train_ids(read_label(source.labels[i]), source.labels[i])
-        samples.append(SourceSample(read_image(source.images[i]), label, source.images[i].name))
+        image, label = read_pair(source, i)
+        assert label is not None
+        samples.append(SourceSample(image, label, source.images[i].name))
     return samples
 
 
@@ -146,10 +146,7 @@ def _target_samples(
         old = [labels for _, _, labels in predict_files(before, paths, inference, device)]
     samples = []
     for place, i in enumerate(chosen):
-        truth = None
-        if domain.labels is not None:
-            truth = context.space.to_train_ids(read_label(domain.labels[i]), domain.labels[i])
-        image = read_image(paths[place])
+        image, truth = read_pair(domain, i)
         samples.append(TargetSample(image, old[place], new[place], paths[place].name, truth))
     return samples
 

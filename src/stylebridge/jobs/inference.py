@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from stylebridge.data.domain import Domain
-from stylebridge.data.images import read_image, read_label
+from stylebridge.data.files import FileRef
+from stylebridge.data.images import read_image
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.jobs.recipe import InferenceConfig
 from stylebridge.metrics.segmentation import ConfusionMatrix
@@ -62,11 +63,11 @@ def _resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 def predict_files(
     segmenter: Segmenter,
-    images: Sequence[Path],
+    images: Sequence[FileRef],
     config: InferenceConfig,
     device: torch.device,
     progress: Callable[[int], None] | None = None,
-) -> Iterator[tuple[Path, np.ndarray, np.ndarray]]:
+) -> Iterator[tuple[FileRef, np.ndarray, np.ndarray]]:
     """Predict every file: yields (path, image uint8 [H, W, 3], label map uint8 [H, W] at the image's size).
 
     Files are read ahead by a thread. Images that come to the same network size share a batch.
@@ -88,8 +89,11 @@ def predict_files(
 
 
 def _predict_batch(
-    segmenter: Segmenter, loaded: list[tuple[Path, np.ndarray]], config: InferenceConfig, device: torch.device
-) -> Iterator[tuple[Path, np.ndarray, np.ndarray]]:
+    segmenter: Segmenter,
+    loaded: list[tuple[FileRef, np.ndarray]],
+    config: InferenceConfig,
+    device: torch.device,
+) -> Iterator[tuple[FileRef, np.ndarray, np.ndarray]]:
     inputs = [resize_image(image, config.size) for _, image in loaded]
     alike = len({(x.shape, image.shape) for x, (_, image) in zip(inputs, loaded, strict=True)}) == 1
     groups = [list(range(len(loaded)))] if alike else [[i] for i in range(len(loaded))]
@@ -114,8 +118,8 @@ def confusion_of(
     assert domain.space is not None
     confusion = ConfusionMatrix(domain.space.num_classes)
     predictions = predict_files(segmenter, domain.images, config, device, progress)
-    for (_, _, predicted), path in zip(predictions, domain.labels, strict=True):
-        truth = domain.space.to_train_ids(read_label(path), path)
+    for (_, image, predicted), path in zip(predictions, domain.labels, strict=True):
+        truth = domain.space.read(path, (image.shape[1], image.shape[0]))
         confusion.update(torch.from_numpy(predicted), torch.from_numpy(truth))
     return confusion
 

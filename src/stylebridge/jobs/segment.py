@@ -9,7 +9,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from stylebridge.data.domain import IMAGE_SUFFIXES
+from stylebridge.data.files import IMAGE_SUFFIXES
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.inference import predict_files, write_label_png
@@ -54,8 +54,8 @@ def segment(
     segmenter = model.segmenter.to(accelerator.device)
     predictions = predict_files(segmenter, list(names), model.inference, accelerator.device)
     console = Console(stderr=True, quiet=quiet)
-    for path, image, labels in track(predictions, "segment", len(names), console=console):
-        name = names[path]
+    for file, image, labels in track(predictions, "segment", len(names), console=console):
+        name = names[Path(str(file))]
         write_label_png(labels, model.space, folder / name)
         if overlay:
             picture = folder / "overlays" / name.with_suffix(".jpg")

@@ -17,6 +17,7 @@ from rich.console import Console
 from stylebridge.data.augment import Augmentation
 from stylebridge.data.dataset import DomainDataset
 from stylebridge.data.domain import Domain, DomainSummary
+from stylebridge.data.files import FileRef, path_below
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.loader import Loader
 from stylebridge.data.sampling import ClassBalancedSampler, RareClassSampler, Sampler, UniformSampler
@@ -151,9 +152,8 @@ def _domains(
     return domains
 
 
-def _pseudo_label_path(folder: Path, target: Domain, image: Path) -> Path:
-    relative = image.relative_to(target.root) if image.is_relative_to(target.root) else Path(image.name)
-    return folder / relative.with_suffix(".png")
+def _pseudo_label_path(folder: Path, target: Domain, image: FileRef) -> Path:
+    return folder / path_below(image, target.root).with_suffix(".png")
 
 
 def write_pseudo_labels(context: StageContext, stage: Path, config: InferenceConfig, folder: Path) -> None:

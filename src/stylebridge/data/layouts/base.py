@@ -1,0 +1,101 @@
+"""What a reader of one public data-set layout is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from stylebridge.data.files import FileRef, LabelRef, Tree
+from stylebridge.errors import DataError
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of one split: ``labels[i]`` belongs to ``images[i]``; None if they were not asked for."""
+
+    images: Sequence[FileRef]
+    labels: Sequence[LabelRef] | None
+
+
+class Layout(ABC):
+    """How one data set lays out its files. Readers keep no state.
+
+    Attributes:
+        name: what ``--source NAME:PATH`` calls it.
+        title: what messages call it.
+        splits: names of its splits, the training one first; empty where it has none.
+        evaluation_split: the split that is scored where none is named.
+        space: the built-in label space its label files are read with; None: it is told or inferred.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    splits: ClassVar[tuple[str, ...]] = ()
+    evaluation_split: ClassVar[str | None] = None
+    space: ClassVar[str | None] = None
+
+    @abstractmethod
+    def recognise(self, tree: Tree) -> bool:
+        """Whether the tree is laid out so; looks at names of folders and few files only."""
+
+    @abstractmethod
+    def list(self, tree: Tree, split: str | None, labelled: bool, name: str) -> Listing:
+        """The files of a split, sorted by path.
+
+        Args:
+            split: one of ``splits``, or None where there are none.
+            labelled: False: label files are not even looked for.
+            name: what messages call the domain.
+
+        Raises:
+            DataError: a folder is missing or empty, or images and labels do not match; names the file.
+        """
+
+
+def pair(
+    images: dict[str, FileRef], labels: dict[str, LabelRef], images_at: Path, labels_at: Path, name: str
+) -> Listing:
+    """Match images and labels by key (what the two paths have in common), in the keys' order.
+
+    Raises:
+        DataError: there are no images, or some have no label, or the reverse.
+    """
+    if not images:
+        raise DataError(f"The {name} folder {images_at} holds no images: check the path.")
+    bare = sorted(images.keys() - labels.keys())
+    if bare:
+        raise DataError(
+            f"{_count(len(bare), 'image')} in {images_at} {_have(len(bare))} no label map in {labels_at} "
+            f"(the first is {_below(images[bare[0]], images_at)}): add the label maps or remove the images."
+        )
+    spare = sorted(labels.keys() - images.keys())
+    if spare:
+        raise DataError(
+            f"{_count(len(spare), 'label map')} in {labels_at} {_have(len(spare))} no image in {images_at} "
+            f"(the first is {_below(labels[spare[0]], labels_at)}): add the images or remove the label maps."
+        )
+    keys = sorted(images)
+    return Listing([images[k] for k in keys], [labels[k] for k in keys])
+
+
+def unlabelled(images: dict[str, FileRef], images_at: Path, name: str) -> Listing:
+    """Images alone, in the keys' order. Raises DataError if there are none."""
+    if not images:
+        raise DataError(f"The {name} folder {images_at} holds no images: check the path.")
+    return Listing([images[k] for k in sorted(images)], None)
+
+
+def _below(file: LabelRef, folder: Path) -> str:
+    inside = isinstance(file, Path) and file.is_relative_to(folder)
+    return str(file.relative_to(folder)) if inside else file.name
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _have(number: int) -> str:
+    return "has" if number == 1 else "have"
