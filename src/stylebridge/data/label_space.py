@@ -59,6 +59,11 @@ class LabelSpace:
         """K."""
         return len(self.classes)
 
+    @property
+    def nameless(self) -> bool:
+        """Whether the classes are mere numbers (:meth:`generic`)."""
+        return self.classes == tuple(f"class {i}" for i in range(self.num_classes))
+
     @cached_property
     def _table(self) -> np.ndarray:
         """int16, one entry a raw id: its train id, or -1 where the id is unknown."""

@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,11 +15,12 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from stylebridge.data.domain import Domain, check_domain, open_domain
-from stylebridge.data.label_space import LabelSpace, infer_label_space
+from stylebridge.data.domain import DomainSpec, check_domain
+from stylebridge.data.label_space import LabelSpace
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.adapt_report import finish_run
+from stylebridge.jobs.domains import AdaptationDomains, open_adaptation, reopen_adaptation
 from stylebridge.jobs.recipe import Recipe, builtin_recipes, load_recipe, override_recipe
 from stylebridge.jobs.run_folder import RunFolder, ensure_same_recipe, new_run, open_run, take_over_stages
 from stylebridge.jobs.stages import StageContext, check_stages, run_stage
@@ -49,6 +51,8 @@ def adapt(
     *,
     label_space: str | Path | LabelSpace | None = None,
     evaluate_on: str | Path | None = None,
+    class_maps: Sequence[str | Path] = (),
+    target_labels: str | Path | None = None,
     seed: int | None = None,
     device: str = "auto",
     overrides: list[str] | None = None,
@@ -62,14 +66,19 @@ def adapt(
     """Train a segmenter on a labelled source and carry it over to an unlabelled target.
 
     Args:
-        source: folder with ``images/`` and ``labels/``. May be left out with ``resume``.
-        target: folder with ``images/`` (or the images themselves). Its labels are never read for training or
-            for choosing a model; where ``labels/`` exists they are read once, after training, for the report.
+        source: labelled: ``PATH``, ``LAYOUT:PATH`` or ``LAYOUT/SPLIT:PATH`` (:func:`~stylebridge.data.open_domain`).
+            May be left out with ``resume``.
+        target: unlabelled, given alike. Its labels are never read for training or for choosing a model; where
+            they exist they are read once, after training, for the report.
         out: the run folder to make.
         recipe: a built-in recipe's name, a YAML file, or a :class:`Recipe`; None: the default recipe, or with
             ``resume`` the run's own.
-        label_space: a built-in label space's name or a YAML file; None: taken from the source and told.
-        evaluate_on: a labelled folder of the target's domain for the report, in place of ``target``.
+        label_space: the model's: a built-in label space's name or a YAML file; None: the source's own, told.
+        evaluate_on: labelled images of the target's domain for the report, in place of ``target``.
+        class_maps: YAML files that say how classes of one label space become those of the model's, where
+            equal names do not say it (:mod:`stylebridge.data.class_map`).
+        target_labels: label maps of *some* target images (a folder of files named as they are, or a labelled
+            domain). They join the source wherever it is trained on; scores leave them out.
         seed: replaces the recipe's seed.
         device: ``auto``, ``cpu`` or ``cuda``.
         overrides: ``key.path=value`` changes to the recipe.
@@ -94,29 +103,37 @@ def adapt(
         if chosen is None and (overrides or seed is not None):
             chosen = _choose_recipe(run.recipe(), overrides, seed)
         _ensure_same_run(run, facts, chosen, {"source": source, "target": target})
-        source, target = facts["source"], facts["target"]
-        evaluate_on = evaluate_on or facts.get("evaluate_on")
-        if label_space is None:
-            label_space = LabelSpace.from_dict(facts["label_space"])
         precision = run.recipe().precision
     else:
         assert chosen is not None
         precision = chosen.precision
-    if source is None or target is None:
-        raise DataError("Give both --source FOLDER and --target FOLDER.")
+        if source is None or target is None:
+            raise DataError("Give both --source FOLDER and --target FOLDER.")
     other = open_run(Path(reuse), "adapt") if reuse is not None else None
 
     accelerator = open_accelerator(device, precision)
     if not accelerator.is_main_process:
         console = Console(stderr=True, quiet=True)
     _warn_of_size(chosen, accelerator.device, console)
-    source_domain, target_domain, evaluation = _open_domains(
-        source, target, evaluate_on, label_space, console
-    )
-    assert source_domain.space is not None
+    if resume:
+        domains = reopen_adaptation(run.facts(), evaluate_on)
+    else:
+        assert source is not None
+        assert target is not None
+        domains = open_adaptation(
+            source,
+            target,
+            evaluate_on=evaluate_on,
+            label_space=label_space,
+            class_maps=class_maps,
+            target_labels=target_labels,
+            console=console,
+        )
     with console.status("Checking the images and labels …"):
-        source_summary = check_domain(source_domain)
-        target_summary = check_domain(target_domain)
+        source_summary = check_domain(domains.source)
+        target_summary = check_domain(domains.target)
+        if domains.target_labels is not None:
+            check_domain(domains.target_labels)
     if chosen is None:
         resolved = run.recipe()
     else:
@@ -124,8 +141,8 @@ def adapt(
     if resume:
         ensure_same_recipe(run, resolved)
     elif accelerator.is_main_process:
-        check_stages(resolved, source_domain.space.num_classes, accelerator.num_processes)
-        run.begin(resolved, _facts(source_domain, target_domain, evaluation, resolved, accelerator.device))
+        check_stages(resolved, domains.space.num_classes, accelerator.num_processes)
+        run.begin(resolved, _facts(domains, resolved, accelerator.device))
         if other is not None:
             take_over_stages(other, run)
     accelerator.wait_for_everyone()
@@ -133,10 +150,11 @@ def adapt(
     context = StageContext(
         recipe=resolved,
         run=run,
-        source=source_domain,
+        source=domains.source,
         source_summary=source_summary,
-        target=target_domain,
-        space=source_domain.space,
+        target=domains.target,
+        target_labels=domains.target_labels,
+        space=domains.space,
         accelerator=accelerator,
         workers=workers if workers is not None else default_workers(accelerator.device),
         console=console,
@@ -150,7 +168,7 @@ def adapt(
         seconds[resolved.stage_name(index)] = time.perf_counter() - begin
     before = after = None
     if accelerator.is_main_process:
-        before, after = finish_run(context, evaluation, seconds, time.perf_counter() - started)
+        before, after = finish_run(context, domains.evaluation, seconds, time.perf_counter() - started)
     accelerator.wait_for_everyone()
     return AdaptationResult(run.path, load_segmenter(run.segmenter), run.report, before, after)
 
@@ -160,35 +178,6 @@ def new_run_when_main(path: Path, overwrite: bool) -> RunFolder:
     if int(os.environ.get("RANK", "0")) == 0:
         return new_run(path, overwrite)
     return RunFolder(path)
-
-
-def _open_domains(
-    source: str | Path,
-    target: str | Path,
-    evaluate_on: str | Path | None,
-    label_space: str | Path | LabelSpace | None,
-    console: Console,
-) -> tuple[Domain, Domain, Domain | None]:
-    source_domain = open_domain(Path(source), "source", labelled=True, space=None)
-    target_domain = open_domain(Path(target), "target", labelled=False, space=None)
-    assert source_domain.labels is not None
-    if label_space is None:
-        space, told = infer_label_space(source_domain.labels)
-        console.print(told, highlight=False)
-    else:
-        space = label_space if isinstance(label_space, LabelSpace) else LabelSpace.load(label_space)
-    evaluation = None
-    if evaluate_on is not None:
-        evaluation = open_domain(Path(evaluate_on), "evaluation", labelled=True, space=space)
-    elif (Path(target) / "images").is_dir() and (Path(target) / "labels").is_dir():
-        evaluation = open_domain(Path(target), "evaluation", labelled=True, space=space)
-        console.print(
-            f"{target} has labels/: they are read after training, for the report only.", highlight=False
-        )
-    source_domain = Domain(
-        source_domain.name, source_domain.root, source_domain.images, source_domain.labels, space
-    )
-    return source_domain, target_domain, evaluation
 
 
 def _choose_recipe(recipe: str | Path | Recipe, overrides: list[str] | None, seed: int | None) -> Recipe:
@@ -208,7 +197,10 @@ def _ensure_same_run(
             f"resume it without --recipe, or choose another --out."
         )
     for key, path in given.items():
-        if path is not None and Path(path).resolve() != Path(facts[key]).resolve():
+        if path is None:
+            continue
+        given_spec, kept = DomainSpec.parse(path), DomainSpec.parse(facts[key])
+        if given_spec.path.resolve() != kept.path.resolve() or given_spec.layout not in (None, kept.layout):
             raise RunError(
                 f"{run.path} was made with the {key} {facts[key]}, not {path}: resume it without --{key}, or "
                 f"choose another --out."
@@ -234,19 +226,27 @@ def default_workers(device: torch.device) -> int:
     return min(8, os.cpu_count() or 1) if device.type == "cuda" else 0
 
 
-def _facts(
-    source: Domain, target: Domain, evaluation: Domain | None, recipe: Recipe, device: torch.device
-) -> dict[str, Any]:
-    assert source.space is not None
+def _facts(domains: AdaptationDomains, recipe: Recipe, device: torch.device) -> dict[str, Any]:
+    labelled = {
+        "source": domains.source,
+        "evaluate_on": domains.evaluation,
+        "target_labels": domains.target_labels,
+    }
     return {
         "kind": "adapt",
         "recipe": recipe.name,
-        "source": str(source.root),
-        "target": str(target.root),
-        "evaluate_on": str(evaluation.root) if evaluation is not None else None,
-        "source_images": len(source.images),
-        "target_images": len(target.images),
-        "label_space": source.space.as_dict(),
+        **{name: domain.spec if domain is not None else None for name, domain in labelled.items()},
+        "target": domains.target.spec,
+        "source_images": len(domains.source.images),
+        "target_images": len(domains.target.images),
+        "label_space": domains.space.as_dict(),
+        "class_maps": [found.as_dict() for found in domains.class_maps],
+        # How each domain's label files are read, where that is not as the label space says.
+        "read_as": {
+            name: domain.space.as_dict()
+            for name, domain in labelled.items()
+            if domain is not None and domain.space is not None and domain.space != domains.space
+        },
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         "device": device_name(device),
         "versions": {

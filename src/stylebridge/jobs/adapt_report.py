@@ -109,7 +109,7 @@ def _score(
     confusion = confusion_of(segmenter, evaluation, context.recipe.inference, context.accelerator.device)
     if not int(confusion.matrix.sum()):  # nothing but ignored pixels
         return None
-    return confusion.scores(context.space.classes)
+    return confusion.scores(context.space.classes, context.space.name, context.space.protocols)
 
 
 def _write_scores(path: Path, before: SegmentationScores | None, after: SegmentationScores | None) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
-from stylebridge.data.domain import check_domain, open_domain
+from stylebridge.data.domain import check_domain
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RunError
+from stylebridge.jobs.domains import open_evaluation
 from stylebridge.jobs.inference import confusion_of
 from stylebridge.jobs.load import load_adapted
 from stylebridge.metrics.segmentation import SegmentationScores
@@ -23,6 +25,7 @@ def evaluate(
     data: str | Path,
     *,
     label_space: str | Path | LabelSpace | None = None,
+    class_maps: Sequence[str | Path] = (),
     out: str | Path | None = None,
     device: str = "auto",
     quiet: bool = False,
@@ -34,8 +37,10 @@ def evaluate(
 
     Args:
         run: a run folder, or its ``segmenter`` folder.
-        data: folder with ``images/`` and ``labels/``.
-        label_space: how to read the labels; None: the run's own. Its classes must be the run's.
+        data: labelled: ``PATH``, ``LAYOUT:PATH`` or ``LAYOUT/SPLIT:PATH``.
+        label_space: how to read the labels; None: as the layout says, or in the run's own. Its classes are
+            mapped to the run's by name.
+        class_maps: YAML files that say how, where equal names do not.
         out: also write the scores there as JSON.
 
     Raises:
@@ -44,25 +49,18 @@ def evaluate(
     if out is not None and Path(out).is_dir():
         raise RunError(f"{out} is a folder: give a file name as --out, such as scores.json.")
     model = load_adapted(Path(run))
-    space = model.space
-    if label_space is not None:
-        space = label_space if isinstance(label_space, LabelSpace) else LabelSpace.load(label_space)
-        if space.classes != model.space.classes:
-            raise DataError(
-                f"Label space {space.name} has other classes than the run's {model.space.name}: evaluate with the "
-                f"label space the model was trained on."
-            )
-    domain = open_domain(Path(data), "evaluation", labelled=True, space=space)
+    console = Console(stderr=True, quiet=quiet)
+    domain = open_evaluation(data, model.space, label_space, class_maps, console)
     check_domain(domain)
     accelerator = open_accelerator(device)
     segmenter = model.segmenter.to(accelerator.device)
-    with Progress(console=Console(stderr=True, quiet=quiet), transient=True) as progress:
+    with Progress(console=console, transient=True) as progress:
         task = progress.add_task("evaluate", total=len(domain.images))
         confusion = confusion_of(
             segmenter, domain, model.inference, accelerator.device, lambda n: progress.advance(task, n)
         )
     try:
-        scores = confusion.scores(space.classes)
+        scores = confusion.scores(model.space.classes, model.space.name, model.space.protocols)
     except DataError as error:
         raise DataError(
             f"The label maps in {domain.root}/labels hold no class, only ignored pixels: give labelled ones."

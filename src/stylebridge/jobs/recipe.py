@@ -113,6 +113,12 @@ class Recipe(Strict):
     segmenter: SegmenterConfig
     stages: tuple[StageConfig, ...] = Field(min_length=1)
     inference: InferenceConfig = InferenceConfig()
+    target_label_share: float = Field(
+        default=0.5,
+        gt=0,
+        lt=1,
+        description="share of labelled target images, if some are given, in source batches",
+    )
 
     @model_validator(mode="after")
     def _first_stage_has_no_stage_before(self) -> Recipe:

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import RunError
 from stylebridge.jobs.recipe import Recipe, parse_recipe
 
@@ -144,8 +145,13 @@ def take_over_stages(other: RunFolder, run: RunFolder) -> list[str]:
         RunError: the other run was made from other data.
     """
     theirs, ours = other.recipe(), run.recipe()
-    for key in ("source", "target", "label_space"):
-        if other.facts()[key] != run.facts()[key]:
+    old, new = other.facts(), run.facts()
+    for key in ("source", "target", "target_labels", "read_as", "label_space"):
+        # A run of an older version does not have every key: one that is absent means nothing of the kind.
+        same = (old.get(key) or None) == (new.get(key) or None)
+        if key == "label_space":
+            same = LabelSpace.from_dict(old[key]) == LabelSpace.from_dict(new[key])
+        if not same:
             raise RunError(f"{other.path} has another {key} than this run: leave out --reuse.")
     taken: list[str] = []
     run.stage("x").parent.mkdir(exist_ok=True)

@@ -15,9 +15,10 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from stylebridge.data.augment import Augmentation
-from stylebridge.data.dataset import DomainDataset
+from stylebridge.data.dataset import DomainDataset, read_pair
 from stylebridge.data.domain import Domain, DomainSummary
 from stylebridge.data.files import FileRef, path_below
+from stylebridge.data.joined import JoinedDataset, JoinedSampler
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.loader import Loader
 from stylebridge.data.sampling import ClassBalancedSampler, RareClassSampler, Sampler, UniformSampler
@@ -34,6 +35,8 @@ from stylebridge.methods import SEGMENTATION_METHODS, SegmentationMethod
 from stylebridge.networks.segmenter import Segmenter, SegmenterConfig, build_segmenter, load_segmenter
 
 _STREAM_SEEDS = {"source": 1, "target": 2}
+#: Added to the source's seed for labelled target images: no stream has it.
+_FEW_LABELS_SEED = 3
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class StageContext:
     source: Domain
     source_summary: DomainSummary
     target: Domain
+    target_labels: Domain | None
     space: LabelSpace
     accelerator: Accelerator
     workers: int
@@ -164,7 +168,20 @@ def write_pseudo_labels(context: StageContext, stage: Path, config: InferenceCon
     segmenter = load_segmenter(stage / "segmenter").to(device)
     for path, _, labels in predict_files(segmenter, context.target.images, config, device):
         write_label_png(labels, context.space, _pseudo_label_path(beside, context.target, path))
+    _write_known_labels(context, beside)
     os.replace(beside, folder)
+
+
+def _write_known_labels(context: StageContext, folder: Path) -> None:
+    """Where the truth of a target image was given, it takes the place of the prediction."""
+    few = context.target_labels
+    targets = {str(image) for image in context.target.images}
+    for i, image in enumerate(few.images if few is not None else ()):
+        if str(image) in targets:
+            assert few is not None
+            _, labels = read_pair(few, i)
+            assert labels is not None
+            write_label_png(labels, context.space, _pseudo_label_path(folder, context.target, image))
 
 
 def _stream_opener(
@@ -174,6 +191,13 @@ def _stream_opener(
     seed = seed * 10 + _STREAM_SEEDS[stream]
     dataset = DomainDataset(domain, config.augmentation, seed=seed)
     sampler = make_sampler(config.sampler, domain, context.source_summary, config.augmentation, seed)
+    if stream == "source" and context.target_labels is not None:
+        few = context.target_labels
+        augmentation = _same_size(config.augmentation, stage.target)
+        joined = DomainDataset(few, augmentation, seed=seed + _FEW_LABELS_SEED)
+        uniform = UniformSampler(len(few.images), seed + _FEW_LABELS_SEED)
+        sampler = JoinedSampler(sampler, uniform, len(dataset), context.recipe.target_label_share)
+        dataset = JoinedDataset(dataset, joined)
     processes = context.accelerator.num_processes
     images = stage.trainer.batch // (processes * stage.trainer.accumulate)
 
@@ -192,6 +216,18 @@ def _stream_opener(
         )
 
     return open_stream
+
+
+def _same_size(source: Augmentation, target: StreamConfig | None) -> Augmentation:
+    """How labelled target images are augmented: as the target, if that gives the source's size, else as the
+    source (whose resize may change their aspect ratio)."""
+    if target is None or target.augmentation.crop != source.crop:
+        return source
+    return (
+        target.augmentation
+        if source.crop is not None or source.resize == target.augmentation.resize
+        else source
+    )
 
 
 def make_sampler(

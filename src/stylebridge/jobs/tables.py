@@ -38,8 +38,12 @@ def print_scores(
     table.add_section()
     row("mIoU, classes present", before.miou_present if before else None, scores.miou_present, "bold")
     row("mIoU, all classes", before.miou_all if before else None, scores.miou_all)
+    old_subsets = dict(before.subsets) if before else {}
+    for name, value in scores.subsets:
+        row(f"mIoU, {name}", old_subsets.get(name), value)
     row("pixel accuracy", before.pixel_accuracy if before else None, scores.pixel_accuracy)
     console.print(table)
+    console.print(f"protocol {scores.protocol}", highlight=False)
 
 
 def print_adaptation(result: AdaptationResult, console: Console) -> None:

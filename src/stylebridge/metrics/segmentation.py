@@ -29,7 +29,10 @@ class SegmentationScores:
     pixel_accuracy: share of all labelled pixels that were called right.
     pixels: how many labelled pixels were counted.
     confusion: K×K counts, rows = truth, columns = prediction.
-    protocol: how miou_present was averaged, in words for a table's caption.
+    protocol: the label space and how miou_present was averaged, in words for a table's caption.
+    space: the label space's name.
+    subsets: mean of the same per-class IoUs over smaller sets of classes, by name (SYNTHIA's 13 beside its 16):
+        over those of them that the truth holds.
     """
 
     classes: tuple[str, ...]
@@ -41,11 +44,15 @@ class SegmentationScores:
     pixels: int
     confusion: tuple[tuple[int, ...], ...]
     protocol: str
+    space: str = ""
+    subsets: tuple[tuple[str, float], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and strings, ready for `json.dumps`."""
         return {
             "protocol": self.protocol,
+            "label_space": self.space,
+            "subsets": dict(self.subsets),
             "miou_present": self.miou_present,
             "miou_all": self.miou_all,
             "pixel_accuracy": self.pixel_accuracy,
@@ -69,6 +76,8 @@ class SegmentationScores:
             pixels=values["pixels"],
             confusion=tuple(tuple(row) for row in values["confusion"]),
             protocol=values["protocol"],
+            space=values.get("label_space", ""),
+            subsets=tuple(values.get("subsets", {}).items()),
         )
 
 
@@ -114,8 +123,16 @@ class ConfusionMatrix:
             raise ValueError(f"cannot merge {other.num_classes} classes into {self.num_classes}")
         self.matrix += other.matrix.to(self.matrix.device)
 
-    def scores(self, class_names: Sequence[str]) -> SegmentationScores:
+    def scores(
+        self,
+        class_names: Sequence[str],
+        space: str = "",
+        subsets: Mapping[str, Sequence[str]] | None = None,
+    ) -> SegmentationScores:
         """The scores of everything counted so far.
+
+        space: the label space's name, for the protocol.
+        subsets: smaller sets of classes to average over as well, by name.
 
         Raises ValueError if there are not K names, DataError if no labelled pixel was counted.
         """
@@ -140,7 +157,13 @@ class ConfusionMatrix:
             pixel_accuracy=int(hits.sum()) / pixels,
             pixels=pixels,
             confusion=tuple(tuple(row) for row in matrix.tolist()),
-            protocol=_protocol(int(present.sum()), self.num_classes),
+            protocol=(f"{space}: " if space else "") + _protocol(int(present.sum()), self.num_classes),
+            space=space,
+            subsets=tuple(
+                (name, float(iou[chosen].mean()))
+                for name, chosen in _chosen(class_names, subsets or {}, present)
+                if chosen.any()
+            ),
         )
 
     def _check_range(self, labels: Tensor, name: str) -> None:
@@ -158,6 +181,16 @@ def _as_indices(labels: Tensor, name: str) -> Tensor:
 
 def _known(values: Tensor, known: Tensor) -> tuple[float | None, ...]:
     return tuple(v if k else None for v, k in zip(values.tolist(), known.tolist(), strict=True))
+
+
+def _chosen(
+    class_names: Sequence[str], subsets: Mapping[str, Sequence[str]], present: Tensor
+) -> list[tuple[str, Tensor]]:
+    """bool [K] of each subset: its classes that are present."""
+    return [
+        (name, torch.tensor([c in classes for c in class_names]) & present)
+        for name, classes in subsets.items()
+    ]
 
 
 def _protocol(present: int, num_classes: int) -> str:

@@ -1,0 +1,152 @@
+"""Class maps: how the classes of one label space become those of another, by name, never by number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stylebridge.data.label_space import IGNORE, LabelSpace
+from stylebridge.errors import DataError
+
+#: What a class map writes for a class that the other space does not have.
+IGNORED = "ignore"
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """Every class of the space ``source`` → a class of the space ``target``, or None: ignored.
+
+    Attributes:
+        origin: where it comes from, in words.
+    """
+
+    source: str
+    target: str
+    pairs: dict[str, str | None]
+    origin: str
+
+    def apply(self, space: LabelSpace, target: LabelSpace) -> LabelSpace:
+        """A space that reads ``space``'s label files and gives ``target``'s classes."""
+        position = {name: index for index, name in enumerate(target.classes)}
+        moved = [IGNORE if self.pairs[c] is None else position[str(self.pairs[c])] for c in space.classes]
+
+        def move(train: int) -> int:
+            return IGNORE if train == IGNORE else moved[train]
+
+        return LabelSpace(
+            name=f"{space.name} as {target.name}",
+            classes=target.classes,
+            colours=target.colours,
+            raw_ids={raw: move(train) for raw, train in space.raw_ids.items()},
+            raw_colours={colour: move(train) for colour, train in space.raw_colours.items()},
+            protocols=target.protocols,
+        )
+
+    def missing(self, target: LabelSpace) -> list[str]:
+        """Classes of ``target`` that nothing is mapped to."""
+        return [name for name in target.classes if name not in self.pairs.values()]
+
+    def as_dict(self) -> dict[str, Any]:
+        """``from``, ``to`` and ``map``."""
+        pairs = {name: other or IGNORED for name, other in self.pairs.items()}
+        return {"from": self.source, "to": self.target, "map": pairs}
+
+    def to_yaml(self) -> str:
+        """The editable form; :func:`read_class_map` reads it back."""
+        return yaml.safe_dump(self.as_dict(), sort_keys=False, allow_unicode=True)
+
+
+def map_classes(space: LabelSpace, target: LabelSpace, maps: Sequence[ClassMap] = ()) -> ClassMap | None:
+    """The class map from one space to another; None where both have the same classes in the same order.
+
+    Taken is, in this order: the one among ``maps`` that is made for ``space``; one that comes with the package;
+    classes of equal names, all others being ignored.
+
+    Raises:
+        DataError: the map does not fit the spaces, or less than half of the classes have the same name in both.
+    """
+    given = next((m for m in maps if m.source == space.name), None)
+    if given is None and space.classes == target.classes:
+        return None
+    if given is not None:
+        if given.target != target.name:
+            raise DataError(
+                f"{given.origin} maps to {given.target}, and the model's label space is {target.name}: give "
+                f"--label-space {given.target}, or a map to {target.name}."
+            )
+        return _checked(given, space, target)
+    file = _builtin(space.name, target.name)
+    if file is not None:
+        return _checked(read_class_map(file), space, target)
+    found = propose(space, target)
+    matched = sum(other is not None for other in found.pairs.values())
+    if 2 * matched < min(space.num_classes, target.num_classes):
+        raise DataError(
+            f"Only {matched} of the {space.num_classes} classes of {space.name} ({', '.join(space.classes[:4])}, …) "
+            f"have the name of one of {target.name} ({', '.join(target.classes[:4])}, …): write a class map, beginning "
+            f"with `stylebridge data class-map {space.name} {target.name}`, and give it as --class-map FILE."
+        )
+    return found
+
+
+def propose(space: LabelSpace, target: LabelSpace) -> ClassMap:
+    """Classes of equal names (but for capitals) mapped to each other, all others ignored."""
+    known = {name.casefold(): name for name in target.classes}
+    pairs = {name: known.get(name.casefold()) for name in space.classes}
+    return ClassMap(space.name, target.name, pairs, "classes of equal names")
+
+
+def builtin_class_map(space: LabelSpace, target: LabelSpace) -> ClassMap | None:
+    """The class map between two spaces that comes with the package, if there is one."""
+    file = _builtin(space.name, target.name)
+    return _checked(read_class_map(file), space, target) if file is not None else None
+
+
+def read_class_map(path: str | Path) -> ClassMap:
+    """Read a YAML file with ``from`` and ``to`` (names of label spaces) and ``map``: each class of ``from``: a
+    class of ``to``, or ``ignore``.
+
+    Raises:
+        DataError: the file is not there or its content is wrong; names the key.
+    """
+    path = Path(path)
+    try:
+        data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"Class map {path} cannot be read ({' '.join(str(error).split())}): give a YAML file."
+        ) from error
+    if not isinstance(data, dict) or set(data) != {"from", "to", "map"} or not isinstance(data["map"], dict):
+        raise DataError(
+            f"Class map {path} needs the keys from, to and map (a class of the one: of the other)."
+        )
+    pairs = {str(k): None if v in (IGNORED, None) else str(v) for k, v in data["map"].items()}
+    return ClassMap(str(data["from"]), str(data["to"]), pairs, f"class map {path}")
+
+
+def _checked(found: ClassMap, space: LabelSpace, target: LabelSpace) -> ClassMap:
+    for name in space.classes:
+        if name not in found.pairs:
+            raise DataError(
+                f"{found.origin} does not say what becomes of {name!r}: add it, or {name}: ignore."
+            )
+    for name, other in found.pairs.items():
+        if name not in space.classes:
+            raise DataError(f"{found.origin} has {name!r}, which is no class of {space.name}: remove it.")
+        if other is not None and other not in target.classes:
+            raise DataError(
+                f"{found.origin} maps {name} to {other!r}, which is no class of {target.name}: choose one of "
+                f"{', '.join(target.classes)}, or ignore."
+            )
+    return found
+
+
+def _builtin(source: str, target: str) -> Path | None:
+    folder = Path(str(resources.files("stylebridge") / "data" / "class_maps"))
+    file = folder / f"{source}_to_{target}.yaml"
+    return file if file.is_file() else None
