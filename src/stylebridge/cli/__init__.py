@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from stylebridge.cli.data import data_app
+from stylebridge.cli.options import ClassMaps, Device, LabelSpaceOption, Overwrite, Quiet
 from stylebridge.errors import StylebridgeError, UserError
 from stylebridge.version import __version__
 
@@ -18,20 +20,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-data_app = typer.Typer(help="Data: draw the built-in toy world.", no_args_is_help=True)
 recipes_app = typer.Typer(help="Recipes: list them, or show one.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(recipes_app, name="recipes")
 
 #: The exit code that typer gives to Ctrl-C.
 _INTERRUPTED = 130
-
-Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu or cuda")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on the terminal")]
-LabelSpaceOption = Annotated[
-    str | None,
-    typer.Option("--label-space", help="Name or YAML file; without it, taken from the labels and told"),
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -43,16 +37,29 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 @app.command()
 def adapt(
-    source: Annotated[Path | None, typer.Option(help="Labelled folder: images/ and labels/")] = None,
-    target: Annotated[Path | None, typer.Option(help="Unlabelled folder: images/")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            help="Labelled: a folder or zip, or LAYOUT[/SPLIT]:PATH such as gta5:PATH", metavar="DATA"
+        ),
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="Unlabelled, given alike", metavar="DATA")] = None,
     out: Annotated[Path, typer.Option(help="Run folder to make")] = Path("runs/adapt"),
     recipe: Annotated[
         str | None, typer.Option(help="Recipe name (see `stylebridge recipes list`) or YAML file")
     ] = None,
     label_space: LabelSpaceOption = None,
     evaluate_on: Annotated[
-        Path | None, typer.Option(help="Labelled folder of the target's domain, for the report only")
+        str | None,
+        typer.Option(help="Labelled images of the target's domain, for the report only", metavar="DATA"),
     ] = None,
+    target_labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Label maps of some target images (or labelled DATA): they join training", metavar="DATA"
+        ),
+    ] = None,
+    class_map: ClassMaps = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Change the recipe: stages.0.trainer.steps=100")
     ] = None,
@@ -77,6 +84,8 @@ def adapt(
         recipe=recipe,
         label_space=label_space,
         evaluate_on=evaluate_on,
+        class_maps=class_map or (),
+        target_labels=target_labels,
         seed=seed,
         device=device,
         overrides=set_,
@@ -111,8 +120,11 @@ def segment(
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder of `stylebridge adapt`")],
-    data: Annotated[Path, typer.Option(help="Labelled folder: images/ and labels/")],
+    data: Annotated[
+        str, typer.Option(help="Labelled: a folder or zip, or LAYOUT[/SPLIT]:PATH", metavar="DATA")
+    ],
     label_space: LabelSpaceOption = None,
+    class_map: ClassMaps = None,
     out: Annotated[Path | None, typer.Option(help="Also write the scores to this JSON file")] = None,
     device: Device = "auto",
     quiet: Quiet = False,
@@ -121,7 +133,9 @@ def evaluate(
     from stylebridge.jobs.evaluate import evaluate as job
     from stylebridge.jobs.tables import print_scores
 
-    scores = job(run, data, label_space=label_space, out=out, device=device, quiet=quiet)
+    scores = job(
+        run, data, label_space=label_space, class_maps=class_map or (), out=out, device=device, quiet=quiet
+    )
     print_scores(scores, Console(), title=f"{run} on {data}")
 
 
@@ -139,21 +153,21 @@ def demo(
     print_adaptation(job(out, seed=seed, device=device, overwrite=overwrite), Console())
 
 
-@data_app.command("toy")
-def data_toy(
-    out: Annotated[Path, typer.Argument(help="Folder to make: images/ and labels/")],
-    look: Annotated[str, typer.Option(help="sim or camera")] = "sim",
-    count: Annotated[int, typer.Option(help="How many scenes", min=1)] = 100,
-    first_seed: Annotated[int, typer.Option(help="Seed of the first scene", min=0)] = 0,
-    width: Annotated[int, typer.Option(min=32)] = 240,
-    height: Annotated[int, typer.Option(min=32)] = 180,
-    labels: Annotated[bool, typer.Option(help="Write label maps too")] = True,
+@app.command("import")
+def import_(
+    kind: Annotated[str, typer.Argument(help="fada or deeplab", metavar="KIND")],
+    file: Annotated[Path, typer.Argument(help="The released checkpoint, .pth or .safetensors")],
+    out: Annotated[Path, typer.Option(help="Run folder to make")],
+    label_space: LabelSpaceOption = None,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Draw street scenes of the toy world, with exact labels."""
-    from stylebridge.jobs.toy import draw_toy
+    """Make a released checkpoint a run folder, which every other command takes."""
+    from stylebridge.jobs.import_weights import import_weights as job
 
-    draw_toy(out, look, count, first_seed=first_seed, size=(width, height), labels=labels)
-    Console().print(f"{count} scene(s) drawn in {out}", highlight=False)
+    run = job(kind, file, out, label_space=label_space, overwrite=overwrite)
+    Console().print(
+        f"{file} is now the run {run}: stylebridge segment {run} PHOTO --out masks/", highlight=False
+    )
 
 
 @recipes_app.command("list")

@@ -80,7 +80,7 @@ def map_classes(space: LabelSpace, target: LabelSpace, maps: Sequence[ClassMap] 
                 f"--label-space {given.target}, or a map to {target.name}."
             )
         return _checked(given, space, target)
-    file = _builtin(space.name, target.name)
+    file = _builtin(space, target)
     if file is not None:
         return _checked(read_class_map(file), space, target)
     found = propose(space, target)
@@ -103,13 +103,13 @@ def propose(space: LabelSpace, target: LabelSpace) -> ClassMap:
 
 def builtin_class_map(space: LabelSpace, target: LabelSpace) -> ClassMap | None:
     """The class map between two spaces that comes with the package, if there is one."""
-    file = _builtin(space.name, target.name)
+    file = _builtin(space, target)
     return _checked(read_class_map(file), space, target) if file is not None else None
 
 
 def read_class_map(path: str | Path) -> ClassMap:
-    """Read a YAML file with ``from`` and ``to`` (names of label spaces) and ``map``: each class of ``from``: a
-    class of ``to``, or ``ignore``.
+    """Read a YAML file: ``from`` and ``to`` are label spaces (names, or files as seen from its folder), ``map``
+    gives each class of ``from`` a class of ``to``, or ``ignore``.
 
     Raises:
         DataError: the file is not there or its content is wrong; names the key.
@@ -126,7 +126,13 @@ def read_class_map(path: str | Path) -> ClassMap:
             f"Class map {path} needs the keys from, to and map (a class of the one: of the other)."
         )
     pairs = {str(k): None if v in (IGNORED, None) else str(v) for k, v in data["map"].items()}
-    return ClassMap(str(data["from"]), str(data["to"]), pairs, f"class map {path}")
+    begin, end = (_beside(path, str(data[key])) for key in ("from", "to"))
+    return ClassMap(begin, end, pairs, f"class map {path}")
+
+
+def _beside(path: Path, name: str) -> str:
+    """A label space's file is named as seen from the class map."""
+    return str(path.parent / name) if (path.parent / name).is_file() else name
 
 
 def _checked(found: ClassMap, space: LabelSpace, target: LabelSpace) -> ClassMap:
@@ -146,7 +152,15 @@ def _checked(found: ClassMap, space: LabelSpace, target: LabelSpace) -> ClassMap
     return found
 
 
-def _builtin(source: str, target: str) -> Path | None:
+def _builtin(source: LabelSpace, target: LabelSpace) -> Path | None:
+    """The file made for two spaces, or for spaces of the same classes that are spelt by other ids."""
     folder = Path(str(resources.files("stylebridge") / "data" / "class_maps"))
-    file = folder / f"{source}_to_{target}.yaml"
-    return file if file.is_file() else None
+
+    def fits(name: str, space: LabelSpace) -> bool:
+        return name == space.name or LabelSpace.load(name).classes == space.classes
+
+    for file in sorted(folder.glob("*_to_*.yaml")):
+        begin, end = file.stem.split("_to_")
+        if fits(end, target) and fits(begin, source):
+            return file
+    return None

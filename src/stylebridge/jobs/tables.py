@@ -72,3 +72,30 @@ def print_recipes(console: Console) -> None:
         default = " [dim](default)[/]" if name == DEFAULT_RECIPE else ""
         table.add_row(name + default, " ".join(str(description).split()))
     console.print(table)
+
+
+def print_layouts(console: Console) -> None:
+    """The layouts that are read, their splits (the first is trained on), and the space of their labels."""
+    from stylebridge.data.layouts import LAYOUTS
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("layout", "what it is", "splits", "scored", "label space"):
+        table.add_column(column, style="bold" if column == "layout" else "")
+    for layout in LAYOUTS.values():
+        splits, scored = ", ".join(layout.splits) or "–", layout.evaluation_split or "–"
+        table.add_row(layout.name, layout.title, splits, scored, layout.space or "as the files say")
+    console.print(table)
+
+
+def print_label_spaces(console: Console) -> None:
+    """The built-in label spaces."""
+    from stylebridge.data.label_space import LabelSpace, builtin_label_spaces
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("label space", "classes", "names"):
+        table.add_column(column, style="bold" if column == "label space" else "")
+    for name in builtin_label_spaces():
+        space = LabelSpace.load(name)
+        shown = ", ".join(space.classes[:24]) + (", …" if space.num_classes > 24 else "")
+        table.add_row(name, str(space.num_classes), shown)
+    console.print(table)

@@ -1,0 +1,127 @@
+"""``stylebridge data``: look at data, check it, pack it, draw it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from stylebridge.cli.options import LabelSpaceOption, Overwrite, Quiet
+
+data_app = typer.Typer(
+    help="Data: check it, list layouts, map classes, pack it, draw the toy world.", no_args_is_help=True
+)
+
+Workers = Annotated[int | None, typer.Option(help="How many files are read at once", min=1)]
+
+
+@data_app.command("doctor")
+def data_doctor(
+    paths: Annotated[
+        list[str], typer.Argument(help="Folders, zip files or LAYOUT[/SPLIT]:PATH", metavar="DATA…")
+    ],
+    evaluation: Annotated[
+        list[str] | None,
+        typer.Option(help="Evaluation data: images that are in both are found", metavar="DATA"),
+    ] = None,
+    label_space: LabelSpaceOption = None,
+    fix: Annotated[Path | None, typer.Option(help="Write a corrected copy into this new folder")] = None,
+    out: Annotated[Path, typer.Option(help="The page to write")] = Path("doctor.html"),
+    unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Do not look at labels")] = False,
+    workers: Workers = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read everything once and tell what would bite later. Exit code 1 if something stops training."""
+    from stylebridge.jobs.doctor import doctor as job
+
+    report = job(
+        paths,
+        label_space=label_space,
+        evaluation=evaluation or (),
+        out=out,
+        fix=fix,
+        unlabelled=unlabelled,
+        workers=workers,
+        overwrite=overwrite,
+        quiet=quiet,
+    )
+    raise typer.Exit(0 if report.healthy else 1)
+
+
+@data_app.command("pack")
+def data_pack(
+    data: Annotated[str, typer.Argument(help="A folder, a zip file or LAYOUT[/SPLIT]:PATH", metavar="DATA")],
+    out: Annotated[Path, typer.Option(help="Folder for the shards")],
+    label_space: LabelSpaceOption = None,
+    unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Pack the images alone")] = False,
+    shard_mb: Annotated[float, typer.Option(help="Size of a shard in MB", min=0.01)] = 256,
+    workers: Workers = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Pack a domain into WebDataset shards with an index; train from them with --source OUT or a URL."""
+    from stylebridge.jobs.pack import pack as job
+
+    packed = job(
+        data,
+        out,
+        label_space=label_space,
+        unlabelled=unlabelled,
+        shard_mb=shard_mb,
+        workers=workers,
+        overwrite=overwrite,
+        quiet=quiet,
+    )
+    Console().print(
+        f"{packed.samples:,} samples in {packed.shards} shard(s), {packed.bytes / 1e6:,.1f} MB, in {packed.path}",
+        highlight=False,
+    )
+
+
+@data_app.command("layouts")
+def data_layouts() -> None:
+    """The data-set layouts that are read, with their splits."""
+    from stylebridge.jobs.tables import print_layouts
+
+    print_layouts(Console())
+
+
+@data_app.command("spaces")
+def data_spaces() -> None:
+    """The built-in label spaces and their classes."""
+    from stylebridge.jobs.tables import print_label_spaces
+
+    print_label_spaces(Console())
+
+
+@data_app.command("class-map")
+def data_class_map(
+    source: Annotated[str, typer.Argument(help="Label space of the label files: a name or a YAML file")],
+    target: Annotated[str, typer.Argument(help="Label space of the model")],
+) -> None:
+    """Print the class map between two label spaces as YAML: a start for your own, to give as --class-map."""
+    from stylebridge.data.class_map import builtin_class_map, propose
+    from stylebridge.data.label_space import LabelSpace
+
+    spaces = LabelSpace.load(source), LabelSpace.load(target)
+    print((builtin_class_map(*spaces) or propose(*spaces)).to_yaml(), end="")
+
+
+@data_app.command("toy")
+def data_toy(
+    out: Annotated[Path, typer.Argument(help="Folder to make: images/ and labels/")],
+    look: Annotated[str, typer.Option(help="sim or camera")] = "sim",
+    count: Annotated[int, typer.Option(help="How many scenes", min=1)] = 100,
+    first_seed: Annotated[int, typer.Option(help="Seed of the first scene", min=0)] = 0,
+    width: Annotated[int, typer.Option(min=32)] = 240,
+    height: Annotated[int, typer.Option(min=32)] = 180,
+    labels: Annotated[bool, typer.Option(help="Write label maps too")] = True,
+) -> None:
+    """Draw street scenes of the toy world, with exact labels."""
+    from stylebridge.jobs.toy import draw_toy
+
+    draw_toy(out, look, count, first_seed=first_seed, size=(width, height), labels=labels)
+    Console().print(f"{count} scene(s) drawn in {out}", highlight=False)

@@ -1,0 +1,20 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu or cuda")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on the terminal")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is in --out")]
+LabelSpaceOption = Annotated[
+    str | None,
+    typer.Option("--label-space", help="Name or YAML file; without it, taken from the labels and told"),
+]
+ClassMaps = Annotated[
+    list[Path] | None,
+    typer.Option("--class-map", help="YAML file: how classes of one label space become those of another"),
+]
