@@ -117,6 +117,16 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(
     assert result.after.as_dict() == scores["after"]
 
 
+def test_the_report_tells_the_time_of_every_start(tmp_path: Path, world: World) -> None:
+    """A run that is continued after its first stage still says how long that one took."""
+    run = tiny_adapt(world, tmp_path / "run", recipe="colour-transfer-small").run
+    shutil.rmtree(run / "stages" / "2-colour-transfer")
+    adapt_job.adapt(out=run, resume=True, device="cpu", quiet=True)
+    assert "taken over from another run" not in (run / "report.html").read_text(encoding="utf-8")
+    other = tiny_adapt(world, tmp_path / "other", recipe="colour-transfer-small", reuse=run).run
+    assert (other / "report.html").read_text(encoding="utf-8").count("taken over from another run") == 2
+
+
 def test_a_finished_run_can_be_resumed_to_no_harm(tmp_path: Path, world: World) -> None:
     run = tmp_path / "run"
     tiny_adapt(world, run)

@@ -161,14 +161,11 @@ def adapt(
         quiet=quiet,
     )
     started = time.perf_counter()
-    seconds: dict[str, float] = {}
     for index in range(len(resolved.stages)):
-        begin = time.perf_counter()
         run_stage(context, index, resume)
-        seconds[resolved.stage_name(index)] = time.perf_counter() - begin
     before = after = None
     if accelerator.is_main_process:
-        before, after = finish_run(context, domains.evaluation, seconds, time.perf_counter() - started)
+        before, after = finish_run(context, domains.evaluation, time.perf_counter() - started)
     accelerator.wait_for_everyone()
     return AdaptationResult(run.path, load_segmenter(run.segmenter), run.report, before, after)
 

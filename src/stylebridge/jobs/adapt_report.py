@@ -34,7 +34,7 @@ _PICTURES = 6
 
 
 def finish_run(
-    context: StageContext, evaluation: Domain | None, seconds: dict[str, float], total_seconds: float
+    context: StageContext, evaluation: Domain | None, total_seconds: float
 ) -> tuple[SegmentationScores | None, SegmentationScores | None]:
     """Put the last stage's segmenter in its place, score it (and the source-only one) and write the report.
 
@@ -84,13 +84,26 @@ def finish_run(
                 metrics=run.path / "metrics.jsonl",
                 facts=_facts(context, evaluation, total_seconds),
                 notices=_notices(context, evaluation, before, problem),
-                timing=[
-                    StageTiming(stage=name, seconds=value, steps=recipe.stages[index].trainer.steps)
-                    for index, (name, value) in enumerate(seconds.items())
-                ],
+                timing=_timing(context),
             ),
         )
     return scores_before, scores
+
+
+def _timing(context: StageContext) -> list[StageTiming]:
+    """How long each stage trained, over all starts of the run: the log says how fast every step was."""
+    seconds: dict[str, float] = {}
+    reached: dict[str, int] = {}
+    stages = {context.recipe.stage_name(i): stage for i, stage in enumerate(context.recipe.stages)}
+    log = context.run.path / "metrics.jsonl"
+    for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else ():
+        entry = json.loads(line)
+        name, step, rate = entry["stage"], entry["step"], entry.get("samples_per_second")
+        if rate and name in stages:
+            samples = (step - reached.get(name, 0)) * stages[name].trainer.batch
+            seconds[name] = seconds.get(name, 0.0) + samples / rate
+            reached[name] = step
+    return [StageTiming(name, seconds.get(name, 0.0), stage.trainer.steps) for name, stage in stages.items()]
 
 
 def _before(context: StageContext) -> Segmenter | None:
