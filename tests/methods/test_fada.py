@@ -95,7 +95,7 @@ def by_hand(
         return torch.where(a > clip, clip, a)
 
     def judge(features: Tensor, target: Tensor) -> Tensor:
-        logits = discriminator(F.avg_pool2d(features, pool) if pool > 1 else features)
+        logits = discriminator(F.avg_pool2d(features, pool, ceil_mode=True) if pool > 1 else features)
         logits = F.interpolate(logits, size=target.shape[-2:], mode="bilinear", align_corners=True)
         return -(target * logits.log_softmax(1)).sum(1).mean()
 

@@ -250,7 +250,7 @@ def test_domains_that_are_named_by_their_role_are_not_named_twice(report):
 
 
 def test_a_stage_that_was_found_trained_is_not_said_to_take_no_time(report):
-    timing = [StageTiming("1-source-only", 0.01, 300), StageTiming("2-adapt", 54.0, 300)]
+    timing = [StageTiming("1-source-only", 0.0, 300), StageTiming("2-adapt", 54.0, 300)]
     text = Page(render(dataclasses.replace(report, timing=timing))).text.replace("\u00a0", " ")
     assert "1. source-only taken over from another run, 300 steps" in text
     assert "2. adapt 54 s, 300 steps" in text

@@ -101,7 +101,7 @@ class FADA(SegmentationMethod[FADAOptions]):
         """The discriminator's loss if the features are called ``domain``."""
         canvas = self.segmenter.canvas(_size(encoding))
         if self.options.feature_pool > 1:
-            features = F.avg_pool2d(features, self.options.feature_pool)
+            features = F.avg_pool2d(features, self.options.feature_pool, ceil_mode=True)
         return class_level_loss(self.discriminator(features), encoding, domain, canvas)
 
 

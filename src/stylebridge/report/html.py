@@ -83,7 +83,7 @@ class TargetSample:
 
 @dataclass(frozen=True)
 class StageTiming:
-    """How long a stage took; (nearly) 0 where the run found it trained already."""
+    """How long a stage trained; 0 where it was taken over from another run."""
 
     stage: str
     seconds: float
