@@ -26,7 +26,8 @@ def stage_of(recipe: Recipe, name: str) -> StageConfig:
 
 def test_the_built_in_recipes() -> None:
     small = {f"{name}-small" for name in ("source-only", "colour-transfer", "fada", "self-training")}
-    assert set(builtin_recipes()) == small | {"source-only", "colour-transfer", "fada", "self-training"}
+    published = {"source-only", "colour-transfer", "fada", "self-training", "self-training-dinov2"}
+    assert set(builtin_recipes()) == small | published
 
 
 @pytest.mark.parametrize("name", builtin_recipes())

@@ -43,6 +43,12 @@ def timm_name(encoder: str) -> str:
     return encoder.removeprefix("tu-").split(".")[0]
 
 
+def timm_tags(encoder: str) -> list[str]:
+    """The released weights of a timm model: ``vit_small_patch14_dinov2`` → ``[vit_small_patch14_dinov2.lvd142m]``."""
+    name = timm_name(encoder)
+    return [tagged for tagged in timm.list_pretrained(f"{name}*") if tagged.split(".")[0] == name]
+
+
 def timm_normalisation(encoder: str) -> Normalisation:
     """The normalisation that timm records for a ``tu-`` encoder (no network needed)."""
     config = timm.models.get_pretrained_cfg(encoder.removeprefix("tu-"))
@@ -103,6 +109,13 @@ def misfit(module: nn.Module, state: Mapping[str, Any]) -> str | None:
     return text or None
 
 
+def misfit_of_part(module: nn.Module, state: Mapping[str, Any]) -> str | None:
+    """:func:`misfit`, but keys that ``module`` does not have are nothing to complain about."""
+    return misfit(
+        module, {key: state[key] for key in module.state_dict() if isinstance(state.get(key), Tensor)}
+    )
+
+
 def _abridge(keys: Sequence[str], shown: int = 4) -> str:
     rest = f" and {len(keys) - shown} more" if len(keys) > shown else ""
     return ", ".join(keys[:shown]) + rest
@@ -116,8 +129,7 @@ def load_first_fit(modules: Sequence[nn.Module], state: Mapping[str, Any], name:
     state = strip_prefix(state)
     best: tuple[int, str] = (-1, "")
     for module in modules:
-        wanted = module.state_dict()
-        common = {key: state[key] for key in wanted if isinstance(state.get(key), Tensor)}
+        common = {key: state[key] for key in module.state_dict() if isinstance(state.get(key), Tensor)}
         problem = misfit(module, common)
         if problem is None:
             module.load_state_dict(common, strict=False)
