@@ -149,7 +149,7 @@ def test_a_wrong_yaml_names_file_and_key(tmp_path: Path, content: str, message: 
 
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(
-        DataError, match=r"'cityscape-19' \(did you mean cityscapes-19\?\): choose one of camvid-11,"
+        DataError, match=r"'cityscape-19' \(did you mean cityscapes-19\?\): choose one of ade20k-150, "
     ):
         LabelSpace.load("cityscape-19")
 
@@ -206,6 +206,20 @@ def test_one_odd_colour_does_not_hide_a_builtin(tmp_path: Path):
     palette = {**palette_of("camvid-11"), 4: (0, 0, 192)}
     space, _ = infer_label_space(write_labels(tmp_path / "labels", [[0, 1, 4, 11]], palette))
     assert space.name == "camvid-11"
+
+
+def test_colours_are_known_by_a_builtin_that_has_them_all(tmp_path: Path):
+    (tmp_path / "labels").mkdir()
+    path = tmp_path / "labels" / "a.png"
+    known = [[[128, 64, 128], [128, 0, 192], [0, 0, 0]]]
+    Image.fromarray(np.array(known, np.uint8)).save(path)
+    space, told = infer_label_space([path])
+    assert space.name == "camvid-11-colours"
+    assert "whose colours the label files hold" in told
+    assert space.read(path).tolist() == [[3, 3, 255]]
+    Image.fromarray(np.array([*known[0], [1, 2, 3]], np.uint8)[None]).save(path)
+    with pytest.raises(DataError, match=r"a\.png holds colours instead of class ids"):
+        infer_label_space([path])
 
 
 def test_plain_ids_count_to_the_largest_but_255(tmp_path: Path):

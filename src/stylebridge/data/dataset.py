@@ -13,9 +13,10 @@ from stylebridge.data.augment import Augmentation, apply_to_arrays, resize
 from stylebridge.data.domain import Domain, check_size
 from stylebridge.data.image_cache import ImageCache
 from stylebridge.data.images import read_image
+from stylebridge.data.shards.reader import ShardSequence
 from stylebridge.errors import DataError
 
-#: Bytes of decoded images that a dataset keeps.
+#: Bytes of decoded images that a dataset of files keeps.
 CACHE_BYTES = 1_500_000_000
 
 
@@ -36,20 +37,23 @@ class DomainDataset(Dataset[Sample]):
 
     Decoded images are kept in memory as far as ``cache_bytes`` goes; where the augmentation begins with a
     fixed resize, it is the resized ones. Workers forked by a loader share that memory; workers started
-    otherwise get equal parts of it.
+    otherwise get equal parts of it. Of shards nothing is kept unless ``cache_bytes`` says so: they are for sets
+    that are larger than any memory, and a cache would grow with the part of the set that was seen.
 
     Args:
         domain: what to read. With labels it needs its label space.
         augmentation: what happens to each sample.
         seed: seed of the augmentation.
-        cache_bytes: memory for decoded images; 0 decodes each time.
+        cache_bytes: memory for decoded images; 0 decodes each time; None: :data:`CACHE_BYTES`, or 0 for shards.
     """
 
     def __init__(
-        self, domain: Domain, augmentation: Augmentation, seed: int, cache_bytes: int = CACHE_BYTES
+        self, domain: Domain, augmentation: Augmentation, seed: int, cache_bytes: int | None = None
     ) -> None:
         if domain.labels is not None and domain.space is None:
             raise DataError(f"The {domain.name} labels of {domain.root} have no label space: name one.")
+        if cache_bytes is None:
+            cache_bytes = 0 if isinstance(domain.images, ShardSequence) else CACHE_BYTES
         self.domain, self.augmentation, self.seed, self.cache_bytes = domain, augmentation, seed, cache_bytes
         self._cache: ImageCache | None = None
 

@@ -17,6 +17,7 @@ from stylebridge.data.files import FileRef, LabelRef, Tree, open_tree
 from stylebridge.data.images import check_image
 from stylebridge.data.label_space import IGNORE, LabelSpace
 from stylebridge.data.layouts import LAYOUTS, Layout
+from stylebridge.data.shards import ShardSequence, open_shards, shard_place
 from stylebridge.data.statistics_cache import load_statistics, save_statistics, statistics_key
 from stylebridge.errors import DataError
 
@@ -102,6 +103,9 @@ class DomainSpec:
         Raises:
             DataError: there is neither such a path nor such a layout or split.
         """
+        shards = shard_place(text)
+        if shards is not None:
+            return cls(shards, "shards")
         head, colon, path = str(text).partition(":")
         # A single letter is a drive of Windows, a double slash an address.
         if not colon or len(head) < 2 or path.startswith("//") or Path(text).exists():
@@ -131,7 +135,8 @@ def open_domain(
 
     Args:
         path: ``PATH``, ``LAYOUT:PATH`` or ``LAYOUT/SPLIT:PATH``; a folder or a zip file. Without a layout it is
-            recognised (:mod:`stylebridge.data.layouts`).
+            recognised (:mod:`stylebridge.data.layouts`). Shards, also at an address (:mod:`stylebridge.data.shards`),
+            are read in the space they were packed in.
         name: what messages call it, as "source".
         labelled: False: label files are not even looked for.
         space: how label maps are read; None: as the layout says, if it says.
@@ -142,23 +147,30 @@ def open_domain(
             the same name but for the ending.
     """
     spec = DomainSpec.parse(path)
+    if spec.layout == "shards":
+        return Domain(name, spec.path, *open_shards(spec.path, name).listing(labelled, space, name), "shards")
     tree = open_tree(spec.path, name)
-    layout, tree = _layout(spec, tree)
+    layout, tree = _layout(spec, tree, labelled)
     split = spec.split
     if split is None and layout.splits:
         split = (layout.evaluation_split if evaluation else None) or layout.splits[0]
     listing = layout.list(tree, split, labelled, name)
-    if space is None and labelled and layout.space is not None:
-        space = LabelSpace.load(layout.space)
+    own = listing.space or layout.space
+    if space is None and labelled and own is not None:
+        space = LabelSpace.load(own)
     return Domain(name, spec.path, listing.images, listing.labels, space, layout.name, split)
 
 
-def _layout(spec: DomainSpec, tree: Tree) -> tuple[Layout, Tree]:
+def _layout(spec: DomainSpec, tree: Tree, labelled: bool) -> tuple[Layout, Tree]:
     """The layout, and the folder it begins at: archives often hold one folder that holds everything."""
     place = tree
+    tried = [each for each in LAYOUTS.values() if labelled or not each.known_by_labels]
+    named = LAYOUTS[spec.layout] if spec.layout else None
     while True:
-        named = [LAYOUTS[spec.layout]] if spec.layout else LAYOUTS.values()
-        found = next((layout for layout in named if layout.recognise(place)), None)
+        if named is not None:
+            found = named if named.begins(place) else None
+        else:
+            found = next((layout for layout in tried if layout.recognise(place)), None)
         if found is not None:
             return found, place
         inside = place.folders()
@@ -194,6 +206,9 @@ def check_domain(
     """
     if domain.labels is not None and domain.space is None:
         raise DataError(f"The {domain.name} labels of {domain.root} have no label space: name one.")
+    images, shard_labels = domain.images, isinstance(domain.labels, ShardSequence | None)
+    if isinstance(images, ShardSequence) and shard_labels:  # every file was checked when they were packed
+        return DomainSummary(**images.shards.statistics(domain.space if domain.labels is not None else None))
     key = statistics_key(domain.images, domain.labels, domain.space) if cache else None
     kept = load_statistics(key) if key else None
     if kept is not None:

@@ -20,14 +20,17 @@ class ImageCache:
     """
 
     def __init__(self, count: int, capacity: int) -> None:
+        self._pixels = None
+        self._lock = multiprocessing.Lock()
+        if capacity <= 0:
+            return
         try:
-            self._pixels = np.frombuffer(mmap.mmap(-1, capacity), np.uint8) if capacity > 0 else None
+            self._pixels = np.frombuffer(mmap.mmap(-1, capacity), np.uint8)
             # A row an index: offset, height, width, whether there is a label map. Height 0: not there.
             self._entries = np.frombuffer(mmap.mmap(-1, max(1, count) * 32), np.int64).reshape(-1, 4)
             self._used = np.frombuffer(mmap.mmap(-1, mmap.PAGESIZE), np.int64)[:1]
         except (OSError, ValueError, OverflowError):
             self._pixels = None
-        self._lock = multiprocessing.Lock()
 
     def get(self, index: int) -> tuple[np.ndarray, np.ndarray | None] | None:
         """The image uint8 [H, W, 3] and label map uint8 [H, W] (or None) of an index, as views that are not

@@ -315,7 +315,8 @@ def infer_label_space(label_paths: Sequence[LabelRef]) -> tuple[LabelSpace, str]
     """Find out how label files are to be read when the user did not say.
 
     First ``classes.yaml`` beside ``images/`` and ``labels/``; else a built-in space whose colours most ids in
-    use have in the files' palette; else the plain ids themselves (all files are read).
+    use have in the files' palette, or that knows all colours the files hold; else the plain ids themselves (all
+    files are read).
 
     Returns:
         The space, and a sentence that tells the user what was taken and how to name another.
@@ -337,6 +338,12 @@ def infer_label_space(label_paths: Sequence[LabelRef]) -> tuple[LabelSpace, str]
             f"Label space: {space.name} ({space.num_classes} classes), whose colours the label files' "
             f"palette has. {_HOW_TO_NAME}"
         )
+    space = _by_colours(label_paths)
+    if space is not None:
+        return space, (
+            f"Label space: {space.name} ({space.num_classes} classes), whose colours the label files hold. "
+            f"{_HOW_TO_NAME}"
+        )
     space = _by_ids(label_paths)
     return space, (
         f"Label space: the plain ids 0 to {space.num_classes - 1} as {space.num_classes} classes without "
@@ -351,10 +358,30 @@ def _beside(label: LabelRef) -> list[Path]:
     return [folder.parent for folder in label.parents if folder.name == "labels"]
 
 
-def _by_palette(label_paths: Sequence[LabelRef]) -> LabelSpace | None:
+def _sample(label_paths: Sequence[LabelRef]) -> list[LabelRef]:
     chosen = np.linspace(0, len(label_paths) - 1, min(_PALETTE_SAMPLE, len(label_paths))).astype(int)
+    return [label_paths[int(i)] for i in chosen]
+
+
+def _by_colours(label_paths: Sequence[LabelRef]) -> LabelSpace | None:
+    """A built-in space that knows every colour of the files; None where they hold ids, or other colours."""
+    used: set[int] = set()
+    for path in _sample(label_paths):
+        colours = None if isinstance(path, MaskStack) or read_palette(path) else read_label_colours(path)
+        if colours is None or (colours[..., :1] == colours[..., 1:]).all():
+            return None
+        wide = colours.astype(np.int32)
+        used |= set(np.unique((wide[..., 0] << 16) + (wide[..., 1] << 8) + wide[..., 2]).tolist())
+    for name in builtin_label_spaces():
+        space = LabelSpace.load(name)
+        if space.raw_colours and used <= set(space._colour_table[0].tolist()):
+            return space
+    return None
+
+
+def _by_palette(label_paths: Sequence[LabelRef]) -> LabelSpace | None:
     used: dict[int, tuple[int, int, int]] = {}
-    for path in (label_paths[int(i)] for i in chosen):
+    for path in _sample(label_paths):
         palette = None if isinstance(path, MaskStack) else read_palette(path)
         if palette is None:
             return None
@@ -363,7 +390,7 @@ def _by_palette(label_paths: Sequence[LabelRef]) -> LabelSpace | None:
     best: tuple[int, int, LabelSpace] | None = None
     for name in builtin_label_spaces():
         space = LabelSpace.load(name)
-        if any(raw not in space.raw_ids for raw in used):
+        if space.raw_colours or any(raw not in space.raw_ids for raw in used):
             continue
         classes = [raw for raw in used if space.raw_ids[raw] != IGNORE]
         matched = sum(used[raw] == space.colours[space.raw_ids[raw]] for raw in classes)

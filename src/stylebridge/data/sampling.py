@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from stylebridge.errors import DataError
 
 # The first word of every generator's seed: no two kinds of draws may share random numbers. Not 0, and first,
 # because numpy gives [seed, position] and [seed, position, 0] the same generator.
-_UNIFORM, _CLASS_LIST, _CLASS_DRAW, _RARE = 101, 102, 103, 104
+_UNIFORM, _CLASS_LIST, _CLASS_DRAW, _RARE, _SHARDS, _SHARD_WINDOW = 101, 102, 103, 104, 105, 106
 
 
 class Sampler(ABC):
@@ -46,6 +46,46 @@ class UniformSampler(Sampler):
         return int(self._order[place])
 
 
+class ShardSampler(Sampler):
+    """Epochs in which every sample is drawn once, a few shards at a time, for shards that have to be fetched.
+
+    Each epoch shuffles the shards and takes them in windows; inside a window the samples of all its shards are
+    shuffled together. At any time only the shards of one window (of two where it changes) are read, by however many
+    processes, since they share the positions. Memory: 8 bytes for each sample of a window.
+
+    Args:
+        counts: int [S], samples of each shard; shard s holds the samples that follow those of shard s − 1.
+        seed: seed of all draws.
+        window: shards that are mixed. More mix better and need more room in the cache.
+    """
+
+    def __init__(self, counts: Sequence[int] | np.ndarray, seed: int, window: int = 4) -> None:
+        self.counts = np.asarray(counts, np.int64)
+        self.total = int(self.counts.sum())
+        if self.total < 1 or window < 1:
+            raise DataError("There is no image to draw: the domain is empty.")
+        self.seed, self.window = seed, window
+        self._first = np.cumsum(self.counts) - self.counts
+        self._epoch, self._ends = -1, np.empty(0, np.int64)
+        self._windows: list[np.ndarray] = []
+        self._order_of, self._order = (-1, -1), np.empty(0, np.int64)
+
+    def index(self, position: int) -> int:
+        epoch, place = divmod(position, self.total)
+        if epoch != self._epoch:
+            shards = np.random.default_rng([_SHARDS, self.seed, epoch]).permutation(len(self.counts))
+            self._windows = [shards[i : i + self.window] for i in range(0, len(shards), self.window)]
+            self._ends = np.cumsum([self.counts[window].sum() for window in self._windows])
+            self._epoch = epoch
+        number = int(np.searchsorted(self._ends, place, side="right"))
+        if self._order_of != (epoch, number):
+            shards = self._windows[number].tolist()
+            samples = [int(self._first[s]) + np.arange(int(self.counts[s])) for s in shards]
+            rng = np.random.default_rng([_SHARD_WINDOW, self.seed, epoch, number])
+            self._order_of, self._order = (epoch, number), rng.permutation(np.concatenate(samples))
+        return int(self._order[place - int(self._ends[number]) + len(self._order)])
+
+
 def class_weights(shares: np.ndarray) -> np.ndarray:
     """How strongly each class is drawn, 1/ln(1.01 + p) for its share p in [0, 1] of the presences so far
     (FADA's data programs; not in the paper). float64, not normalised."""
@@ -74,7 +114,7 @@ class ClassBalancedSampler(Sampler):
     def __init__(self, class_presence: np.ndarray, seed: int, sub_epoch: int = 3000) -> None:
         presence = np.asarray(class_presence, bool)
         self.seed, self.sub_epoch = seed, sub_epoch
-        self._presence = presence.astype(np.float64)
+        self._presence = presence
         self._present = presence.sum(axis=1).tolist()
         self._members = [np.flatnonzero(column) for column in presence.T]
         self._drawable = np.array([len(m) > 0 for m in self._members], np.float64)
@@ -131,7 +171,7 @@ class RareClassSampler(Sampler):
     def __init__(
         self, pixel_counts: np.ndarray, seed: int, temperature: float = 0.01, min_pixels: int = 3000
     ) -> None:
-        counts = np.asarray(pixel_counts, np.int64)
+        counts = np.asarray(pixel_counts)  # of shards a map of a file: not copied
         self.seed = seed
         totals = counts.sum(axis=0)
         _warn_of_empty(totals > 0)

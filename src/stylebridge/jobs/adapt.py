@@ -29,7 +29,7 @@ from stylebridge.networks.segmenter import Segmenter, load_segmenter
 from stylebridge.version import __version__
 
 #: Chosen by benchmarks/adaptation.py: the best mean over its two pairs of domains.
-DEFAULT_RECIPE = "self-training-small"
+DEFAULT_RECIPE = "fada-small"
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,10 @@ from pathlib import Path
 from rich.console import Console
 
 from stylebridge.errors import RunError
-from stylebridge.jobs.adapt import AdaptationResult, adapt, new_run_when_main
+from stylebridge.jobs.adapt import DEFAULT_RECIPE, AdaptationResult, adapt, new_run_when_main
 from stylebridge.jobs.toy import draw_toy
 
 SIZE = (160, 120)
-#: Steps of the last stage: twice the small recipe's, which the demo's time allows.
-STEPS = 600
 #: Seeds of the scenes: the three sets share no scene.
 SETS = {"sim": ("sim", 300, 0), "camera": ("camera", 200, 10_000), "camera-held-out": ("camera", 60, 20_000)}
 
@@ -22,7 +20,7 @@ SETS = {"sim": ("sim", 300, 0), "camera": ("camera", 200, 10_000), "camera-held-
 def demo(
     out: str | Path = "runs/demo",
     *,
-    recipe: str = "self-training-small",
+    recipe: str = DEFAULT_RECIPE,
     seed: int = 0,
     device: str = "auto",
     overwrite: bool = False,
@@ -57,6 +55,5 @@ def demo(
         evaluate_on=data / "camera-held-out",
         seed=seed,
         device=device,
-        overrides=[f"stages.2.trainer.steps={STEPS}", "stages.2.trainer.checkpoint_every=200"],
         quiet=quiet,
     )

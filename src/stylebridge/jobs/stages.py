@@ -21,7 +21,14 @@ from stylebridge.data.files import FileRef, path_below
 from stylebridge.data.joined import JoinedDataset, JoinedSampler
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.loader import Loader
-from stylebridge.data.sampling import ClassBalancedSampler, RareClassSampler, Sampler, UniformSampler
+from stylebridge.data.sampling import (
+    ClassBalancedSampler,
+    RareClassSampler,
+    Sampler,
+    ShardSampler,
+    UniformSampler,
+)
+from stylebridge.data.shards import ShardSequence
 from stylebridge.engine import Trainer
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine.method import Batch
@@ -175,10 +182,11 @@ def write_pseudo_labels(context: StageContext, stage: Path, config: InferenceCon
 def _write_known_labels(context: StageContext, folder: Path) -> None:
     """Where the truth of a target image was given, it takes the place of the prediction."""
     few = context.target_labels
+    if few is None:
+        return
     targets = {str(image) for image in context.target.images}
-    for i, image in enumerate(few.images if few is not None else ()):
+    for i, image in enumerate(few.images):
         if str(image) in targets:
-            assert few is not None
             _, labels = read_pair(few, i)
             assert labels is not None
             write_label_png(labels, context.space, _pseudo_label_path(folder, context.target, image))
@@ -234,8 +242,13 @@ def make_sampler(
     kind: str, domain: Domain, source_summary: DomainSummary, augmentation: Augmentation, seed: int
 ) -> Sampler:
     """The sampler that a recipe names; the class-aware ones use the source's label statistics."""
+    shards = domain.images.shards if isinstance(domain.images, ShardSequence) else None
     if kind == "uniform" or domain.labels is None:
+        if shards is not None and shards.remote:
+            return ShardSampler(shards.counts, seed)
         return UniformSampler(len(domain.images), seed)
+    if shards is not None:
+        shards.ensure_random_access(kind)
     counts = source_summary.pixel_counts
     if kind == "class-balanced":
         return ClassBalancedSampler(counts > 0, seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -14,10 +14,14 @@ from stylebridge.errors import DataError
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of one split: ``labels[i]`` belongs to ``images[i]``; None if they were not asked for."""
+    """The files of one split: ``labels[i]`` belongs to ``images[i]``; None if they were not asked for.
+
+    ``space``: the label space of these files where it is not the layout's (ids of another kind lie in the folder).
+    """
 
     images: Sequence[FileRef]
     labels: Sequence[LabelRef] | None
+    space: str | None = None
 
 
 class Layout(ABC):
@@ -29,6 +33,8 @@ class Layout(ABC):
         splits: names of its splits, the training one first; empty where it has none.
         evaluation_split: the split that is scored where none is named.
         space: the built-in label space its label files are read with; None: it is told or inferred.
+        known_by_labels: it differs from a plain folder in its labels only, so an unlabelled one is a plain folder,
+            whose labels nobody looks at.
     """
 
     name: ClassVar[str]
@@ -36,10 +42,15 @@ class Layout(ABC):
     splits: ClassVar[tuple[str, ...]] = ()
     evaluation_split: ClassVar[str | None] = None
     space: ClassVar[str | None] = None
+    known_by_labels: ClassVar[bool] = False
 
     @abstractmethod
     def recognise(self, tree: Tree) -> bool:
         """Whether the tree is laid out so; looks at names of folders and few files only."""
+
+    def begins(self, tree: Tree) -> bool:
+        """Whether a tree that is known to hold this layout has it here, and not in a folder below."""
+        return self.recognise(tree)
 
     @abstractmethod
     def list(self, tree: Tree, split: str | None, labelled: bool, name: str) -> Listing:
@@ -56,7 +67,12 @@ class Layout(ABC):
 
 
 def pair(
-    images: dict[str, FileRef], labels: dict[str, LabelRef], images_at: Path, labels_at: Path, name: str
+    images: Mapping[str, FileRef],
+    labels: Mapping[str, LabelRef],
+    images_at: Path,
+    labels_at: Path,
+    name: str,
+    space: str | None = None,
 ) -> Listing:
     """Match images and labels by key (what the two paths have in common), in the keys' order.
 
@@ -78,19 +94,48 @@ def pair(
             f"(the first is {_below(labels[spare[0]], labels_at)}): add the images or remove the label maps."
         )
     keys = sorted(images)
-    return Listing([images[k] for k in keys], [labels[k] for k in keys])
+    return Listing([images[k] for k in keys], [labels[k] for k in keys], space)
 
 
-def unlabelled(images: dict[str, FileRef], images_at: Path, name: str) -> Listing:
+def unlabelled(images: Mapping[str, FileRef], images_at: Path, name: str) -> Listing:
     """Images alone, in the keys' order. Raises DataError if there are none."""
     if not images:
         raise DataError(f"The {name} folder {images_at} holds no images: check the path.")
     return Listing([images[k] for k in sorted(images)], None)
 
 
+def by_key(tree: Tree, folder: str, *endings: str) -> dict[str, FileRef]:
+    """Files below ``folder`` whose names end so, by their path below it without the ending."""
+    found: dict[str, FileRef] = {}
+    for path, file in tree.files(folder).items():
+        ending = next((e for e in endings if path.endswith(e)), None)
+        if ending is not None:
+            found[path[len(folder) + 1 if folder else 0 : -len(ending)]] = file
+    return found
+
+
+def first_found(tree: Tree, *folders: str) -> str | None:
+    """The first of these folders that is there."""
+    return next((folder for folder in folders if tree.has(folder)), None)
+
+
+def need(tree: Tree, folder: str, name: str, title: str) -> str:
+    """The folder, if it is there.
+
+    Raises:
+        DataError: it is not; says what the layout wants.
+    """
+    if not tree.has(folder):
+        raise DataError(
+            f"The {name} {tree.root} has no folder {folder}/, where {title} keeps its files: check the path."
+        )
+    return folder
+
+
 def _below(file: LabelRef, folder: Path) -> str:
-    inside = isinstance(file, Path) and file.is_relative_to(folder)
-    return str(file.relative_to(folder)) if inside else file.name
+    if isinstance(file, Path) and file.is_relative_to(folder):
+        return str(file.relative_to(folder))
+    return file.name
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,0 +1,137 @@
+"""Pack a domain into shards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from dataclasses import replace as changed
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from stylebridge.data.domain import Domain, open_domain
+from stylebridge.data.label_space import LabelSpace, infer_label_space
+from stylebridge.data.shards.place import is_shard_folder
+from stylebridge.data.shards.writer import write_shards
+from stylebridge.errors import DataError, RunError
+
+
+@dataclass(frozen=True)
+class PackResult:
+    """What was packed: the folder, how many shards and samples, and the shards' bytes."""
+
+    path: Path
+    shards: int
+    samples: int
+    bytes: int
+
+
+def pack(
+    data: str | Path,
+    out: str | Path,
+    *,
+    label_space: str | Path | LabelSpace | None = None,
+    unlabelled: bool = False,
+    shard_mb: float = 256,
+    workers: int | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+    console: Console | None = None,
+) -> PackResult:
+    """Pack a domain into WebDataset shards with an index (:mod:`stylebridge.data.shards`).
+
+    Image files are taken over byte by byte; label maps are translated to train ids. Packing the same data twice
+    gives the same bytes. The folder gets its name when everything is in it.
+
+    Args:
+        data: ``PATH``, ``LAYOUT:PATH`` or ``LAYOUT/SPLIT:PATH``; shards may be packed anew.
+        out: the folder to make.
+        label_space: how label files are read: a built-in label space's name or a YAML file; None: as the layout says,
+            or as inferred from the files, told.
+        unlabelled: pack the images alone.
+        shard_mb: the size, in MB (10⁶ bytes), that no shard outgrows unless a single sample does.
+        workers: threads that read; None: one a core.
+        overwrite: replace the shards in ``out``.
+
+    Raises:
+        UserError: a path or value is wrong, or a file is not what it should be; the message names it.
+    """
+    console = console or Console(stderr=True, quiet=quiet)
+    folder = Path(out)
+    if not shard_mb > 0:
+        raise DataError(f"--shard-mb is {shard_mb}: choose a size above 0.")
+    _ensure_free(folder, overwrite)
+    domain = _open(data, label_space, unlabelled, console)
+    _ensure_apart(folder, domain)
+    beside = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        beside.mkdir(parents=True)
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
+            task = bar.add_task("pack", total=len(domain.images))
+            index = write_shards(
+                domain,
+                beside,
+                int(shard_mb * 1e6),
+                workers,
+                lambda done, total: bar.update(task, completed=done, total=total),
+            )
+        _put_in_place(beside, folder)
+    except OSError as error:
+        raise RunError(
+            f"{error.filename or beside} cannot be written ({error.strerror or error}): make room, or choose another "
+            f"--out."
+        ) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    shards = index["shards"]
+    return PackResult(folder, len(shards), index["samples"], sum(shard["size"] for shard in shards))
+
+
+def _open(
+    data: str | Path, label_space: str | Path | LabelSpace | None, unlabelled: bool, console: Console
+) -> Domain:
+    named = None
+    if label_space is not None and not unlabelled:
+        named = label_space if isinstance(label_space, LabelSpace) else LabelSpace.load(label_space)
+    domain = open_domain(data, "data", labelled=not unlabelled, space=named)
+    if domain.labels is None or domain.space is not None:
+        return domain
+    space, told = infer_label_space(domain.labels)
+    console.print(told, highlight=False)
+    return changed(domain, space=space)
+
+
+def _ensure_free(folder: Path, overwrite: bool) -> None:
+    above = next(p for p in folder.absolute().parents if p.exists())
+    if not above.is_dir():
+        raise RunError(f"{above} is a file, so {folder} cannot be made: choose another --out.")
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not overwrite:
+        raise RunError(f"{folder} exists already: choose another --out, or replace it with --overwrite.")
+    if not is_shard_folder(folder):
+        raise RunError(
+            f"{folder} does not hold shards, so --overwrite leaves it alone: choose another --out."
+        )
+
+
+def _ensure_apart(folder: Path, domain: Domain) -> None:
+    """Replacing the folder must not remove what is being packed."""
+    ours, theirs = folder.resolve(), domain.root.resolve()
+    if ours == theirs or ours in theirs.parents:
+        raise RunError(f"{folder} holds the data to pack: choose another --out.")
+
+
+def _put_in_place(beside: Path, folder: Path) -> None:
+    if not folder.exists():
+        os.replace(beside, folder)
+        return
+    old = folder.with_name(f".{folder.name}.replaced")
+    shutil.rmtree(old, ignore_errors=True)
+    os.replace(folder, old)
+    os.replace(beside, folder)
+    shutil.rmtree(old, ignore_errors=True)
