@@ -30,7 +30,7 @@ from stylebridge.jobs.adapt import adapt, device_name
 from stylebridge.jobs.toy import draw_toy
 from stylebridge.version import __version__
 
-METHODS = ("source-only", "colour-transfer", "fada", "self-training", "oracle")
+METHODS = ("source-only", "colour-transfer", "fada", "self-training", "fada-self-training", "oracle")
 #: How often each labelled target image stands in the oracle's set beside the source's, so that both count alike.
 ORACLE_REPEATS = {"toy": 1, "camvid": 10}
 
@@ -97,7 +97,7 @@ def run_one(
     if result.exists():
         return json.loads(result.read_text())
     oracle = method == "oracle"
-    shared = "colour-transfer" if method == "self-training" else "source-only"
+    shared = {"self-training": "colour-transfer", "fada-self-training": "fada"}.get(method, "source-only")
     first = work / "runs" / f"{pair.name}-{shared}-{seed}"
     start = time.perf_counter()
     outcome = adapt(

@@ -26,6 +26,7 @@ def stage_of(recipe: Recipe, name: str) -> StageConfig:
 
 def test_the_built_in_recipes() -> None:
     small = {f"{name}-small" for name in ("source-only", "colour-transfer", "fada", "self-training")}
+    small.add("fada-self-training-small")
     published = {"source-only", "colour-transfer", "fada", "self-training", "self-training-dinov2"}
     assert set(builtin_recipes()) == small | published
 

@@ -28,6 +28,7 @@ STAGES = {
     "source-only-small": ["1-source-only"],
     "colour-transfer-small": ["1-source-only", "2-colour-transfer"],
     "fada-small": ["1-source-only", "2-adversarial", "3-self-distillation"],
+    "fada-self-training-small": ["1-source-only", "2-adversarial", "3-self-training"],
     "self-training-small": ["1-source-only", "2-colour-transfer", "3-self-training"],
 }
 
