@@ -100,6 +100,8 @@ def adapt(
     run = open_run(Path(out), "adapt") if resume else new_run_when_main(Path(out), overwrite)
     if resume:
         facts = run.facts()
+        if facts.get("imported"):
+            raise RunError(f"{run.path} was imported, so it has no training to resume: start a new run.")
         if chosen is None and (overrides or seed is not None):
             chosen = _choose_recipe(run.recipe(), overrides, seed)
         _ensure_same_run(run, facts, chosen, {"source": source, "target": target})

@@ -1,0 +1,1 @@
+"""Released checkpoints in, other formats out."""

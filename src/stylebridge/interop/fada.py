@@ -1,0 +1,127 @@
+"""FADA's released checkpoints (layout of the official code; Wang et al., ECCV 2020), and DeepLab-V2's of its form.
+
+One file holds the parts ``feature_extractor``, ``classifier`` and, after the adversarial stage, ``model_D``, each
+with the keys of :mod:`stylebridge.networks.deeplab_v2`, with or without a ``module.`` prefix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stylebridge.errors import WeightsError
+from stylebridge.networks.deeplab_v2 import load_fada_state
+from stylebridge.networks.pixel_discriminator import PixelDiscriminator
+from stylebridge.networks.pretrained import strip_prefix
+from stylebridge.networks.segmenter import DeepLabV2Segmenter, SegmenterConfig
+
+_FORM = "a dict with feature_extractor and classifier"
+
+
+@dataclass(frozen=True)
+class ReleasedDeepLab:
+    """What a file held.
+
+    Attributes:
+        discriminator: the adversarial stage's, where the file has it.
+        iteration: how long it was trained, where the file says so.
+    """
+
+    segmenter: DeepLabV2Segmenter
+    discriminator: PixelDiscriminator | None
+    iteration: int | None
+
+
+def read_released(path: Path) -> ReleasedDeepLab:
+    """Read a released FADA checkpoint, or a DeepLab-V2 of its form (both parts in one flat dict).
+
+    Nothing in the file is executed. Backbone (ResNet-101 or VGG-16), number of classes and the kind of batch
+    normalisation (520 keys: frozen, no eps; 624: trainable, eps 1e-5) follow from the keys and shapes.
+
+    Raises:
+        WeightsError: the file cannot be read, is of another form, or its tensors do not fit; names them.
+    """
+    content = _load(path)
+    extractor, classifier = _parts(content, path)
+    vgg = "backbone.0.weight" in extractor
+    first = classifier.get("conv2d_list.0.weight")
+    if not isinstance(first, Tensor) or first.ndim != 4:
+        raise WeightsError(f"{path} has no classifier.conv2d_list.0.weight: give {_FORM} of a DeepLab-V2.")
+    trainable = any(key.endswith("num_batches_tracked") for key in extractor)
+    config = SegmenterConfig(
+        arch="deeplab-v2",
+        encoder="vgg16" if vgg else "resnet101",
+        weights=None,
+        freeze_batch_norm=vgg or not trainable,
+    )
+    with torch.random.fork_rng(devices=[]):
+        segmenter = DeepLabV2Segmenter(config, first.shape[0])
+    _fill(segmenter.feature_extractor, extractor, f"feature_extractor of {path}")
+    _fill(segmenter.classifier, classifier, f"classifier of {path}")
+    discriminator = None
+    if isinstance(content.get("model_D"), Mapping):
+        discriminator = PixelDiscriminator(segmenter.feature_channels, segmenter.num_classes)
+        _fill(discriminator, strip_prefix(content["model_D"]), f"model_D of {path}")
+    iteration = content.get("iteration")
+    return ReleasedDeepLab(segmenter.eval(), discriminator, iteration if isinstance(iteration, int) else None)
+
+
+def _load(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise WeightsError(f"{path} does not exist: give a checkpoint file.")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # of pickle, zipfile, safetensors and torch alike
+        text = str(error)
+        if "weights_only" in text or "Unsupported" in text:
+            raise WeightsError(
+                f"{path} holds more than tensors and plain values, which would have to be executed to be read: save "
+                f"its state dicts alone."
+            ) from error
+        reason = (
+            "it is empty"
+            if path.stat().st_size == 0
+            else " ".join(text.split())[:120] or type(error).__name__
+        )
+        raise WeightsError(f"{path} cannot be read as a checkpoint ({reason}): download it again.") from error
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{path} holds a {type(content).__name__}, not {_FORM}.")
+    return content
+
+
+def _parts(content: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    names = ("feature_extractor", "classifier")
+    nested = [content.get(name) for name in names]
+    if all(isinstance(part, Mapping) for part in nested):
+        return strip_prefix(nested[0]), strip_prefix(nested[1])  # type: ignore[arg-type]
+    flat = strip_prefix(content)
+    found = [{k[len(n) + 1 :]: v for k, v in flat.items() if k.startswith(f"{n}.")} for n in names]
+    if all(found):
+        return found[0], found[1]
+    if any(".conv2d_list." in key or key.startswith("layer5.") for key in flat):
+        raise WeightsError(
+            f"{path} is a DeepLab-V2 of another form (AdaptSegNet's: strides in the 1×1 convolutions, a pool that "
+            f"rounds up), which would give other outputs in this network: give {_FORM}, as FADA releases."
+        )
+    missing = [name for name in names if not isinstance(content.get(name), Mapping)]
+    listed = ", ".join(map(str, list(content)[:4])) or "nothing"
+    raise WeightsError(f"{path} has no {' and no '.join(missing)} (it holds {listed}): give {_FORM}.")
+
+
+def _fill(module: Any, state: Mapping[str, Any], name: str) -> None:
+    try:
+        load_fada_state(module, state)
+    except WeightsError as error:
+        raise WeightsError(f"The {name} does not fit: {error}") from error
+
+
+__all__ = ["ReleasedDeepLab", "read_released"]

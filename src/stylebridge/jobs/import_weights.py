@@ -1,0 +1,121 @@
+"""Make a released checkpoint a run folder, which every other job takes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import torch
+import yaml
+
+from stylebridge.data.label_space import LabelSpace
+from stylebridge.engine import checkpoint as ckpt
+from stylebridge.errors import DataError, RunError
+from stylebridge.interop.fada import ReleasedDeepLab, read_released
+from stylebridge.jobs.recipe import InferenceConfig, Recipe, load_recipe
+from stylebridge.jobs.run_folder import new_run
+from stylebridge.version import __version__
+
+KINDS = ("fada", "deeplab")
+#: The label space of a released model, by its number of classes.
+SPACES = {19: "cityscapes-19", 16: "synthia-16"}
+#: Where the published test programs predict: (width, height) after the adversarial stage, and else.
+ADVERSARIAL_SIZE, FINAL_SIZE = (1024, 512), (2048, 1024)
+
+
+def import_weights(
+    kind: str,
+    file: str | Path,
+    out: str | Path,
+    *,
+    label_space: str | Path | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Read a released checkpoint and write a run folder that can be segmented with, evaluated and exported.
+
+    Args:
+        kind: ``fada``, or ``deeplab`` for a DeepLab-V2 in FADA's form that was trained without it.
+        file: the checkpoint; read with ``weights_only``, so nothing in it is executed.
+        out: the run folder to make.
+        label_space: the model's classes; None: Cityscapes' 19 or SYNTHIA's 16 by their number.
+        overwrite: replace the run in ``out``.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        UserError: the file does not hold such weights, or the folder is in the way.
+    """
+    if kind not in KINDS:
+        raise RunError(f"{kind!r} is no kind of released weights: choose one of {', '.join(KINDS)}.")
+    path, folder = Path(file), Path(out)
+    new_run(folder, overwrite)
+    released = read_released(path)
+    space = _space(released.segmenter.num_classes, label_space, path)
+    recipe = _recipe(kind, released)
+    facts = {
+        "kind": "adapt",
+        "recipe": recipe.name,
+        "source": None,
+        "target": None,
+        "label_space": space.as_dict(),
+        "imported": {"file": path.name, "sha256": _digest(path), "iteration": released.iteration},
+        "versions": {"stylebridge": __version__, "torch": str(torch.__version__)},
+    }
+    beside = folder.with_name(f".partial-{folder.name}")
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        _write(beside, released, recipe, space, facts)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return folder
+
+
+def _write(
+    folder: Path, released: ReleasedDeepLab, recipe: Recipe, space: LabelSpace, facts: dict[str, object]
+) -> None:
+    with ckpt.explain_full_disk("the imported model", folder.parent):
+        folder.mkdir(parents=True)
+        extra = {"label_space": space.as_dict(), "inference": recipe.inference.model_dump(mode="json")}
+        released.segmenter.save_pretrained(folder / "segmenter", extra=extra)
+        if released.discriminator is not None:
+            (folder / "networks").mkdir()
+            ckpt.save_tensors(
+                released.discriminator.state_dict(), folder / "networks" / "discriminator.safetensors"
+            )
+        (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+        text = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
+        (folder / "run.yaml").write_text(text, encoding="utf-8")
+
+
+def _space(classes: int, given: str | Path | None, path: Path) -> LabelSpace:
+    name = given if given is not None else SPACES.get(classes)
+    if name is None:
+        raise DataError(
+            f"{path} has {classes} classes: name their label space with --label-space NAME_OR_YAML."
+        )
+    space = LabelSpace.load(name)
+    if space.num_classes != classes:
+        raise DataError(
+            f"{path} has {classes} classes and label space {space.name} has {space.num_classes}: give the one the "
+            f"model was trained on."
+        )
+    return space
+
+
+def _recipe(kind: str, released: ReleasedDeepLab) -> Recipe:
+    """The published recipe with the imported network and the size that its test program predicts at."""
+    recipe = load_recipe("fada" if kind == "fada" else "source-only")
+    config = released.segmenter.config.model_copy(update={"weights": "imagenet"})
+    size = ADVERSARIAL_SIZE if released.discriminator is not None else FINAL_SIZE
+    return recipe.model_copy(update={"segmenter": config, "inference": InferenceConfig(size=size)})
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
