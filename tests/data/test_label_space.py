@@ -5,7 +5,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from stylebridge.data.label_space import IGNORE, LabelSpace, builtin_label_spaces, infer_label_space
+from stylebridge.data.label_inference import infer_label_space
+from stylebridge.data.label_space import IGNORE, LabelSpace, builtin_label_spaces
 from stylebridge.errors import DataError
 
 # FADA's data: train id -> raw id of Cityscapes and GTA5; and for SYNTHIA.

@@ -150,7 +150,7 @@ def open_domain(
     if spec.layout == "shards":
         return Domain(name, spec.path, *open_shards(spec.path, name).listing(labelled, space, name), "shards")
     tree = open_tree(spec.path, name)
-    layout, tree = _layout(spec, tree, labelled)
+    layout, tree = find_layout(spec, tree, labelled)
     split = spec.split
     if split is None and layout.splits:
         split = (layout.evaluation_split if evaluation else None) or layout.splits[0]
@@ -161,7 +161,7 @@ def open_domain(
     return Domain(name, spec.path, listing.images, listing.labels, space, layout.name, split)
 
 
-def _layout(spec: DomainSpec, tree: Tree, labelled: bool) -> tuple[Layout, Tree]:
+def find_layout(spec: DomainSpec, tree: Tree, labelled: bool) -> tuple[Layout, Tree]:
     """The layout, and the folder it begins at: archives often hold one folder that holds everything."""
     place = tree
     tried = [each for each in LAYOUTS.values() if labelled or not each.known_by_labels]

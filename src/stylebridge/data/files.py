@@ -11,6 +11,7 @@ import os
 import threading
 import zipfile
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TypeAlias
@@ -21,7 +22,7 @@ from stylebridge.errors import DataError
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 
 #: A member of an archive that unpacks to more bytes than this is refused: no photo does.
-MAX_MEMBER_BYTES = 1 << 29
+MAX_MEMBER_BYTES = 1 << 28
 
 
 class PackedFile(ABC):
@@ -297,14 +298,22 @@ class ZipMember(PackedFile):
 
 
 _open_zips = threading.local()
+#: Archives that a thread keeps open.
+_KEPT = 8
 
 
 def _zip(archive: Path) -> zipfile.ZipFile:
     """The thread's own handle: a shared one would make threads and forked processes move each other's place."""
-    kept: dict[tuple[int, Path], zipfile.ZipFile] = _open_zips.__dict__.setdefault("kept", {})
-    key = os.getpid(), archive
+    kept: OrderedDict[tuple[object, ...], zipfile.ZipFile] = _open_zips.__dict__.setdefault(
+        "kept", OrderedDict()
+    )
+    state = archive.stat()  # an archive that was replaced is opened anew
+    key = os.getpid(), archive, state.st_mtime_ns, state.st_size
     if key not in kept:
         kept[key] = zipfile.ZipFile(archive)
+        while len(kept) > _KEPT:
+            kept.popitem(last=False)[1].close()
+    kept.move_to_end(key)
     return kept[key]
 
 

@@ -2,41 +2,95 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from stylebridge.data.files import FileRef, LabelRef, MaskStack, open_file
+from stylebridge.data.quiet import quiet
 from stylebridge.errors import DataError
+
+#: Larger images are refused before they are decoded; a file of a few bytes can declare any size.
+MAX_PIXELS = 100_000_000
+
+#: No stream of deflate unpacks to more times its length (RFC 1951: 258 bytes from 2 bits). Pillow takes one that ends
+#: too early for a black picture.
+_MOST_DEFLATED = 1032
 
 # Only these decoders are tried: a renamed file must not reach others (some start programs).
 _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "PPM")
 
 _EXIF_ORIENTATION = 0x0112
 
+#: What brings the stored pixels to how they are shown, by EXIF orientation.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class UnreadableError(DataError):
+    """A file that cannot be decoded. ``reason`` says why in a few words, without the file's name."""
+
+    reason: str = ""
+
+    @classmethod
+    def of(cls, path: FileRef, reason: str, mend: str) -> UnreadableError:
+        """The error with its message."""
+        error = cls(f"{path} cannot be read as an image ({reason}): {mend}.")
+        error.reason = reason
+        return error
+
 
 @contextmanager
 def _opened(path: FileRef) -> Iterator[Image.Image]:
     """Open a file. Whatever a decoder raises on a bad one, now or while it is in use, becomes a DataError."""
+    mend = "replace it or remove it from the folder"
     try:
-        with open_file(path) as file, Image.open(file, formats=_FORMATS) as image:
+        with quiet, open_file(path) as file, Image.open(file, formats=_FORMATS) as image:
+            if image.width * image.height > _most_pixels():
+                raise Image.DecompressionBombError
+            if image.format == "PNG" and _packed_bytes(image) > _MOST_DEFLATED * _length(file):
+                raise OSError("it declares more pixels than a file of its length can hold")
             yield image
-    except (DataError, MemoryError):
+    except DataError:
         raise
     except Image.DecompressionBombError as error:
-        raise DataError(
-            f"{path} cannot be read as an image (more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels): "
-            f"cut it into smaller images."
-        ) from error
+        reason = f"more than {_most_pixels():,} pixels"
+        raise UnreadableError.of(path, reason, "cut it into smaller images") from error
+    except MemoryError as error:
+        raise UnreadableError.of(path, "it takes more memory than there is", mend) from error
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, … alike
-        raise DataError(
-            f"{path} cannot be read as an image ({_reason(error, path)}): replace it or remove it from the "
-            f"folder."
-        ) from error
+        raise UnreadableError.of(path, _reason(error, path), mend) from error
+
+
+def _most_pixels() -> int:
+    """Ours, or what Pillow refuses where its user has lowered that."""
+    return min(MAX_PIXELS, 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS))
+
+
+def _packed_bytes(image: Image.Image) -> int:
+    """Bytes of a PNG's pixels before they are packed, at least."""
+    depth = {"1": 1, "2": 2, "4": 4}.get(_raw_mode(image).rpartition(";")[2], 8)
+    return image.width * image.height * (1 if image.mode == "1" else depth * len(image.getbands())) // 8
+
+
+def _length(file: BinaryIO) -> int:
+    place = file.tell()
+    length = file.seek(0, os.SEEK_END)
+    file.seek(place)
+    return length
 
 
 def _reason(error: Exception, path: FileRef) -> str:
@@ -50,12 +104,15 @@ def _reason(error: Exception, path: FileRef) -> str:
         return "the file is empty"
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image, or damaged at its beginning"
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
 
 
 def _is_empty(path: FileRef) -> bool:
-    with open_file(path) as file:
-        return not file.read(1)
+    try:
+        with open_file(path) as file:
+            return not file.read(1)
+    except OSError:
+        return False
 
 
 def _ref(path: FileRef | str) -> FileRef:
@@ -78,8 +135,7 @@ def read_image(path: FileRef | str) -> np.ndarray:
     path = _ref(path)
     with _opened(path) as image:
         image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-        return np.array(_to_rgb(image, path))
+        return np.array(_to_rgb(_upright(image), path))
 
 
 def check_image(path: FileRef | str) -> tuple[int, int]:
@@ -97,14 +153,131 @@ def check_image(path: FileRef | str) -> tuple[int, int]:
             image.load()
             if image.mode == "F":
                 _to_rgb(image, path)
-            ImageOps.exif_transpose(image, in_place=True)
-            return image.size
+            width, height = image.size
+            return (height, width) if _orientation(image) >= 5 else (width, height)
         width, height = image.size
         # The whole stream is still read (so truncation is found), but only an eighth of the size is computed.
         image.draft(None, (max(1, width // 8), max(1, height // 8)))
         image.load()
-        turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
-    return (height, width) if turned else (width, height)
+        return (height, width) if _orientation(image) >= 5 else (width, height)
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What a file says of itself before its pixels.
+
+    Attributes:
+        format: the decoder's name, as "PNG".
+        mode: Pillow's name of the pixel format.
+        raw_mode: the layout of the pixels in the file, as Pillow's decoder is told it.
+        size: (width, height) as stored.
+        orientation: EXIF's, 1 (upright) to 8; 1 where there is none.
+        frames: number of images in the file.
+        alpha: whether there is a channel, palette or colour of transparency.
+    """
+
+    format: str
+    mode: str
+    raw_mode: str
+    size: tuple[int, int]
+    orientation: int
+    frames: int
+    alpha: bool
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """(width, height) with the EXIF rotation."""
+        return (self.size[1], self.size[0]) if self.orientation >= 5 else self.size
+
+    @property
+    def sixteen_bit(self) -> bool:
+        """Whether a channel has more than 8 bits (and is no floating-point number)."""
+        return self.mode == "I" or self.mode.startswith("I;16") or "16" in self.raw_mode
+
+
+def read_header(path: FileRef | str) -> ImageHeader:
+    """What a file is, without decoding it. The EXIF rotation of a PNG is seen only if it stands before its pixels.
+
+    Raises:
+        DataError: the file is not an image, or has too many pixels.
+    """
+    with _opened(_ref(path)) as image:
+        return header_of(image)
+
+
+def header_of(image: Image.Image) -> ImageHeader:
+    """The header of an opened, not yet decoded image."""
+    late = (
+        image.format == "PNG" and "exif" not in image.info
+    )  # Pillow would decode it to look behind the pixels
+    return ImageHeader(
+        format="JPEG" if image.format == "MPO" else image.format or "",
+        mode=image.mode,
+        raw_mode=_raw_mode(image),
+        size=image.size,
+        orientation=1 if late else _orientation(image),
+        # A JPEG's further images are previews and depth maps.
+        frames=1 if image.format == "MPO" else int(getattr(image, "n_frames", 1)),
+        alpha=image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info,
+    )
+
+
+def decode_image(path: FileRef | str, thumbnail: tuple[int, int]) -> tuple[ImageHeader, np.ndarray, bool]:
+    """Decode a whole file as cheaply as its format allows.
+
+    Returns:
+        Its header, with a rotation that stands behind the pixels too; a thumbnail of the size (width, height) asked
+        for, grey uint8, upright; and whether a pixel is transparent.
+
+    Raises:
+        DataError: as :func:`read_image`.
+    """
+    path = _ref(path)
+    with _opened(path) as image:
+        header = header_of(image)
+        if header.format == "JPEG":
+            # The whole stream is still read (so truncation is found), but only as much is computed as is needed.
+            image.draft(None, (4 * thumbnail[0], 4 * thumbnail[1]))
+        image.load()
+        header = replace(header, orientation=_orientation(image))
+        transparent = header.alpha and _is_transparent(image)
+        # Reduced first: converting the whole picture to RGB would take longer than decoding it.
+        plain = image.mode in ("L", "RGB", "CMYK")
+        small = image.reduce(_reduction(image.size, thumbnail)) if plain else image
+        grey = _upright_as(_to_rgb(small, path), header.orientation).convert("L")
+        return header, np.array(grey.resize(thumbnail, Image.Resampling.BOX)), transparent
+
+
+def turn_pixels(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Pixels [H, W] or [H, W, 3] as stored, brought to how they are shown by an EXIF orientation, 1 to 8."""
+    return np.array(_upright_as(Image.fromarray(pixels), orientation))
+
+
+def _reduction(size: tuple[int, int], thumbnail: tuple[int, int]) -> tuple[int, int]:
+    return max(1, size[0] // (4 * thumbnail[0])), max(1, size[1] // (4 * thumbnail[1]))
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    alpha = image.convert("RGBA").getchannel("A") if "A" not in image.getbands() else image.getchannel("A")
+    return alpha.getextrema()[0] != 255
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation, 1 to 8. A damaged EXIF block turns nothing: the pixels are whole."""
+    try:
+        found = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # struct.error, SyntaxError, OverflowError, … as the damage has it
+        return 1
+    return found if isinstance(found, int) and found in _TURNS else 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    return _upright_as(image, _orientation(image))
+
+
+def _upright_as(image: Image.Image, orientation: int) -> Image.Image:
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image, path: FileRef) -> Image.Image:
@@ -184,7 +357,7 @@ def read_label_colours(path: FileRef | str) -> np.ndarray | None:
 
 
 def _paint(stack: MaskStack, size: tuple[int, int] | None) -> np.ndarray:
-    """uint8 [H, W] of raw ids (int32 where an id needs it)."""
+    """uint8 [H, W] of raw ids (int32 where an id needs it); brought to ``size`` where its shape is the same."""
     painted: np.ndarray | None = None
     kind = np.uint8 if max([stack.background, *(raw for _, raw in stack.files)]) < 256 else np.int32
     for file, raw in stack.files:
@@ -199,8 +372,11 @@ def _paint(stack: MaskStack, size: tuple[int, int] | None) -> np.ndarray:
     if painted is None:
         if size is None:
             raise DataError(f"{stack} has no mask at all: remove its image.")
-        painted = np.full((size[1], size[0]), stack.background, kind)
-    return painted
+        return np.full((size[1], size[0]), stack.background, kind)
+    height, width = painted.shape
+    if size is None or (width, height) == tuple(size) or width * size[1] != height * size[0]:
+        return painted  # another shape is for the caller to refuse
+    return np.array(Image.fromarray(painted).resize(size, Image.Resampling.NEAREST))
 
 
 def read_palette(path: FileRef | str) -> list[tuple[int, int, int]] | None:

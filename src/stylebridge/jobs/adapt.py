@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from stylebridge.data.domain import DomainSpec, check_domain
+from stylebridge.data.doctor import Severity, quick_check
+from stylebridge.data.domain import Domain, DomainSpec, check_domain
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RunError
@@ -29,7 +30,7 @@ from stylebridge.networks.segmenter import Segmenter, load_segmenter
 from stylebridge.version import __version__
 
 #: Chosen by benchmarks/adaptation.py: the best mean over its two pairs of domains.
-DEFAULT_RECIPE = "fada-small"
+DEFAULT_RECIPE = "fada-self-training-small"
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,8 @@ def adapt(
             target_labels=target_labels,
             console=console,
         )
+    if accelerator.is_main_process:
+        _warn_of_findings([domains.source, domains.target], console)
     with console.status("Checking the images and labels …"):
         source_summary = check_domain(domains.source)
         target_summary = check_domain(domains.target)
@@ -213,6 +216,13 @@ def _warn_of_size(recipe: Recipe | None, device: torch.device, console: Console)
             f"{recipe.name}-small is the same method for CPUs.",
             highlight=False,
         )
+
+
+def _warn_of_findings(domains: Sequence[Domain], console: Console) -> None:
+    """The quick part of ``stylebridge data doctor``: what a look at some files' headers tells."""
+    for finding in [found for domain in domains for found in quick_check(domain)]:
+        if finding.severity is not Severity.KNOW:
+            console.print(f"[yellow]{finding.what}[/] {finding.advice}", highlight=False)
 
 
 def _usual(sizes: Counter[tuple[int, int]]) -> tuple[int, int]:

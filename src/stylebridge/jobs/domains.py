@@ -13,7 +13,8 @@ from rich.table import Table
 from stylebridge.data.class_map import ClassMap, map_classes, read_class_map
 from stylebridge.data.domain import Domain, DomainSpec, open_domain
 from stylebridge.data.files import FileRef, LabelRef, is_image_name, path_below
-from stylebridge.data.label_space import LabelSpace, infer_label_space
+from stylebridge.data.label_inference import infer_label_space
+from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.layouts import LAYOUTS
 from stylebridge.errors import DataError
 

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stylebridge.data.domain import Domain, open_domain
-from stylebridge.data.label_space import LabelSpace, infer_label_space
+from stylebridge.data.label_inference import infer_label_space
+from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.shards.place import is_shard_folder
 from stylebridge.data.shards.writer import write_shards
 from stylebridge.errors import DataError, RunError

@@ -82,7 +82,8 @@ def print_layouts(console: Console) -> None:
     for column in ("layout", "what it is", "splits", "scored", "label space"):
         table.add_column(column, style="bold" if column == "layout" else "")
     for layout in LAYOUTS.values():
-        splits, scored = ", ".join(layout.splits[:7]) + (", …" if len(layout.splits) > 7 else "") or "–", layout.evaluation_split or "–"
+        more = ", …" if len(layout.splits) > 7 else ""
+        splits, scored = ", ".join(layout.splits[:7]) + more or "–", layout.evaluation_split or "–"
         table.add_row(layout.name, layout.title, splits, scored, layout.space or "as the files say")
     table.add_row("shards", "made by `stylebridge data pack`; also an address", "–", "–", "as packed")
     console.print(table)

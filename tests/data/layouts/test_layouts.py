@@ -212,7 +212,7 @@ def check(path: Path | str, layout: str, names: list[str], wanted: list[int]) ->
     stems = [next(i.name.removesuffix(e) for e in endings if i.name.endswith(e)) for i in domain.images]
     assert stems == names
     if domain.space is None:
-        from stylebridge.data.label_space import infer_label_space
+        from stylebridge.data.label_inference import infer_label_space
 
         domain = open_domain(path, "source", True, infer_label_space(domain.labels)[0])
         assert domain.labels is not None
@@ -238,7 +238,9 @@ def test_a_layout_is_read_from_a_zip_file(
     check(spec(layout, split, archive), layout, names, wanted)
 
 
-@pytest.mark.parametrize(("layout", "build", "split", "names", "wanted"), NAMED)
+@pytest.mark.parametrize(
+    ("layout", "build", "split", "names", "wanted"), [c for c in NAMED if "painted" not in str(c.id)]
+)
 def test_each_layout_is_recognised_as_itself_alone(
     miniature: Miniature, tmp_path: Path, layout, build, split, names, wanted
 ) -> None:
@@ -297,7 +299,7 @@ def test_an_unlabelled_set_does_not_look_at_labels(
     build(miniature)
     with touched_paths() as touched:
         domain = open_domain(spec(layout, split, miniature.root), "target", labelled=False)
-        if layout not in ("dark-zurich", "camvid-colours"):  # whose first split is not this one
+        if layout not in ("dark-zurich", "camvid-colours") and build is not celebamask_painted:
             open_domain(miniature.root, "target", labelled=False)
     assert domain.labels is None
     assert len(domain.images) == len(names)

@@ -42,7 +42,7 @@ FACES_TRAINED = 28_000
 
 class CelebAMaskLayout(Layout):
     """``CelebA-HQ-img/N.jpg`` and ``CelebAMask-HQ-mask-anno/*/NNNNN_PART.png``, one mask a part, brought to the
-    image's size; or painted already: ``train/images``, ``train/labels``, ``test/…``."""
+    image's size; or, where the layout is named, painted already: ``train/images``, ``train/labels``, ``test/…``."""
 
     name = "celebamask-hq"
     title = "CelebAMask-HQ (19 classes)"
@@ -51,6 +51,9 @@ class CelebAMaskLayout(Layout):
     space = "celebamask-19"
 
     def recognise(self, tree: Tree) -> bool:
+        return tree.has("CelebA-HQ-img")
+
+    def begins(self, tree: Tree) -> bool:
         return tree.has("CelebA-HQ-img") or (tree.has("train/images") and tree.has("train/labels"))
 
     def list(self, tree: Tree, split: str | None, labelled: bool, name: str) -> Listing:

@@ -1,0 +1,218 @@
+"""Reading a whole set in parallel, and counting its classes in its label space."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from stylebridge.data.doctor.facts import ImageFacts, LabelFacts, PairFacts, pair_facts
+from stylebridge.data.doctor.findings import ClassCount, SetSummary
+from stylebridge.data.doctor.listing import Listed, Pair
+from stylebridge.data.files import FileRef, LabelRef, MaskStack
+from stylebridge.data.label_inference import CLASSES_FILE, folders_beside, space_by_palette
+from stylebridge.data.label_space import IGNORE, LabelSpace
+from stylebridge.errors import DataError
+
+#: Pairs that are handed to the threads at once, so that no more wait in memory.
+_AHEAD = 256
+
+
+@dataclass(frozen=True)
+class ClassPixels:
+    """One label map counted in a label space.
+
+    Attributes:
+        counts: int64 [K], pixels of each class.
+        ignored: pixels of ids that mean 255.
+        unknown: pixels of each id (an int) or colour (a triple) outside the space; ``None`` stands for the rest of
+            a file that holds more kinds than are counted.
+    """
+
+    counts: np.ndarray
+    ignored: int
+    unknown: dict[int | tuple[int, int, int] | None, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A set that has been read: ``facts[i]`` and ``classes[i]`` belong to ``listed.pairs[i]``."""
+
+    listed: Listed
+    facts: list[PairFacts]
+    space: LabelSpace | None
+    space_told: str
+    classes: list[ClassPixels | None]
+
+    @property
+    def name(self) -> str:
+        """What findings call it."""
+        return self.listed.name
+
+    @property
+    def readable(self) -> int:
+        """How many images could be read."""
+        return sum(1 for _, _, image in self.images())
+
+    def images(self) -> Iterator[tuple[Pair, FileRef, ImageFacts]]:
+        """The images that could be read."""
+        for pair, facts in zip(self.listed.pairs, self.facts, strict=True):
+            if pair.image is not None and facts.image is not None and not facts.image.error:
+                yield pair, pair.image, facts.image
+
+    def labels(self) -> Iterator[tuple[Pair, LabelRef, LabelFacts]]:
+        """The label maps that could be read (JPEGs too, which have no ids)."""
+        for pair, facts in zip(self.listed.pairs, self.facts, strict=True):
+            if pair.label is not None and facts.label is not None and not facts.label.error:
+                yield pair, pair.label, facts.label
+
+    def counted(self) -> Iterator[tuple[Pair, LabelRef, ClassPixels]]:
+        """The label maps that were counted."""
+        for pair, counts in zip(self.listed.pairs, self.classes, strict=True):
+            if pair.label is not None and counts is not None:
+                yield pair, pair.label, counts
+
+    def show(self, file: LabelRef) -> str:
+        """A file's path as findings show it."""
+        return self.listed.below(file)
+
+
+def read_facts(
+    pairs: Sequence[Pair], workers: int | None = None, progress: Callable[[int], None] | None = None
+) -> list[PairFacts]:
+    """Read every file once, in threads: decoding, hashing and counting let go of the interpreter.
+
+    Args:
+        workers: threads; None: one a core.
+        progress: called with 1 after each pair.
+    """
+    facts: list[PairFacts] = []
+    waiting = iter(pairs)
+    with ThreadPoolExecutor(max_workers=workers or os.cpu_count() or 1) as pool:
+        while chunk := list(islice(waiting, _AHEAD)):
+            for found in pool.map(lambda pair: pair_facts(pair.image, pair.label), chunk):
+                facts.append(found)
+                if progress is not None:
+                    progress(1)
+    return facts
+
+
+def examine(
+    listed: Listed, facts: list[PairFacts], space: LabelSpace | None, told: str = "as named"
+) -> Examined:
+    """Settle the label space (``space`` if given, ``told`` says where it comes from) and count the classes in it.
+
+    Raises:
+        DataError: ``classes.yaml`` beside the labels is wrong.
+    """
+    if not listed.labelled:
+        space, told = None, ""
+    elif space is None:
+        space, told = (listed.space, "the layout's own") if listed.space else _infer(listed, facts)
+    classes = [None if space is None or f.label is None else class_pixels(f.label, space) for f in facts]
+    return Examined(listed, facts, space, told, classes)
+
+
+def class_pixels(facts: LabelFacts, space: LabelSpace) -> ClassPixels | None:
+    """Count a label map in a space, as :meth:`LabelSpace.read` would read it; None if it cannot be read as ids or
+    colours at all."""
+    if facts.error or facts.jpeg:
+        return None
+    colours = bool(facts.colours) and bool(space.raw_colours)
+    if not colours and not facts.grey:
+        return None
+    found = facts.colours if colours else facts.ids
+    table: dict = space.raw_colours if colours else space.raw_ids
+    counts = np.zeros(space.num_classes, np.int64)
+    ignored, unknown = 0, {}
+    for value, pixels in found.items():
+        train = table.get(value)
+        if train is None:
+            unknown[value] = pixels
+        elif train == IGNORE:
+            ignored += pixels
+        else:
+            counts[train] += pixels
+    if facts.rest:
+        unknown[None] = facts.rest
+    return ClassPixels(counts, ignored, unknown)
+
+
+# --- the label space ----------------------------------------------------------------------------------------
+
+
+def _infer(listed: Listed, facts: list[PairFacts]) -> tuple[LabelSpace | None, str]:
+    """As :func:`~stylebridge.data.label_inference.infer_label_space`, from what was read, passing bad files over."""
+    good = [
+        (pair.label, f.label)
+        for pair, f in zip(listed.pairs, facts, strict=True)
+        if pair.label is not None and f.label is not None and not f.label.error and not f.label.jpeg
+    ]
+    if not good:
+        return None, "there is no label map that can be read"
+    for folder in folders_beside(good[0][0]):
+        if (folder / CLASSES_FILE).is_file():
+            return LabelSpace.load(folder / CLASSES_FILE), f"from {CLASSES_FILE}"
+    files = [file for file, label in good if label.grey and not isinstance(file, MaskStack)]
+    try:
+        by_palette = space_by_palette(files) if files else None
+    except DataError:
+        by_palette = None
+    if by_palette is not None:
+        return by_palette, "found by the palette of the label files"
+    ids = sorted({i for _, label in good for i in label.ids if i != IGNORE})
+    if not ids:
+        return None, "the label maps hold colours, or nothing but 255"
+    plain = [i for i in ids if 0 <= i < IGNORE]
+    if len(plain) < 2:
+        return (
+            None,
+            f"the label maps hold {'the single class ' + str(ids[0]) if len(ids) == 1 else 'no plain ids'}",
+        )
+    return LabelSpace.generic(plain[-1] + 1), "the plain ids as they are in the files, without names"
+
+
+# --- in numbers ---------------------------------------------------------------------------------------------
+
+
+def summarise(examined: Examined) -> SetSummary:
+    """A set in numbers."""
+    listed, space = examined.listed, examined.space
+    headers = [(image, image.header) for _, _, image in examined.images()]
+    counted = [counts for _, _, counts in examined.counted()]
+    pixels = sum((c.counts for c in counted), np.zeros(space.num_classes if space else 0, np.int64))
+    images = sum(((c.counts > 0).astype(np.int64) for c in counted), np.zeros_like(pixels))
+    facts = [part for f in examined.facts for part in (f.image, f.label) if part is not None]
+    return SetSummary(
+        name=listed.name,
+        spec=listed.spec,
+        role=listed.role,
+        layout=listed.layout,
+        images=sum(pair.image is not None for pair in listed.pairs),
+        labels=sum(pair.label is not None for pair in listed.pairs),
+        bytes=sum(part.bytes for part in facts),
+        sizes=Counter(header.shown_size for _, header in headers if header is not None),
+        formats=Counter(f"{header.format} {header.mode}" for _, header in headers if header is not None),
+        space=space.name if space else "",
+        space_told=examined.space_told,
+        classes=tuple(
+            ClassCount(name, colour, int(p), int(i))
+            for name, colour, p, i in zip(
+                space.classes if space else (), space.colours if space else (), pixels, images, strict=True
+            )
+        ),
+        ignored=sum(c.ignored for c in counted),
+        unknown=sum(sum(c.unknown.values()) for c in counted),
+    )
+
+
+def short_name(spec: str | Path) -> str:
+    """What a path is called in findings: its last part."""
+    path = Path(str(spec).rpartition(":")[2] or str(spec))
+    return path.resolve().name or str(spec)

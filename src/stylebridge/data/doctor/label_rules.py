@@ -1,0 +1,318 @@
+"""What can be wrong with the label maps of a set."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import replace
+
+import numpy as np
+
+from stylebridge.data.doctor.examine import Examined
+from stylebridge.data.doctor.findings import Finding, Severity, listed, many
+from stylebridge.data.doctor.image_rules import finding
+from stylebridge.data.doctor.resize import same_shape
+from stylebridge.data.label_space import LabelSpace
+
+#: Ids or colours outside the space that are listed.
+_MOST_ROWS = 12
+
+#: A class with a smaller share of the pixels is told.
+_RARE = 1e-4
+
+
+def label_findings(examined: Examined) -> list[Finding]:
+    """All that can be said of the label maps of one set."""
+    if not examined.listed.labelled:
+        return []
+    rules = (
+        _unreadable,
+        _jpeg,
+        _colours,
+        _no_space,
+        _unknown,
+        _size_differs,
+        _palette_disagrees,
+        _nothing_labelled,
+        _gaps,
+        _unseen,
+        _rare,
+        _sixteen_bit,
+        _palette,
+    )
+    return [found for rule in rules for found in rule(examined)]
+
+
+def _unreadable(examined: Examined) -> list[Finding]:
+    lines = [
+        f"{examined.show(pair.label)}: {facts.label.error}"
+        for pair, facts in zip(examined.listed.pairs, examined.facts, strict=True)
+        if pair.label is not None and facts.label is not None and facts.label.error
+    ]
+    return finding(
+        examined,
+        "unreadable-label",
+        Severity.STOPS,
+        lines,
+        ("label map cannot be read", "label maps cannot be read"),
+        "Copy or export them again, or remove them with their images; a corrected copy leaves such pairs out.",
+        fixable=True,
+    )
+
+
+def _jpeg(examined: Examined) -> list[Finding]:
+    return finding(
+        examined,
+        "jpeg-label",
+        Severity.STOPS,
+        [examined.show(file) for _, file, label in examined.labels() if label.jpeg],
+        ("label map is a JPEG, which changes ids", "label maps are JPEGs, which changes ids"),
+        "Export them again as PNG: what was lost cannot be brought back; a corrected copy leaves such pairs out.",
+        fixable=True,
+    )
+
+
+def _colours(examined: Examined) -> list[Finding]:
+    space = examined.space
+    files = [(file, label) for _, file, label in examined.labels() if not label.grey and not label.jpeg]
+    if space is not None and space.raw_colours:
+        return finding(
+            examined,
+            "colour-labels",
+            Severity.KNOW,
+            [examined.show(file) for file, _ in files],
+            ("label map holds colours", "label maps hold colours"),
+            f"They are read by the colours of label space {space.name}; a corrected copy holds ids, which is faster.",
+            fixable=True,
+        )
+    known = set(space.colours) if space is not None and not space.nameless else set()
+    lines = [
+        f"{examined.show(file)}: {many(len(label.colours), 'colour')}"
+        f"{'+' if label.rest else ''}, such as {max(label.colours, key=lambda c: label.colours[c])}"
+        for file, label in files
+    ]
+    fits = bool(known) and all(
+        sum(c in known for c in label.colours) * 2 >= len(label.colours) for _, label in files
+    )
+    advice = (
+        f"Their colours are those of label space {space.name if space else ''}: a corrected copy holds the ids."
+        if fits
+        else "Name a label space that lists raw_colours with --label-space, or export 8-bit PNGs of class ids."
+    )
+    nouns = "label map holds colours instead of ids", "label maps hold colours instead of ids"
+    return finding(examined, "colour-labels", Severity.STOPS, lines, nouns, advice, fits)
+
+
+def _no_space(examined: Examined) -> list[Finding]:
+    if examined.space is not None or not any(True for _ in examined.labels()):
+        return []
+    what = f"It is not clear what the label maps say: {examined.space_told}."
+    advice = "Name the classes with --label-space NAME_OR_YAML."
+    return [Finding("no-space", Severity.STOPS, what, 1, advice, domain=examined.name)]
+
+
+def _unknown(examined: Examined) -> list[Finding]:
+    pixels: Counter = Counter()
+    files: dict[object, list[str]] = defaultdict(list)
+    lines = []
+    for _, file, counts in examined.counted():
+        for value, number in counts.unknown.items():
+            pixels[value] += number
+            files[value].append(examined.show(file))
+        if counts.unknown:
+            share = sum(counts.unknown.values())
+            lines.append(f"{examined.show(file)}: {many(share, 'pixel')}")
+    if not pixels or examined.space is None:
+        return []
+    noun = "ids" if all(isinstance(value, int) for value in pixels) else "colours"
+    rows = [
+        ("others" if value is None else str(value), f"{number:,}", f"{len(files[value]):,}", files[value][0])
+        for value, number in pixels.most_common(_MOST_ROWS)
+    ]
+    kinds = listed([value for value, _ in pixels.most_common() if value is not None], 4)
+    advice = (
+        f"Name the label space that the files were made for with --label-space, or list the {noun} in it; a corrected "
+        f"copy sets these pixels to ignored."
+    )
+    found = finding(
+        examined,
+        "unknown-ids",
+        Severity.STOPS,
+        lines,
+        (
+            f"label map holds {noun} outside label space {examined.space.name}",
+            f"label maps hold {noun} outside label space {examined.space.name}",
+        ),
+        advice,
+        fixable=True,
+    )[0]
+    what = f"{found.what.rstrip('.')}: {kinds}."
+    return [
+        replace(found, what=what, columns=(noun[:-1], "pixels", "files", "for example"), rows=tuple(rows))
+    ]
+
+
+def _size_differs(examined: Examined) -> list[Finding]:
+    scaled: list[str] = []
+    other: list[str] = []
+    for pair, facts in zip(examined.listed.pairs, examined.facts, strict=True):
+        image, label = facts.image, facts.label
+        if image is None or label is None or image.error or label.error or image.header is None:
+            continue
+        size = image.header.shown_size
+        if label.size == size or pair.label is None:
+            continue
+        turned = label.size == image.header.size
+        line = f"{examined.show(pair.label)}: {label.size[0]}×{label.size[1]}, its image {size[0]}×{size[1]}"
+        line += " (the image's size before its EXIF rotation)" if turned else ""
+        (scaled if turned or same_shape(label.size, size) else other).append(line)
+    return [
+        *finding(
+            examined,
+            "label-size",
+            Severity.STOPS,
+            scaled,
+            ("label map has another size than its image", "label maps have other sizes than their images"),
+            "Scale them by nearest neighbour, never smoothly; a corrected copy has it done, and turned where they were "
+            "drawn before an EXIF rotation.",
+            fixable=True,
+        ),
+        *finding(
+            examined,
+            "label-shape",
+            Severity.STOPS,
+            other,
+            ("label map has another shape than its image", "label maps have another shape than their images"),
+            "Such a pair does not show the same part of the scene: find the right files; a corrected copy is without.",
+            fixable=True,
+        ),
+    ]
+
+
+def _palette_disagrees(examined: Examined) -> list[Finding]:
+    space = examined.space
+    if space is None or space.raw_colours or space.nameless:
+        return []
+    classes = {colour: i for i, colour in enumerate(space.colours)}
+    lines = []
+    for _, file, label in examined.labels():
+        said = {
+            (value, classes[colour])
+            for value, colour in label.palette.items()
+            if colour in classes and space.raw_ids.get(value, classes[colour]) not in (classes[colour], 255)
+        }
+        if said:
+            value, train = min(said)
+            theirs, ours = space.classes[train], space.classes[space.raw_ids[value]]
+            lines.append(f"{examined.show(file)}: id {value} is {ours}, but has the colour of {theirs}")
+    return finding(
+        examined,
+        "palette-disagrees",
+        Severity.MISLEADS,
+        lines,
+        (
+            "label map's palette says other classes than its ids",
+            "label maps have palettes that say other classes than the ids",
+        ),
+        f"The ids count. If the colours are right, the files were not made for label space {space.name}.",
+    )
+
+
+def _nothing_labelled(examined: Examined) -> list[Finding]:
+    lines = [
+        examined.show(file)
+        for _, file, counts in examined.counted()
+        if counts.counts.sum() == 0 and not counts.unknown
+    ]
+    return finding(
+        examined,
+        "nothing-labelled",
+        Severity.MISLEADS,
+        lines,
+        ("label map holds no class, only ignored pixels", "label maps hold no class, only ignored pixels"),
+        "Nothing is learned from them; remove the pairs, or export the label maps again.",
+    )
+
+
+# --- classes ------------------------------------------------------------------------------------------------
+
+
+def _pixels(examined: Examined, space: LabelSpace) -> np.ndarray:
+    counted = [counts.counts for _, _, counts in examined.counted()]
+    return sum(counted, np.zeros(space.num_classes, np.int64))
+
+
+def _gaps(examined: Examined) -> list[Finding]:
+    """Plain ids of which many never occur were hardly numbered 0, 1, 2, …"""
+    space = examined.space
+    if space is None or not space.nameless:
+        return []
+    pixels = _pixels(examined, space)
+    missing = np.flatnonzero(pixels == 0)
+    if not len(missing):
+        return []
+    used = np.flatnonzero(pixels).tolist()
+    what = (
+        f"{many(len(missing), 'id')} below {space.num_classes - 1} never {'occurs' if len(missing) == 1 else 'occur'}: "
+        f"in use are {listed(used, 12)}."
+    )
+    advice = "A stray id makes the model larger and its scores lower; name the classes with --label-space."
+    return [Finding("gaps", Severity.MISLEADS, what, len(missing), advice, domain=examined.name)]
+
+
+def _unseen(examined: Examined) -> list[Finding]:
+    space = examined.space
+    if space is None or space.nameless or not any(True for _ in examined.counted()):
+        return []
+    names = [space.classes[i] for i in np.flatnonzero(_pixels(examined, space) == 0)]
+    if not names:
+        return []
+    what = f"{many(len(names), 'class', 'classes')} of {space.name} never seen: {listed(names, 20)}."
+    advice = (
+        "A model cannot learn them from here; if they should occur, the label space or the files are wrong."
+    )
+    return [Finding("unseen", Severity.MISLEADS, what, len(names), advice, domain=examined.name)]
+
+
+def _rare(examined: Examined) -> list[Finding]:
+    space = examined.space
+    if space is None:
+        return []
+    pixels = _pixels(examined, space)
+    shares = pixels / max(1, pixels.sum())
+    rare = [(shares[i], space.classes[i]) for i in np.flatnonzero((pixels > 0) & (shares < _RARE))]
+    if not rare:
+        return []
+    names = [f"{name} ({100 * share:.2g} %)" for share, name in sorted(rare)]
+    what = f"{many(len(rare), 'class has', 'classes have')} less than {100 * _RARE:g} % of the pixels: {listed(names)}."
+    advice = "Sample rare classes more often in training, and expect their scores to vary from run to run."
+    return [Finding("rare", Severity.KNOW, what, len(rare), advice, domain=examined.name)]
+
+
+# --- depths -------------------------------------------------------------------------------------------------
+
+
+def _sixteen_bit(examined: Examined) -> list[Finding]:
+    lines = [
+        examined.show(f) for _, f, label in examined.labels() if label.header and label.header.sixteen_bit
+    ]
+    return finding(
+        examined,
+        "sixteen-bit-label",
+        Severity.KNOW,
+        lines,
+        ("label map has 16 bits", "label maps have 16 bits"),
+        "They are read in full, the first channel of colour files as SYNTHIA's; a corrected copy holds 8-bit ids.",
+        fixable=True,
+    )
+
+
+def _palette(examined: Examined) -> list[Finding]:
+    lines = [examined.show(file) for _, file, label in examined.labels() if label.palette]
+    by_colour = examined.space is not None and bool(examined.space.raw_colours)
+    advice = (
+        f"They are read by their colours, as label space {examined.space.name if examined.space else ''} lists them."
+        if by_colour
+        else "They are read by index, which is right; tools that convert them to RGB would lose the ids."
+    )
+    nouns = "label map is a palette file", "label maps are palette files"
+    return finding(examined, "palette-label", Severity.KNOW, lines, nouns, advice)

@@ -1,0 +1,261 @@
+"""Listing a set without stopping at what is wrong with its names: that becomes findings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from stylebridge.data.doctor.findings import Finding, Severity, examples, many
+from stylebridge.data.doctor.findings import listed as some
+from stylebridge.data.domain import DomainSpec, find_layout, open_domain
+from stylebridge.data.files import FileRef, LabelRef, PackedFile, Tree, open_tree, path_below
+from stylebridge.data.label_space import LabelSpace
+from stylebridge.errors import DataError
+
+_RENAME = "Rename the files so that an image and its label map differ in nothing but the ending."
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image and its label map, one of which may be missing.
+
+    ``key`` is the path below the set without the ending, which a corrected copy takes.
+    """
+
+    key: str
+    image: FileRef | None
+    label: LabelRef | None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The files of one set.
+
+    Attributes:
+        name: what findings call it.
+        labelled: whether label maps belong to it.
+        space: the layout's own; None: it is told or inferred.
+        findings: what is wrong with the names.
+        left_out: (file, why), those that are in no pair.
+    """
+
+    name: str
+    spec: str
+    root: Path
+    role: str
+    layout: str
+    labelled: bool
+    space: LabelSpace | None
+    pairs: list[Pair]
+    findings: list[Finding] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+
+    def below(self, file: LabelRef) -> str:
+        """A file's path as findings show it."""
+        return str(path_below(file, self.root) if isinstance(file, Path | PackedFile) else file)
+
+
+def list_set(spec: str | Path, name: str, role: str = "training", unlabelled: bool = False) -> Listed:
+    """List ``PATH``, ``LAYOUT:PATH`` or ``LAYOUT/SPLIT:PATH``.
+
+    Raises:
+        DataError: there is no such path, layout or split, or an archive cannot be opened.
+    """
+    parsed = DomainSpec.parse(spec)
+    evaluation = role == "evaluation"
+    if parsed.layout != "shards":
+        layout, tree = find_layout(parsed, open_tree(parsed.path, name), labelled=not unlabelled)
+        if layout.name == "folder":
+            return _list_folder(
+                tree, Listed(name, str(spec), tree.root, role, "folder", False, None, []), unlabelled
+            )
+    problem: Finding | None = None
+    try:
+        domain = open_domain(spec, name, labelled=not unlabelled, evaluation=evaluation)
+    except DataError as error:
+        if unlabelled:
+            raise
+        domain = open_domain(spec, name, labelled=False, evaluation=evaluation)
+        advice = "Mend it, or check the images alone with --unlabelled: labels were not looked at."
+        problem = Finding("layout", Severity.STOPS, str(error), 1, advice, domain=name)
+    labels = domain.labels if domain.labels is not None else [None] * len(domain.images)
+    pairs = [
+        Pair(path_below(image, domain.root).with_suffix("").as_posix(), image, label)
+        for image, label in zip(domain.images, labels, strict=True)
+    ]
+    return Listed(
+        name,
+        str(spec),
+        domain.root,
+        role,
+        f"{domain.layout}{'/' + domain.split if domain.split else ''}",
+        domain.labels is not None,
+        domain.space,
+        pairs,
+        [problem] if problem else [],
+    )
+
+
+# --- plain folders ------------------------------------------------------------------------------------------
+
+
+def _list_folder(tree: Tree, listed: Listed, unlabelled: bool) -> Listed:
+    inside = tree.has("images")
+    labelled = inside and tree.has("labels") and not unlabelled
+    images, twice = _by_stem(tree, "images" if inside else "", recursive=inside)
+    labels: dict[str, FileRef] = {}
+    findings: list[Finding] = []
+    if labelled:
+        labels, also = _by_stem(tree, "labels", recursive=True)
+        twice += also
+    if twice:
+        what = f"{many(len(twice), 'file has', 'files have')} the name of another but for the ending."
+        lines = examples(f"{listed.below(a)} beside {listed.below(b)}" for a, b in twice)
+        advice = "Keep one of each; a corrected copy takes the first and leaves the others out."
+        findings.append(
+            Finding(
+                "same-name", Severity.STOPS, what, len(twice), advice, lines, fixable=True, domain=listed.name
+            )
+        )
+    if not images:
+        where = tree.root / "images" if inside else tree.root
+        findings.append(_empty(where, listed.name))
+    findings += _passed_over(tree, inside, labelled, listed.name)
+    if not labelled:
+        pairs = [Pair(key, image, None) for key, image in images.items()]
+    else:
+        labels, renamed = _match_names(images, labels, listed)
+        findings += renamed + _partners(images, labels, listed)
+        pairs = [Pair(k, images.get(k), labels.get(k)) for k in sorted(images.keys() | labels.keys())]
+    left_out = [(listed.below(a), "another file has its name but for the ending") for a, _ in twice]
+    return replace(listed, labelled=labelled, pairs=pairs, findings=findings, left_out=left_out)
+
+
+def _by_stem(
+    tree: Tree, folder: str, recursive: bool
+) -> tuple[dict[str, FileRef], list[tuple[FileRef, FileRef]]]:
+    """Image files by path without the ending, sorted; and those whose key was taken already, with the taker."""
+    found: dict[str, FileRef] = {}
+    twice: list[tuple[FileRef, FileRef]] = []
+    start = len(folder) + 1 if folder else 0
+    for path, file in tree.images(folder, recursive).items():
+        stem = path[start : path.rindex(".")]
+        if stem in found:
+            twice.append((file, found[stem]))
+        found.setdefault(stem, file)
+    return dict(sorted(found.items())), twice
+
+
+def _empty(where: Path, name: str) -> Finding:
+    return Finding(
+        "empty",
+        Severity.STOPS,
+        f"{where} holds no images.",
+        1,
+        "Put some in, or check the path.",
+        domain=name,
+    )
+
+
+def _passed_over(tree: Tree, inside: bool, labelled: bool, name: str) -> list[Finding]:
+    """Files in the folders that are not named as images."""
+    folders = ["images", *(["labels"] if labelled else [])] if inside else []
+    other = [path for folder in folders for path in tree.files(folder).keys() - tree.images(folder).keys()]
+    if not other:
+        return []
+    endings = some(sorted({os.path.splitext(path)[1].lower() or "none" for path in other}))
+    what = f"{many(len(other), 'file is', 'files are')} passed over for the ending ({endings})."
+    advice = "If they are images or label maps, save them as JPEG or PNG; else there is nothing to do."
+    return [
+        Finding("passed-over", Severity.KNOW, what, len(other), advice, examples(sorted(other)), domain=name)
+    ]
+
+
+def _partners(images: dict[str, FileRef], labels: dict[str, FileRef], listed: Listed) -> list[Finding]:
+    findings = []
+    for kind, these, others, noun, lacks in (
+        ("missing-label", images, labels, "image", "label map"),
+        ("missing-image", labels, images, "label map", "image"),
+    ):
+        alone = sorted(these.keys() - others.keys())
+        if alone:
+            what = f"{many(len(alone), noun + ' has', noun + 's have')} no {lacks} of the same name."
+            advice = f"Add the {lacks}s or remove these files; a corrected copy leaves them out."
+            lines = examples(listed.below(these[key]) for key in alone)
+            findings.append(
+                Finding(
+                    kind, Severity.STOPS, what, len(alone), advice, lines, fixable=True, domain=listed.name
+                )
+            )
+    return findings
+
+
+# --- names that almost match --------------------------------------------------------------------------------
+
+
+def _match_names(
+    images: dict[str, FileRef], labels: dict[str, FileRef], listed: Listed
+) -> tuple[dict[str, FileRef], list[Finding]]:
+    """Labels by the key of their image, also where the names differ by what all of them have at the end
+    (``x_mask`` beside ``x``) or by upper and lower case."""
+    bare = sorted(images.keys() - labels.keys())
+    spare = sorted(labels.keys() - images.keys())
+    for reduce_image, reduce_label, told in _reductions(bare, spare):
+        keys = {reduce_image(key): key for key in bare}
+        pairs = {keys[reduce_label(key)]: key for key in spare if reduce_label(key) in keys}
+        if len(keys) == len(bare) and pairs and 2 * len(pairs) >= min(len(bare), len(spare)):
+            matched = {key: file for key, file in labels.items() if key not in set(pairs.values())}
+            matched |= {image: labels[label] for image, label in pairs.items()}
+            what = f"{many(len(pairs), 'label map is', 'label maps are')} not named as the image: {told}."
+            lines = examples(
+                f"{listed.below(labels[b])} for {listed.below(images[a])}" for a, b in pairs.items()
+            )
+            finding = Finding(
+                "names-differ",
+                Severity.STOPS,
+                what,
+                len(pairs),
+                _RENAME,
+                lines,
+                fixable=True,
+                domain=listed.name,
+            )
+            return matched, [finding]
+    return labels, []
+
+
+_Reduce = Callable[[str], str]
+
+
+def _reductions(bare: list[str], spare: list[str]) -> list[tuple[_Reduce, _Reduce, str]]:
+    """Ways to make two names one, and what each says of them."""
+    if not bare or not spare:
+        return []
+    of_images, of_labels = _common_ending(bare), _common_ending(spare)
+    ends = " and ".join(
+        f"the {noun} end in {ending!r}"
+        for noun, ending in (("images", of_images), ("label maps", of_labels))
+        if ending
+    )
+    ways: list[tuple[_Reduce, _Reduce, str]] = [
+        (str.lower, str.lower, "upper and lower case differ"),
+    ]
+    if ends:
+        for a, b in ((of_images, of_labels), ("", of_labels), (of_images, "")):
+            ways.append((lambda k, a=a: k.removesuffix(a), lambda k, b=b: k.removesuffix(b), ends))
+    return ways
+
+
+def _common_ending(keys: list[str]) -> str:
+    """What all keys (two at least) have at the end, from a separator on; empty if there is nothing."""
+    if len(keys) < 2:
+        return ""
+    # What the first and the last in order begin with, all begin with.
+    turned = sorted(key[::-1] for key in keys)
+    alike = [a == b for a, b in zip(turned[0], turned[-1], strict=False)]
+    length = alike.index(False) if False in alike else len(alike)
+    common = turned[0][:length][::-1].rpartition("/")[2]
+    starts = [i for i, letter in enumerate(common) if letter in "_-. "]
+    return common[starts[0] :] if starts else ""

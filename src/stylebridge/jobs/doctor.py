@@ -1,0 +1,242 @@
+"""Look through data sets and tell what would bite later."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from stylebridge.data.doctor import (
+    Examined,
+    Finding,
+    FixSummary,
+    Listed,
+    SetSummary,
+    Severity,
+    by_severity,
+    duplicate_findings,
+    examine,
+    fix_set,
+    image_findings,
+    label_findings,
+    list_set,
+    read_facts,
+    set_findings,
+    summarise,
+)
+from stylebridge.data.doctor.examine import short_name
+from stylebridge.data.doctor.sheet import contact_sheet
+from stylebridge.data.domain import DomainSpec
+from stylebridge.data.label_space import LabelSpace
+from stylebridge.errors import DataError, RunError
+from stylebridge.jobs.doctor_tables import print_doctor
+from stylebridge.report.doctor_page import DoctorPage, SetSheet, is_doctor_page, write_doctor_page
+
+#: Pictures on the contact sheets of all sets together, and the fewest of one set.
+_PICTURES, _FEWEST = 24, 8
+
+#: Tells, file by file, what a corrected copy changed; also marks the folder as ours.
+CHANGES_FILE = "changes.csv"
+
+
+@dataclass(frozen=True)
+class DoctorReport:
+    """What was found.
+
+    Attributes:
+        findings: the worst first.
+        sets: each set in numbers, in the order given.
+        page: the HTML page.
+        seconds: that reading took.
+        fixes: the corrected copies by set; empty if none was asked for.
+    """
+
+    findings: list[Finding]
+    sets: list[SetSummary]
+    page: Path
+    seconds: float
+    fixes: dict[str, FixSummary]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing was found that stops training."""
+        return all(finding.severity is not Severity.STOPS for finding in self.findings)
+
+
+def doctor(
+    paths: Sequence[str | Path],
+    *,
+    label_space: str | Path | LabelSpace | None = None,
+    evaluation: Sequence[str | Path] = (),
+    out: str | Path = "doctor.html",
+    fix: str | Path | None = None,
+    unlabelled: bool = False,
+    workers: int | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+    console: Console | None = None,
+) -> DoctorReport:
+    """Read every file of some sets once and tell, on the terminal and on one HTML page, what would bite later.
+
+    Args:
+        paths: the sets: ``PATH``, ``LAYOUT:PATH`` or ``LAYOUT/SPLIT:PATH``. A plain folder without ``labels/`` is
+            checked as unlabelled.
+        label_space: how label files are read: a built-in label space's name or a YAML file; None: as the layout says,
+            or as inferred from the files, told.
+        evaluation: sets that scores are told of: images that are in ``paths`` too are found.
+        out: the page. A page of the doctor's there is replaced.
+        fix: write a corrected copy of ``paths`` into this new folder, as ``images/`` and ``labels/`` (of several
+            sets: one such folder each). Nothing is ever changed in place.
+        unlabelled: do not look at labels.
+        workers: threads; None: one a core.
+        console: takes the findings; None: standard output, unless ``quiet``.
+        overwrite: replace another file at ``out``, or an earlier corrected copy at ``fix``.
+
+    Raises:
+        UserError: a path or option is wrong. What is wrong *in* the data is a finding.
+    """
+    told, console = console or Console(quiet=quiet), console or Console(stderr=True, quiet=quiet)
+    page = Path(out)
+    _check_out(page, overwrite)
+    named = _named([*((p, "training") for p in paths), *((p, "evaluation") for p in evaluation)])
+    if fix is not None:
+        _check_fix(Path(fix), [spec for spec, _, _ in named], overwrite)
+    space = (
+        label_space
+        if label_space is None or isinstance(label_space, LabelSpace)
+        else LabelSpace.load(label_space)
+    )
+    sets = [list_set(spec, name, role, unlabelled) for spec, name, role in named]
+    begin = time.perf_counter()
+    examined = _examine_all(sets, space, workers, console, quiet)
+    seconds = time.perf_counter() - begin
+    summaries = [summarise(each) for each in examined]
+    findings = _findings(examined, summaries)
+    fixes = {} if fix is None else _fix_all(examined, Path(fix), workers, console, quiet)
+    most = max(_FEWEST, _PICTURES // len(examined))
+    sheets = [SetSheet(e.name, e.space, contact_sheet(e, most)) for e in examined]
+    write_doctor_page(page, DoctorPage(findings, summaries, sheets, seconds, fixes))
+    report = DoctorReport(findings, summaries, page, seconds, fixes)
+    print_doctor(report, told)
+    return report
+
+
+def _findings(examined: Sequence[Examined], summaries: Sequence[SetSummary]) -> list[Finding]:
+    found = [
+        finding
+        for each in examined
+        for finding in (*each.listed.findings, *label_findings(each), *image_findings(each))
+    ]
+    return by_severity([*found, *duplicate_findings(examined), *set_findings(summaries)])
+
+
+def _examine_all(
+    sets: list[Listed], space: LabelSpace | None, workers: int | None, console: Console, quiet: bool
+) -> list[Examined]:
+    examined: list[Examined] = []
+    with _progress("read", sum(len(each.pairs) for each in sets), console, quiet) as advance:
+        for each in sets:
+            facts = read_facts(each.pairs, workers, advance)
+            done = examine(each, facts, space)
+            trained = next((e.space for e in examined if e.listed.role == "training" and e.space), None)
+            unclear = each.role == "evaluation" and (done.space is None or done.space.nameless)
+            if space is None and unclear and trained is not None:
+                done = examine(each, facts, trained, "the training set's")
+            examined.append(done)
+    return examined
+
+
+@contextmanager
+def _progress(what: str, total: int, console: Console, quiet: bool) -> Iterator:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda number: bar.advance(task, number)
+
+
+def _named(specs: list[tuple[str | Path, str]]) -> list[tuple[str | Path, str, str]]:
+    """Each set with a short name of its own, and its role."""
+    if not any(role == "training" for _, role in specs):
+        raise DataError("No data to look at: name a folder, a zip file or LAYOUT:PATH.")
+    named, taken = [], set()
+    for spec, role in specs:
+        name = short = short_name(spec)
+        number = 2
+        while name in taken:
+            name, number = f"{short} ({number})", number + 1
+        taken.add(name)
+        named.append((spec, name, role))
+    return named
+
+
+# --- where is written ---------------------------------------------------------------------------------------
+
+
+def _check_out(page: Path, overwrite: bool) -> None:
+    if page.is_dir():
+        raise RunError(f"{page} is a folder: give a file name as --out, such as doctor.html.")
+    if page.exists() and not overwrite and not is_doctor_page(page):
+        raise RunError(
+            f"{page} exists already and is no page of the doctor's: choose another --out, or --overwrite."
+        )
+
+
+def _check_fix(folder: Path, specs: Sequence[str | Path], overwrite: bool) -> None:
+    ours = (folder / CHANGES_FILE).is_file()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not (overwrite and ours):
+        raise RunError(f"{folder} exists already: choose another folder as --fix.")
+    target = folder.resolve()
+    for spec in specs:
+        path = DomainSpec.parse(spec).path
+        if not isinstance(path, Path) or not path.exists():
+            continue
+        place = path.resolve()
+        if target == place or target.is_relative_to(place) or place.is_relative_to(target):
+            raise RunError(
+                f"--fix {folder} and the data {path} lie in each other: choose a folder apart, for nothing is "
+                f"changed in place."
+            )
+
+
+def _fix_all(
+    examined: Sequence[Examined], folder: Path, workers: int | None, console: Console, quiet: bool
+) -> dict[str, FixSummary]:
+    """Write the copies beside, then give the folder its name."""
+    chosen = [each for each in examined if each.listed.role == "training"]
+    beside = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    fixes: dict[str, FixSummary] = {}
+    try:
+        with _progress("fix", sum(len(e.listed.pairs) for e in chosen), console, quiet) as advance:
+            for each in chosen:
+                inside = each.name if len(chosen) > 1 else "."
+                done = fix_set(each, beside / inside, workers, advance)
+                fixes[each.name] = replace(done, folder=folder / inside)
+        _write_changes(fixes, beside / CHANGES_FILE)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(beside, folder)
+    except OSError as error:
+        raise RunError(
+            f"The corrected copy {folder} cannot be written ({error.strerror}): choose another folder."
+        ) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return fixes
+
+
+def _write_changes(fixes: dict[str, FixSummary], path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("set", "file", "what"))
+        for name, fixed in fixes.items():
+            rows.writerows((name, changed, what) for changed, what in fixed.changed)
+            rows.writerows((name, left, f"left out: {why}") for left, why in fixed.left_out)

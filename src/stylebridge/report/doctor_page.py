@@ -1,0 +1,179 @@
+"""The data doctor's page: one HTML file that needs nothing else, not even a network."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from stylebridge.data.doctor.findings import Finding, SetSummary, Severity
+from stylebridge.data.doctor.fix import FixSummary
+from stylebridge.data.doctor.sheet import SheetPicture
+from stylebridge.errors import RunError
+from stylebridge.report.formats import breakable, count, duration, share
+from stylebridge.report.pictures import Palette, map_uri, mask_uri, photo_uri
+from stylebridge.version import __version__
+
+_MARK = (255, 45, 85)  # colour of pixels that the label space does not know
+_GENERATOR = "stylebridge data doctor"
+_MOST_FILES = 200  # of a corrected copy that are listed
+
+_SHORT = {Severity.STOPS: "stops", Severity.MISLEADS: "misleads", Severity.KNOW: "know"}
+
+
+@dataclass(frozen=True)
+class SetSheet:
+    """The contact sheet of one set; ``space`` is None where labels are not shown."""
+
+    name: str
+    space: Palette | None
+    pictures: Sequence[SheetPicture]
+
+
+@dataclass(frozen=True)
+class DoctorPage:
+    """All that the page shows: findings (the worst first), sets and sheets in one order, corrected copies by set."""
+
+    findings: Sequence[Finding]
+    sets: Sequence[SetSummary]
+    sheets: Sequence[SetSheet]
+    seconds: float
+    fixes: dict[str, FixSummary] = field(default_factory=dict)
+
+
+def file_size(number: int) -> str:
+    """Bytes for the eye: 52,353 B, 35.2 MB."""
+    text = count(number)
+    return text + ("\u00a0B" if text[-1].isdigit() else "B")
+
+
+def is_doctor_page(path: Path) -> bool:
+    """Whether a file is a page that was written here."""
+    try:
+        with path.open("rb") as file:
+            return f'content="{_GENERATOR}'.encode() in file.read(2000)
+    except OSError:
+        return False
+
+
+def write_doctor_page(path: Path, page: DoctorPage) -> None:
+    """Write the page to ``path``, whole or not at all; its folder is made if need be.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    html = render(page)
+    beside: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(html)
+        os.chmod(beside, 0o644)  # mkstemp gives 0o600, but a page is made to be passed on
+        os.replace(beside, path)
+    except OSError as error:
+        raise RunError(
+            f"The page {path} cannot be written ({error.strerror}): choose another --out."
+        ) from error
+    finally:
+        if beside is not None:
+            Path(beside).unlink(missing_ok=True)
+
+
+def render(page: DoctorPage) -> str:
+    """The page's HTML."""
+    environment = Environment(
+        loader=PackageLoader("stylebridge.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for function in (count, share, duration, breakable):
+        environment.filters[function.__name__] = function
+    pictures = [_picture_view(picture, sheet.space) for sheet in page.sheets for picture in sheet.pictures]
+    starts = np.cumsum([0, *(len(sheet.pictures) for sheet in page.sheets)]).tolist()
+    return environment.get_template("doctor.html.j2").render(
+        generator=_GENERATOR,
+        version=__version__,
+        style=Markup(environment.get_template("style.css.j2").render()),
+        groups=_groups(page.findings),
+        numbers={_SHORT[s]: sum(f.severity is s for f in page.findings) for s in Severity},
+        several=len(page.sets) > 1,
+        sets=[
+            _set_view(summary, pictures[start:end])
+            for summary, start, end in zip(page.sets, starts, starts[1:], strict=False)
+        ],
+        number_of_files=sum(each.images + each.labels for each in page.sets),
+        size=file_size(sum(each.bytes for each in page.sets)),
+        seconds=page.seconds,
+        fixes=[_fix_view(name, fixed) for name, fixed in page.fixes.items()],
+        mark="#" + bytes(_MARK).hex(),
+    )
+
+
+def _groups(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    groups = []
+    for severity in Severity:
+        members = [finding for finding in findings if finding.severity is severity]
+        if members:
+            groups.append({"title": severity.value, "short": _SHORT[severity], "findings": members})
+    return groups
+
+
+def _set_view(summary: SetSummary, pictures: list[dict[str, Any]]) -> dict[str, Any]:
+    total = max(1, summary.class_pixels)
+    scale = max((c.pixels / total for c in summary.classes), default=0) or 1.0
+    return {
+        "summary": summary,
+        "sizes": [(f"{w}×{h}", number) for (w, h), number in summary.sizes.most_common(6)],
+        "more_sizes": max(0, len(summary.sizes) - 6),
+        "formats": summary.formats.most_common(6),
+        "classes": [
+            {
+                "name": c.name,
+                "colour": "#" + bytes(c.colour).hex(),
+                "pixels": c.pixels / total,
+                "images": c.images / max(1, summary.labels),
+                "bar": c.pixels / total / scale,
+                "seen": c.pixels > 0,
+            }
+            for c in summary.classes
+        ],
+        "pictures": pictures,
+        "overlaid": any(picture["map"] for picture in pictures),
+        "unknown": any(picture["mark"] for picture in pictures),
+    }
+
+
+def _picture_view(picture: SheetPicture, space: Palette | None) -> dict[str, Any]:
+    height, width = picture.image.shape[:2]
+    unknown = picture.unknown if picture.unknown is not None and picture.unknown.any() else None
+    return {
+        "name": picture.name,
+        "note": picture.note,
+        "width": width,
+        "height": height,
+        "tiny": width < 200,
+        "photo": photo_uri(picture.image, 75),
+        "map": map_uri(picture.label, space) if picture.label is not None and space is not None else "",
+        "mark": mask_uri(unknown, _MARK) if unknown is not None else "",
+    }
+
+
+def _fix_view(name: str, fixed: FixSummary) -> dict[str, Any]:
+    return {
+        "name": name,
+        "fixed": fixed,
+        "changes": fixed.changes.most_common(),
+        "changed": fixed.changed[:_MOST_FILES],
+        "left_out": fixed.left_out[:_MOST_FILES],
+        "more": max(0, len(fixed.changed) - _MOST_FILES) + max(0, len(fixed.left_out) - _MOST_FILES),
+    }

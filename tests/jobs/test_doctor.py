@@ -1,0 +1,168 @@
+"""The doctor as a job and as a command: what it reads, writes, prints and refuses."""
+
+import csv
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from stylebridge.errors import DataError, RunError
+from stylebridge.jobs.doctor import doctor
+from support.folders import own_cache, stylebridge  # noqa: F401 (fixtures)
+from support.sick import Sick, save, scene, write_sick
+
+
+@pytest.fixture
+def sick(tmp_path: Path) -> Sick:
+    return write_sick(tmp_path / "sick")
+
+
+def good(root: Path, count: int = 3) -> Path:
+    for folder in ("images", "labels"):
+        (root / folder).mkdir(parents=True)
+    for i in range(count):
+        image, label = scene(i)
+        label[40:60, 20:40] = 1
+        save(root, f"{i}", image, label)
+    return root
+
+
+def test_a_sick_set_and_its_corrected_copy(tmp_path: Path, sick: Sick):
+    out, told = tmp_path / "page.html", io.StringIO()
+    console = Console(file=told, width=110)
+    report = doctor(
+        [sick.train],
+        evaluation=[sick.evaluation],
+        label_space=sick.space,
+        fix=tmp_path / "fixed",
+        out=out,
+        console=console,
+    )
+    assert not report.healthy
+    assert [f.severity for f in report.findings] == sorted(
+        (f.severity for f in report.findings), key=["stops training", "will mislead", "worth knowing"].index
+    )
+    text = told.getvalue()
+    for part in (
+        "Stops training",
+        "Will mislead",
+        "Worth knowing",
+        "id 77: 10 pixels, 1 file",
+        "Corrected copy: ",
+    ):
+        assert part in text
+    page = out.read_text(encoding="utf-8")
+    assert not re.search(r"(?:src|href)=\"(?!data:|#)", page)
+    assert "http" not in page.replace("http-equiv", "")
+    assert page.count("<figure") == page.count('href="data:image/webp') > 8
+    assert page.count('href="data:image/png') > 8
+    with (tmp_path / "fixed" / "changes.csv").open(encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    fixed = report.fixes["train"]
+    assert len(rows) == 1 + len(fixed.changed) + len(fixed.left_out)
+    again = doctor([tmp_path / "fixed"], out=out, quiet=True)
+    assert again.healthy
+    assert all(not finding.fixable for finding in again.findings)
+
+
+def test_a_good_set_is_healthy_and_says_so(tmp_path: Path):
+    told = io.StringIO()
+    report = doctor(
+        [good(tmp_path / "good")], out=tmp_path / "x" / "page.html", console=Console(file=told, width=110)
+    )
+    assert (report.healthy, report.findings) == (True, [])
+    assert "Nothing found." in told.getvalue()
+    assert "Nothing stops training" in report.page.read_text(encoding="utf-8")
+
+
+def test_several_sets_take_names_of_their_own(tmp_path: Path):
+    first, second = good(tmp_path / "a" / "set"), good(tmp_path / "b" / "set", 2)
+    report = doctor([first, second], out=tmp_path / "page.html", fix=tmp_path / "fixed", quiet=True)
+    assert [s.name for s in report.sets] == ["set", "set (2)"]
+    assert {f.kind for f in report.findings} == {"duplicates"}
+    assert sorted(p.name for p in (tmp_path / "fixed").iterdir()) == ["changes.csv", "set", "set (2)"]
+    assert report.fixes["set (2)"].folder == tmp_path / "fixed" / "set (2)"
+    assert (tmp_path / "fixed" / "set (2)" / "labels" / "0.png").is_file()
+
+
+def test_an_evaluation_set_of_plain_ids_is_read_as_the_training_set(tmp_path: Path):
+    train, held_out = good(tmp_path / "train"), good(tmp_path / "held")
+    (train / "classes.yaml").write_text(
+        "classes: [{name: ground}, {name: wall}, {name: sky}]", encoding="utf-8"
+    )
+    save(held_out, "0", scene(50)[0], np.full((72, 96), 3, np.uint8))
+    report = doctor([train], evaluation=[held_out], out=tmp_path / "page.html", quiet=True)
+    assert [(s.space, s.space_told) for s in report.sets] == [
+        ("classes", "from classes.yaml"),
+        ("classes", "the training set's"),
+    ]
+    assert [f.rows[0][0] for f in report.findings if f.kind == "unknown-ids"] == ["3"]
+
+
+def test_labels_are_not_looked_at_where_they_are_not_asked_for(tmp_path: Path):
+    root = good(tmp_path / "good")
+    (root / "labels" / "0.png").write_bytes(b"")
+    assert not doctor([root], out=tmp_path / "page.html", quiet=True).healthy
+    report = doctor([root], out=tmp_path / "page.html", unlabelled=True, quiet=True)
+    assert report.healthy
+    assert report.sets[0].labels == 0
+
+
+def test_names_cannot_write_html(tmp_path: Path):
+    (tmp_path / "d").mkdir()
+    Image.fromarray(np.zeros((70, 70, 3), np.uint8)).save(tmp_path / "d" / "<b onload=x>.png")
+    page = doctor([tmp_path / "d"], out=tmp_path / "page.html", quiet=True).page
+    assert "<b onload" not in page.read_text(encoding="utf-8")
+
+
+def test_other_files_are_not_overwritten(tmp_path: Path):
+    root = good(tmp_path / "good", 1)
+    (tmp_path / "thesis.html").write_text("years of work")
+    with pytest.raises(RunError, match=r"thesis\.html exists already and is no page of the doctor's"):
+        doctor([root], out=tmp_path / "thesis.html", quiet=True)
+    assert (tmp_path / "thesis.html").read_text() == "years of work"
+    doctor([root], out=tmp_path / "thesis.html", overwrite=True, quiet=True)
+    doctor([root], out=tmp_path / "thesis.html", quiet=True)
+    with pytest.raises(RunError, match="is a folder: give a file name"):
+        doctor([root], out=tmp_path, quiet=True)
+
+
+@pytest.mark.parametrize("place", ["good", "good/fixed", "good/images", "."])
+def test_nothing_is_fixed_in_place(tmp_path: Path, place: str):
+    root = good(tmp_path / "good", 1)
+    before = sorted(root.rglob("*"))
+    with pytest.raises(RunError, match="--fix"):
+        doctor([root], out=tmp_path / "page.html", fix=tmp_path / place, quiet=True)
+    assert sorted(root.rglob("*")) == before
+
+
+def test_only_an_earlier_copy_is_replaced(tmp_path: Path):
+    root, fixed = good(tmp_path / "good", 1), tmp_path / "fixed"
+    doctor([root], out=tmp_path / "page.html", fix=fixed, quiet=True)
+    with pytest.raises(RunError, match="exists already"):
+        doctor([root], out=tmp_path / "page.html", fix=fixed, quiet=True)
+    doctor([root], out=tmp_path / "page.html", fix=fixed, overwrite=True, quiet=True)
+    (fixed / "changes.csv").unlink()
+    with pytest.raises(RunError, match="exists already"):
+        doctor([root], out=tmp_path / "page.html", fix=fixed, overwrite=True, quiet=True)
+
+
+def test_paths_that_are_wrong_are_named(tmp_path: Path):
+    with pytest.raises(DataError, match="nowhere does not exist"):
+        doctor([tmp_path / "nowhere"], out=tmp_path / "page.html", quiet=True)
+    with pytest.raises(DataError, match="No data to look at"):
+        doctor([], out=tmp_path / "page.html", quiet=True)
+
+
+def test_the_command_tells_by_its_exit_code(tmp_path: Path, sick: Sick, stylebridge):  # noqa: F811
+    root, page = good(tmp_path / "good"), tmp_path / "page.html"
+    done = stylebridge("data", "doctor", root, "--out", page)
+    assert (done.code, "Nothing found." in done.out) == (0, True)
+    done = stylebridge("data", "doctor", sick.train, "--evaluation", sick.evaluation, "--out", page)
+    assert done.code == 1
+    assert "stop training" in done.out
+    assert stylebridge("data", "doctor", root, "--out", page, "--quiet").out == ""
