@@ -129,7 +129,11 @@ def few(world: World, tmp_path: Path) -> Path:
 def test_labelled_target_images_join_training(world: World, few: Path, tmp_path: Path) -> None:
     with touched_paths() as touched:
         run = tiny_adapt(world, tmp_path / "run", target_labels=few, overrides=learning(steps=4)).run
-    opened = {Path(p).name for event, p in touched if event == "open" and p.startswith(str(few)) and p.endswith("png")}
+    opened = {
+        Path(p).name
+        for event, p in touched
+        if event == "open" and p.startswith(str(few)) and p.endswith("png")
+    }
     assert opened == {"001.png", "003.png"}
     alone = tiny_adapt(world, tmp_path / "alone", overrides=learning(steps=4)).run
     assert any((weights(run)[k] != v).any() for k, v in weights(alone).items())

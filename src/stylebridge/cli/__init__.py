@@ -100,21 +100,63 @@ def adapt(
 
 @app.command()
 def segment(
-    run: Annotated[Path, typer.Argument(help="Run folder of `stylebridge adapt`")],
-    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images")],
+    run: Annotated[Path, typer.Argument(help="Run folder of `stylebridge adapt` or `import`")],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            help="Images, videos, folders or zip files of them, patterns in quotes", metavar="INPUT…"
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the label maps")],
-    overlay: Annotated[
-        bool, typer.Option("--overlay", help="Also write images with colours laid over")
-    ] = False,
+    write: Annotated[
+        str, typer.Option(help="index (label maps), overlay (colours laid over), or both")
+    ] = "index",
+    overlay: Annotated[bool, typer.Option("--overlay", help="The same as --write both")] = False,
+    window: Annotated[
+        tuple[int, int] | None,
+        typer.Option(help="Slide a window of this width and height over large images, at their own size"),
+    ] = None,
+    flip: Annotated[
+        bool | None,
+        typer.Option("--flip/--no-flip", help="Average with the mirrored image (else as trained)"),
+    ] = None,
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over files in --out")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Label images with an adapted model: one palette PNG an image, values are class indices."""
+    """Label images and videos with an adapted model: one palette PNG an image, values are class indices."""
     from stylebridge.jobs.segment import segment as job
 
-    written = job(run, images, out, overlay=overlay, device=device, overwrite=overwrite, quiet=quiet)
+    written = job(
+        run,
+        images,
+        out,
+        write=write,  # type: ignore[arg-type]
+        overlay=overlay,
+        window=window,
+        flip=flip,
+        device=device,
+        overwrite=overwrite,
+        quiet=quiet,
+    )
     Console().print(f"{written} label map(s) written to {out}", highlight=False)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder of `stylebridge adapt` or `import`")],
+    onnx: Annotated[Path, typer.Option(help="The file to write")],
+    images: Annotated[
+        str | None, typer.Option(help="Images to compare on; without it the run's target", metavar="DATA")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Export an adapted model to ONNX (any batch, any size), compared with the torch model on real images."""
+    from stylebridge.jobs.export import export as job
+    from stylebridge.jobs.tables import print_export
+
+    print_export(job(run, onnx=onnx, images=images, overwrite=overwrite, quiet=quiet), Console())
 
 
 @app.command()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +23,8 @@ from stylebridge.data.label_space import LabelSpace
 from stylebridge.jobs.recipe import InferenceConfig
 from stylebridge.metrics.segmentation import ConfusionMatrix
 from stylebridge.networks.segmenter import Segmenter
+
+Key = TypeVar("Key")
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
@@ -39,7 +44,7 @@ def predict_labels(
     final size (FADA's multi-scale test); else the logits are brought there and the argmax taken.
     """
     if config.scales == (1.0,) and not config.flip:
-        return _resize_logits(segmenter(image), size).argmax(1).to(torch.uint8)
+        return _resize_logits(_logits(segmenter, image, config), size).argmax(1).to(torch.uint8)
     total: Tensor | None = None
     for scale in config.scales:
         scaled = image
@@ -47,12 +52,59 @@ def predict_labels(
             shape = [round(side * scale) for side in image.shape[-2:]]
             scaled = F.interpolate(image, size=shape, mode="bilinear", align_corners=True)
         for mirrored in (False, True) if config.flip else (False,):
-            logits = segmenter(scaled.flip(-1) if mirrored else scaled)
+            logits = _logits(segmenter, scaled.flip(-1) if mirrored else scaled, config)
             logits = _resize_logits(logits.flip(-1) if mirrored else logits, size)
             part = logits.softmax(1)
             total = part if total is None else total.add_(part)
     assert total is not None
     return total.argmax(1).to(torch.uint8)
+
+
+def _logits(segmenter: Callable[[Tensor], Tensor], image: Tensor, config: InferenceConfig) -> Tensor:
+    """Logits [B, K, H, W], in one pass or by a sliding window."""
+    height, width = image.shape[-2:]
+    if config.window is None or (config.window[0] >= width and config.window[1] >= height):
+        return segmenter(image)
+    return slide(segmenter, image, config.window, config.overlap, config.batch)
+
+
+def slide(
+    segmenter: Callable[[Tensor], Tensor], image: Tensor, window: tuple[int, int], overlap: float, batch: int
+) -> Tensor:
+    """Logits [B, K, H, W] of images [B, 3, H, W] by a window (width, height) that slides over them.
+
+    Windows lie evenly from edge to edge and overlap by at least the share ``overlap``; where several cover a pixel
+    their logits are averaged. A side that is smaller than the window's is taken whole.
+    """
+    rows, columns = (
+        _starts(side, min(wanted, side), overlap)
+        for side, wanted in zip(image.shape[-2:], window[::-1], strict=True)
+    )
+    height, width = min(window[1], image.shape[-2]), min(window[0], image.shape[-1])
+    places = [(index, y, x) for index in range(len(image)) for y in rows for x in columns]
+    total = counts = None
+    for first in range(0, len(places), batch):
+        chosen = places[first : first + batch]
+        logits = segmenter(torch.stack([image[i, :, y : y + height, x : x + width] for i, y, x in chosen]))
+        if total is None:
+            total = logits.new_zeros(len(image), logits.shape[1], *image.shape[-2:], dtype=torch.float32)
+            counts = total.new_zeros(1, 1, *image.shape[-2:])
+        for (index, y, x), part in zip(chosen, logits, strict=True):
+            total[index, :, y : y + height, x : x + width] += part
+    assert total is not None
+    assert counts is not None
+    for y in rows:
+        for x in columns:
+            counts[..., y : y + height, x : x + width] += 1
+    return total / counts
+
+
+def _starts(side: int, window: int, overlap: float) -> list[int]:
+    """Where windows begin: evenly from 0 to the last that fits, as few as the overlap allows."""
+    if window >= side:
+        return [0]
+    steps = math.ceil((side - window) / max(1.0, window * (1 - overlap)))
+    return [round(i * (side - window) / steps) for i in range(steps + 1)]
 
 
 def _resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -83,17 +135,16 @@ def predict_files(
             taken, queue = queue[: config.batch], queue[config.batch :]
             queue += [(p, pool.submit(read_image, p)) for p in islice(pending, len(taken))]
             loaded = [(path, future.result()) for path, future in taken]
-            yield from _predict_batch(segmenter, loaded, config, device)
+            yield from predict_arrays(segmenter, loaded, config, device)
             if progress is not None:
                 progress(len(loaded))
 
 
-def _predict_batch(
-    segmenter: Segmenter,
-    loaded: list[tuple[FileRef, np.ndarray]],
-    config: InferenceConfig,
-    device: torch.device,
-) -> Iterator[tuple[FileRef, np.ndarray, np.ndarray]]:
+def predict_arrays(
+    segmenter: Segmenter, loaded: list[tuple[Key, np.ndarray]], config: InferenceConfig, device: torch.device
+) -> Iterator[tuple[Key, np.ndarray, np.ndarray]]:
+    """Predict (key, image uint8 [H, W, 3]) pairs in one batch, or one by one where sizes differ; yields
+    (key, image, label map uint8 [H, W])."""
     inputs = [resize_image(image, config.size) for _, image in loaded]
     alike = len({(x.shape, image.shape) for x, (_, image) in zip(inputs, loaded, strict=True)}) == 1
     groups = [list(range(len(loaded)))] if alike else [[i] for i in range(len(loaded))]
@@ -103,7 +154,8 @@ def _predict_batch(
         height, width = loaded[group[0]][1].shape[:2]
         labels = predict_labels(segmenter, batch, (height, width), config).cpu().numpy()
         for i, label in zip(group, labels, strict=True):
-            yield *loaded[i], label
+            key, image = loaded[i]
+            yield key, image, label
 
 
 def confusion_of(
@@ -125,11 +177,15 @@ def confusion_of(
 
 
 def write_label_png(labels: np.ndarray, space: LabelSpace | None, path: Path) -> None:
-    """Write uint8 [H, W] as an 8-bit palette PNG: values are class indices, colours are the label space's."""
+    """Write uint8 [H, W] as an 8-bit palette PNG: values are class indices, colours are the label space's. The file
+    is whole or not there."""
     image = Image.fromarray(labels)  # mode L
     if space is not None:
         palette = np.zeros((256, 3), np.uint8)
         palette[: space.num_classes] = space.colours
         image.putpalette(palette.tobytes())
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, format="PNG")
+    beside = path.with_name(f".{path.name}.partial")
+    # Label maps pack well at any level; the fast one takes a fraction of the time.
+    image.save(beside, format="PNG", compress_level=1)
+    os.replace(beside, path)

@@ -37,12 +37,16 @@ class StreamConfig(Strict):
 
 class InferenceConfig(Strict):
     """How an image is predicted: resized to ``size`` (width, height) or about ``pixels``, logits brought to
-    the wanted size. ``scales`` and ``flip`` average the softmax over resized and mirrored copies."""
+    the wanted size. ``scales`` and ``flip`` average the softmax over resized and mirrored copies. ``window``
+    (width, height) slides over what is larger, neighbours overlapping by the share ``overlap``; their logits are
+    averaged."""
 
     size: tuple[PositiveInt, PositiveInt] | None = None
     pixels: int | None = Field(default=None, gt=0)
     scales: tuple[PositiveFloat, ...] = Field(default=(1.0,), min_length=1)
     flip: bool = False
+    window: tuple[PositiveInt, PositiveInt] | None = None
+    overlap: float = Field(default=0.25, ge=0, lt=1)
     batch: int = Field(default=4, gt=0)
 
 

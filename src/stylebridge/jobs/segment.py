@@ -1,20 +1,32 @@
-"""Use an adapted model: label images."""
+"""Use an adapted model: label images and videos."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
+import torch
 from PIL import Image
 from rich.console import Console
-from rich.progress import track
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from stylebridge.data.files import IMAGE_SUFFIXES
 from stylebridge.engine import open_accelerator
-from stylebridge.errors import DataError, RunError
-from stylebridge.jobs.inference import predict_files, write_label_png
-from stylebridge.jobs.load import load_adapted
+from stylebridge.errors import RunError
+from stylebridge.jobs.inference import predict_arrays, predict_files, write_label_png
+from stylebridge.jobs.load import AdaptedModel, load_adapted
+from stylebridge.jobs.recipe import InferenceConfig
+from stylebridge.jobs.segment_inputs import Inputs, collect_inputs
+from stylebridge.jobs.video import Video, VideoWriter
 from stylebridge.report.pictures import overlay as lay_over
+
+Write = Literal["index", "overlay", "both"]
+#: Label maps that wait for the disk.
+_WAITING = 16
 
 
 def segment(
@@ -22,66 +34,217 @@ def segment(
     images: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
+    write: Write = "index",
     overlay: bool = False,
+    window: tuple[int, int] | None = None,
+    flip: bool | None = None,
     device: str = "auto",
     overwrite: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Label images with an adapted model.
+    """Label images and videos with an adapted model.
 
-    Writes ``out/<name>.png``, an 8-bit palette PNG of the image's own size whose values are class indices;
-    with ``overlay`` also ``out/overlays/<name>.jpg``. Images of a folder keep their place below it.
+    Writes ``out/<name>.png``, an 8-bit palette PNG of the image's own size whose values are class indices, and (or)
+    ``out/overlays/<name>.jpg``. Images of a folder keep their place below it. A video's label maps are
+    ``out/<name>/000000.png`` …, its overlay ``out/overlays/<name>.mp4``.
+
+    Args:
+        images: images, videos, folders and zip files of them, or patterns such as ``footage/**/*.png``.
+        write: label maps, colours laid over the image, or both.
+        overlay: the same as ``write="both"``.
+        window: (width, height) of a window that slides over images at their own size, where they are larger.
+        flip: average with the mirrored image; None: as the recipe says.
 
     Returns:
-        How many label maps were written.
+        How many images and frames were labelled.
 
     Raises:
-        UserError: the run, an image or the output folder is not what it should be.
+        UserError: the run, an input or the output folder is not what it should be.
     """
+    if write not in ("index", "overlay", "both"):
+        raise RunError(f"--write is {write!r}: choose index, overlay or both.")
+    kinds: Write = "both" if overlay and write == "index" else write
     model = load_adapted(Path(run))
     listed = [images] if isinstance(images, str | Path) else list(images)
-    names = _output_names([Path(p) for p in listed])
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder} is a file: give a folder as --out.")
-    outputs = [folder / name for name in names.values()]
-    if overlay:
-        outputs += [folder / "overlays" / name.with_suffix(".jpg") for name in names.values()]
-    existing = [path for path in outputs if path.exists()]
-    if existing and not overwrite:
-        raise RunError(f"{existing[0]} exists already: choose another --out or give --overwrite.")
+    inputs = collect_inputs(listed)
+    sink = _Sink(Path(out), kinds, model)
+    sink.check(inputs, overwrite)
     accelerator = open_accelerator(device)
-    segmenter = model.segmenter.to(accelerator.device)
-    predictions = predict_files(segmenter, list(names), model.inference, accelerator.device)
+    model.segmenter.to(accelerator.device)
+    config = _config(model.inference, window, flip)
     console = Console(stderr=True, quiet=quiet)
-    for file, image, labels in track(predictions, "segment", len(names), console=console):
-        name = names[Path(str(file))]
-        write_label_png(labels, model.space, folder / name)
-        if overlay:
-            picture = folder / "overlays" / name.with_suffix(".jpg")
-            picture.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(lay_over(image, labels, model.space)).save(picture, quality=92)
-    return len(names)
-
-
-def _output_names(paths: list[Path]) -> dict[Path, Path]:
-    """Each image file and the relative name of its label map."""
-    names: dict[Path, Path] = {}
-    for path in paths:
-        if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-            if not found:
-                raise DataError(f"{path} holds no images: give a folder with .jpg, .png or the like.")
-            names |= {p: p.relative_to(path).with_suffix(".png") for p in found}
-        elif path.is_file():
-            names[path] = Path(path.name).with_suffix(".png")
-        else:
-            raise DataError(f"{path} does not exist: give an image file or a folder of images.")
-    taken: dict[Path, Path] = {}
-    for path, name in names.items():
-        if name in taken:
-            raise DataError(
-                f"{path} and {taken[name]} would both be written to {name}: segment them into two folders."
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+    )
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress, sink:
+        done = 0
+        if inputs.images:
+            done += _segment_images(model, inputs, config, accelerator.device, sink, progress)
+        for path, name in inputs.videos.items():
+            done += _segment_video(
+                model, Video(path), name.as_posix(), config, accelerator.device, sink, progress
             )
-        taken[name] = path
-    return names
+    return done
+
+
+def _config(inference: InferenceConfig, window: tuple[int, int] | None, flip: bool | None) -> InferenceConfig:
+    changes: dict[str, object] = {}
+    if window is not None:
+        if min(window) < 1:
+            raise RunError(f"--window is {window[0]} {window[1]}: give a width and a height of at least 1.")
+        changes |= {"window": window, "size": None}
+    if flip is not None:
+        changes["flip"] = flip
+    return inference.model_copy(update=changes)
+
+
+def _segment_images(
+    model: AdaptedModel,
+    inputs: Inputs,
+    config: InferenceConfig,
+    device: torch.device,
+    sink: _Sink,
+    progress: Progress,
+) -> int:
+    task = progress.add_task("images", total=len(inputs.images), rate="")
+    files = list(inputs.images)
+    for file, image, labels in predict_files(model.segmenter, files, config, device):
+        sink.image(inputs.images[file].as_posix(), image, labels)
+        _advance(progress, task)
+    return len(files)
+
+
+def _segment_video(
+    model: AdaptedModel,
+    video: Video,
+    name: str,
+    config: InferenceConfig,
+    device: torch.device,
+    sink: _Sink,
+    progress: Progress,
+) -> int:
+    task = progress.add_task(video.path.name, total=video.frames or None, rate="")
+    done = 0
+    model.segmenter.eval()
+    with ExitStack() as stack:
+        film = stack.enter_context(VideoWriter(sink.film(name), video.rate)) if sink.overlays else None
+        frames = stack.enter_context(_ReadAhead(iter(video), 2 * config.batch))
+        numbered = enumerate(frames)
+        while chunk := list(islice(numbered, config.batch)):
+            for number, image, labels in predict_arrays(model.segmenter, chunk, config, device):
+                if sink.indices:
+                    sink.label(f"{name}/{number:06}", labels)
+                if film is not None:
+                    film.write(lay_over(image, labels, model.space))
+                done += 1
+                _advance(progress, task)
+    return done
+
+
+def _advance(progress: Progress, task: object) -> None:
+    progress.advance(task)  # type: ignore[arg-type]
+    speed = progress.tasks[-1].speed
+    if speed:
+        progress.update(task, rate=f"{speed:.1f}/s")  # type: ignore[arg-type]
+
+
+class _ReadAhead:
+    """Takes items off an iterator in a thread, some before they are asked for."""
+
+    def __init__(self, items: Iterator[np.ndarray], ahead: int) -> None:
+        self.items, self.ahead = items, ahead
+        self.pool = ThreadPoolExecutor(max_workers=1)
+
+    def __enter__(self) -> _ReadAhead:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.shutdown(cancel_futures=True)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        waiting = [self.pool.submit(next, self.items, None) for _ in range(self.ahead)]
+        while waiting:
+            item = waiting.pop(0).result()
+            if item is None:
+                return
+            waiting.append(self.pool.submit(next, self.items, None))
+            yield item
+
+
+class _Sink:
+    """Where results go. Files are encoded and written by threads while the network goes on."""
+
+    def __init__(self, folder: Path, write: Write, model: AdaptedModel) -> None:
+        self.folder, self.model = folder, model
+        self.indices, self.overlays = write in ("index", "both"), write in ("overlay", "both")
+        self.waiting: list[Future[None]] = []
+        self.pool = ThreadPoolExecutor(max_workers=2)
+
+    def check(self, inputs: Inputs, overwrite: bool) -> None:
+        """Refuse to write over anything. Raises RunError."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise RunError(f"{self.folder} is a file: give a folder as --out.")
+        images = [name.as_posix() for name in inputs.images.values()]
+        videos = [name.as_posix() for name in inputs.videos.values()]
+        outputs = [self._label(name) for name in images if self.indices]
+        outputs += [self.folder / name for name in videos if self.indices]
+        outputs += [self._overlay(name) for name in images if self.overlays]
+        outputs += [self.film(name) for name in videos if self.overlays]
+        existing = next((path for path in outputs if path.exists()), None)
+        if existing is not None and not overwrite:
+            raise RunError(f"{existing} exists already: choose another --out or give --overwrite.")
+
+    def film(self, name: str) -> Path:
+        """The overlay of a video."""
+        return self.folder / "overlays" / f"{name}.mp4"
+
+    def image(self, name: str, image: np.ndarray, labels: np.ndarray) -> None:
+        """Write what is wanted of one image."""
+        if self.indices:
+            self.label(name, labels)
+        if self.overlays:
+            self._submit(lambda: self._lay_over(self._overlay(name), image, labels))
+
+    def label(self, name: str, labels: np.ndarray) -> None:
+        """Write one label map."""
+        self._submit(lambda: write_label_png(labels, self.model.space, self._label(name)))
+
+    def _label(self, name: str) -> Path:
+        return self.folder / f"{name}.png"
+
+    def _overlay(self, name: str) -> Path:
+        return self.folder / "overlays" / f"{name}.jpg"
+
+    def _lay_over(self, path: Path, image: np.ndarray, labels: np.ndarray) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(lay_over(image, labels, self.model.space)).save(path, quality=92)
+
+    def _submit(self, job: Callable[[], None]) -> None:
+        self.waiting.append(self.pool.submit(job))
+        for done in self.waiting[: -_WAITING or None]:
+            self._finish(done)
+        self.waiting = self.waiting[-_WAITING:]
+
+    def _finish(self, job: Future[None]) -> None:
+        try:
+            job.result()
+        except OSError as error:
+            reason = error.strerror or error
+            raise RunError(
+                f"A label map cannot be written to {self.folder} ({reason}): check the disk."
+            ) from error
+
+    def __enter__(self) -> _Sink:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.pool.shutdown(wait=True)
+        if kind is None:
+            for job in self.waiting:
+                self._finish(job)
+
+
+__all__ = ["Write", "segment"]

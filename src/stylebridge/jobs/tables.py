@@ -13,6 +13,7 @@ from stylebridge.report.formats import gain
 
 if TYPE_CHECKING:
     from stylebridge.jobs.adapt import AdaptationResult
+    from stylebridge.jobs.export import ExportResult
 
 
 def percent(value: float | None) -> str:
@@ -57,6 +58,18 @@ def print_adaptation(result: AdaptationResult, console: Console) -> None:
     console.print(f"report   {result.report}", highlight=False)
     console.print(f"model    {result.run / 'segmenter'}", highlight=False)
     console.print(f"use it   stylebridge segment {result.run} PHOTO_OR_FOLDER --out masks/", highlight=False)
+
+
+def print_export(result: ExportResult, console: Console) -> None:
+    """What was exported, and how it compares."""
+    sizes = ", ".join(f"{b} × {w}×{h}" for b, w, h in result.checked)
+    console.print(f"written     {result.path} ({result.bytes / 1e6:.1f} MB)", highlight=False)
+    console.print(f"compared    on {result.images}: {sizes}", highlight=False)
+    console.print(
+        f"difference  at most {result.max_difference:.2g} (logits reach {result.largest_logit:.3g}); the same class in "
+        f"{100 * result.agreement:.3f} % of pixels",
+        highlight=False,
+    )
 
 
 def print_recipes(console: Console) -> None:

@@ -1,0 +1,83 @@
+"""What ``stylebridge segment`` is given: images, folders, patterns, zip files, videos."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from stylebridge.data.files import FileRef, is_image_name, open_tree
+from stylebridge.errors import DataError
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts"})
+_HOW = "give images, videos, or folders of them"
+
+
+@dataclass
+class Inputs:
+    """Each file, and the name of what is made of it below the output folder: without an ending."""
+
+    images: dict[FileRef, PurePosixPath] = field(default_factory=dict)
+    videos: dict[Path, PurePosixPath] = field(default_factory=dict)
+
+
+def collect_inputs(given: Sequence[str | Path]) -> Inputs:
+    """Find the files. Those of a folder or zip file keep their place below it, others their name.
+
+    Raises:
+        DataError: something is not there, is neither image nor video, or two files would have the same output.
+    """
+    inputs = Inputs()
+    for each in given:
+        for path in _matches(each):
+            _add(inputs, path)
+    _check_names(inputs)
+    return inputs
+
+
+def _matches(given: str | Path) -> list[Path]:
+    path = Path(given)
+    if path.exists():
+        return [path]
+    if not any(sign in str(given) for sign in "*?["):
+        raise DataError(f"{given} does not exist: {_HOW}.")
+    found = [Path(match) for match in sorted(glob.glob(str(given), recursive=True))]
+    files = [
+        f for f in found if f.is_file() and (is_image_name(f.name) or f.suffix.lower() in VIDEO_SUFFIXES)
+    ]
+    if not files:
+        raise DataError(f"No image or video matches {given}: {_HOW}.")
+    return files
+
+
+def _add(inputs: Inputs, path: Path) -> None:
+    if path.is_file() and path.suffix.lower() != ".zip":
+        name = PurePosixPath(path.stem)
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            inputs.videos[path] = name
+        else:
+            inputs.images[path] = name
+        return
+    found = 0
+    for inside, file in open_tree(path).files().items():
+        name = PurePosixPath(inside).with_suffix("")
+        if is_image_name(file.name):
+            inputs.images[file] = name
+        elif isinstance(file, Path) and file.suffix.lower() in VIDEO_SUFFIXES:
+            inputs.videos[file] = name
+        else:
+            continue
+        found += 1
+    if not found:
+        raise DataError(f"{path} holds no images: give a folder with .jpg, .png or the like, or videos.")
+
+
+def _check_names(inputs: Inputs) -> None:
+    taken: dict[PurePosixPath, FileRef] = {}
+    for file, name in [*inputs.images.items(), *inputs.videos.items()]:
+        if name in taken:
+            raise DataError(
+                f"{file} and {taken[name]} would both be written to {name}.png: segment them into two folders."
+            )
+        taken[name] = file
