@@ -1,0 +1,164 @@
+"""Checkpoints in the layout of NICE-GAN's authors (alpc91/NICE-GAN-pytorch), in and out.
+
+One file holds a dictionary: ``gen2B``, ``gen2A``, ``disA``, ``disB``, ``D_optimizer``, ``G_optimizer`` and
+``start_iter``. gen2B paints domain B from codes of disA.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from stylebridge.errors import WeightsError
+from stylebridge.networks.nice_gan import NiceGanConfig, NiceGanNetworks
+from stylebridge.networks.nice_gan.config import STRIDE
+from stylebridge.networks.pretrained import misfit, strip_prefix
+
+#: Our networks, by the authors' names.
+PARTS = {
+    "gen2A": ("generators", "a"),
+    "gen2B": ("generators", "b"),
+    "disA": ("discriminators", "a"),
+    "disB": ("discriminators", "b"),
+}
+#: Entries that the authors' operation counter left in released files.
+COUNTERS = ("total_ops", "total_params")
+_BLOCK = re.compile(r"^UpBlock1_(\d+)\.conv1\.weight$")
+_STRIDED = re.compile(r"^(Dis[01]_0)\.\d+\.weight_orig$")
+
+
+def read_checkpoint(path: Path) -> dict[str, dict[str, Tensor]]:
+    """The four networks' tensors by the authors' names, without unpickling code; operation counts are dropped.
+
+    Raises:
+        WeightsError: there is no such file, it cannot be read, or a network is missing.
+    """
+    if not path.is_file():
+        raise WeightsError(
+            f"There is no file {path}: give a checkpoint of NICE-GAN's authors (NAME_params_latest.pt)."
+        )
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # torch's own text advises to unpickle code, so it is not passed on.
+        raise WeightsError(
+            f"{path} is not a readable file of plain tensors: give a checkpoint that torch.save wrote."
+        ) from error
+    absent = [
+        part for part in PARTS if not isinstance(loaded, Mapping) or not isinstance(loaded.get(part), Mapping)
+    ]
+    if absent:
+        raise WeightsError(
+            f"{path} holds no {', '.join(absent)}: give a NICE-GAN checkpoint, a dictionary with "
+            f"{', '.join(PARTS)}."
+        )
+    return {part: _tensors(loaded[part]) for part in PARTS}
+
+
+def _tensors(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in strip_prefix(state).items() if not k.endswith(COUNTERS)}
+
+
+def infer_config(
+    parts: Mapping[str, Mapping[str, Any]], path: Path, image_size: int | None = None
+) -> NiceGanConfig:
+    """The settings that the shapes tell: channels, blocks, layers, light or full and, of a full model, its image size.
+
+    A light model does not tell its image size: it is ``image_size``, or 256.
+
+    Raises:
+        WeightsError: a key or shape that tells a setting is missing or makes no sense, or ``image_size`` is not that
+            of the full model.
+    """
+    generator, discriminator = parts["gen2B"], parts["disA"]
+    output = _shape(generator, "UpBlock2.17.weight", 4, "gen2B", path)
+    style = _shape(generator, "FC.0.weight", 2, "gen2B", path)
+    channels = output[1]
+    blocks = [int(match[1]) for key in generator if (match := _BLOCK.match(key))]
+    strided = sum(_STRIDED.match(key) is not None for key in discriminator)
+    side, light = image_size or 256, style[1] == 4 * channels
+    if not light:
+        side = STRIDE * round((style[1] / (4 * channels)) ** 0.5)
+        if (side // STRIDE) ** 2 * 4 * channels != style[1]:
+            raise WeightsError(
+                f"{path}: gen2B's FC.0.weight is {list(style)}, which fits no light and no full generator of "
+                f"{channels} channels: give an unchanged checkpoint."
+            )
+        if image_size not in (None, side):
+            raise WeightsError(
+                f"{path} is a full model for images of {side} pixels, not {image_size}: give {side}."
+            )
+    try:
+        return NiceGanConfig(
+            image_size=side, channels=channels, blocks=max(blocks, default=0), light=light, layers=strided + 4
+        )
+    except ValidationError as error:
+        reason = error.errors()[0]
+        where = ".".join(map(str, reason["loc"])) or "sizes"
+        raise WeightsError(
+            f"{path}: its networks do not make a NICE-GAN ({where}: {reason['msg']}): give an unchanged checkpoint."
+        ) from error
+
+
+def _shape(state: Mapping[str, Any], key: str, dims: int, part: str, path: Path) -> torch.Size:
+    value = state.get(key)
+    if not isinstance(value, Tensor) or value.dim() != dims:
+        raise WeightsError(
+            f"{path}: {part} has no tensor {key} of {dims} axes: give an unchanged NICE-GAN checkpoint."
+        )
+    return value.shape
+
+
+def load_nice_gan(path: Path, image_size: int | None = None) -> NiceGanNetworks:
+    """Networks with the weights of a checkpoint of the authors' layout; ``.config`` says what they are.
+
+    Args:
+        path: the ``.pt`` file.
+        image_size: of a light model, which does not tell (it only records what it was trained on; default 256).
+
+    Raises:
+        WeightsError: the file is not such a checkpoint; the message names what is missing, surplus or misshapen.
+    """
+    parts = read_checkpoint(path)
+    config = infer_config(parts, path, image_size)
+    with torch.device("meta"):
+        networks = NiceGanNetworks(config)
+    for part, (kind, domain) in PARTS.items():
+        network = getattr(networks, kind)[domain]
+        problem = misfit(network, parts[part])
+        if problem is not None:
+            raise WeightsError(
+                f"{path}: {part} does not fit a NICE-GAN of {config.channels} channels, {config.blocks} blocks and "
+                f"{config.layers} layers ({problem}): give an unchanged checkpoint."
+            )
+        # Clones: the file's tensors may share memory, and must not share ours.
+        network.load_state_dict({k: v.clone().float() for k, v in parts[part].items()}, assign=True)
+    for parameter in networks.parameters():
+        parameter.requires_grad_(True)
+    return networks
+
+
+def save_nice_gan(networks: NiceGanNetworks, path: Path, iteration: int = 0) -> None:
+    """Write the networks in the authors' layout, so that their test script reads them (``--light True`` for light).
+
+    ``D_optimizer`` and ``G_optimizer`` are those of the published settings before their first step. The file is
+    written beside and renamed.
+    """
+    saved: dict[str, Any] = {}
+    for part, (kind, domain) in PARTS.items():
+        state = getattr(networks, kind)[domain].state_dict()
+        saved[part] = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    for key, kind in (("D_optimizer", "discriminators"), ("G_optimizer", "generators")):
+        parameters = getattr(networks, kind).parameters()
+        saved[key] = torch.optim.Adam(parameters, lr=1e-4, betas=(0.5, 0.999), weight_decay=1e-4).state_dict()
+    saved["start_iter"] = iteration
+    partial = path.with_name(f".partial-{path.name}")
+    torch.save(saved, partial)
+    os.replace(partial, path)

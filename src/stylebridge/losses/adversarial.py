@@ -1,0 +1,23 @@
+"""Adversarial losses on raw scores."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from stylebridge.losses.segmentation import at_least_float32
+
+
+def least_squares(scores: Tensor, target: float) -> Tensor:
+    """mean((score − target)²) over all elements (LSGAN; Mao et al., ICCV 2017, arXiv 1611.04076).
+
+    Args:
+        scores: raw scores of any shape; computed in float32 at least.
+        target: 1 for what shall be called real, 0 for fake.
+    """
+    return (at_least_float32(scores) - target).square().mean()
+
+
+def sum_least_squares(heads: Iterable[Tensor], target: float) -> Tensor:
+    """The sum of :func:`least_squares` over a discriminator's heads; each counts the same, whatever its size."""
+    return torch.stack([least_squares(scores, target) for scores in heads]).sum()

@@ -1,0 +1,60 @@
+"""Settings and presets of NICE-GAN's networks."""
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+#: Images have to be so many times larger than codes.
+STRIDE = 4
+
+
+class NiceGanConfig(BaseModel):
+    """Settings of a pair of discriminators and a pair of generators; published values are the defaults.
+
+    ``image_size``: the side of the square images it is trained on; only the full generator is bound to it.
+    ``channels``: of the first layer of the discriminator and of the last of the generator (published: ndf, ngf).
+    ``blocks``: residual blocks of a generator (the paper's NICE-GAN* has 4).
+    ``light``: the style code is made from averages over the image, as in all published results; else (full) from
+    every pixel of it, by a layer of (image_size/4)²·4·channels × 4·channels weights.
+    ``layers``: of a discriminator. Published: 7, which needs images of at least 96 pixels; 6 is one stride-2
+    layer less in either head and needs 48.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image_size: int = Field(default=256, gt=0)
+    channels: int = Field(default=64, gt=0)
+    blocks: int = Field(default=6, gt=0)
+    light: bool = True
+    layers: int = Field(default=7, ge=6)
+
+    @property
+    def smallest_image(self) -> int:
+        """The shortest side (pixels) for which the wide head has an output."""
+        return 3 * 2 ** (self.layers - 2)
+
+    @property
+    def code_channels(self) -> int:
+        """Channels of the code, at a quarter of the image's size."""
+        return 2 * self.channels
+
+    @model_validator(mode="after")
+    def _size_fits(self) -> Self:
+        if self.image_size < self.smallest_image or self.image_size % STRIDE:
+            raise ValueError(
+                f"image_size {self.image_size} does not fit {self.layers} layers: take a multiple of {STRIDE} "
+                f"from {self.smallest_image} on"
+            )
+        return self
+
+
+#: ``nice-gan`` is the published light model, of which all published numbers are; ``nice-gan-full`` the published
+#: command line's default. ``nice-gan-small`` is ours, for CPUs: no paper has it.
+PRESETS: dict[str, NiceGanConfig] = {
+    "nice-gan": NiceGanConfig(),
+    "nice-gan-4-blocks": NiceGanConfig(blocks=4),
+    "nice-gan-full": NiceGanConfig(light=False),
+    "nice-gan-128": NiceGanConfig(image_size=128),
+    "nice-gan-full-128": NiceGanConfig(image_size=128, light=False),
+    "nice-gan-small": NiceGanConfig(image_size=64, channels=32, blocks=4, layers=6),
+}
