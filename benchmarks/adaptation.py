@@ -58,7 +58,7 @@ def link_pairs(folder: Path, parts: list[tuple[Path, slice, int]]) -> Path:
                 for kind, file in (("images", image), ("labels", label)):
                     link = folder / kind / f"{root.name}-{copy}-{file.name}"
                     if not link.exists():
-                        link.symlink_to(file.resolve())
+                        link.symlink_to(Path(str(file)).resolve())
     return folder
 
 

@@ -68,7 +68,7 @@ def main() -> None:
         for _ in range(args.rounds):
             start = time.perf_counter()
             for _ in range(args.images // config.batch):
-                predict_labels(model.segmenter, batch, SIZE[::-1], config)
+                predict_labels(model.segmenter, batch, (SIZE[1], SIZE[0]), config)
             forward.append(args.images / (time.perf_counter() - start))
             start = time.perf_counter()
             segment(root / "run", root / "photos", root / "out", quiet=True, device="cpu")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from timm.layers import Conv2dSame
+from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from stylebridge.errors import WeightsError
@@ -136,8 +136,9 @@ def _fix_padding(network: nn.Module, stride: int) -> None:
     With sides that are multiples of the network's stride each strided convolution meets sides that are multiples
     of its own, so the padding is always the same; left as a formula of the size it takes the exporter minutes.
     """
-    for name, module in list(network.named_children()):
-        if not isinstance(module, Conv2dSame) or stride % module.stride[0]:
+    for name, child in list(network.named_children()):
+        module: Any = child
+        if not isinstance(child, Conv2dSame) or stride % module.stride[0]:
             _fix_padding(module, stride)
             continue
         pads = []
@@ -145,8 +146,8 @@ def _fix_padding(network: nn.Module, stride: int) -> None:
             total = max((kernel - 1) * dilation + 1 - step, 0)
             pads = [total // 2, total - total // 2, *pads]
         plain = nn.Conv2d(
-            module.in_channels, module.out_channels, module.kernel_size, module.stride,  # type: ignore[arg-type]
-            dilation=module.dilation, groups=module.groups, bias=module.bias is not None,  # type: ignore[arg-type]
+            module.in_channels, module.out_channels, module.kernel_size, module.stride,
+            dilation=module.dilation, groups=module.groups, bias=module.bias is not None,
         )  # fmt: skip
         plain.load_state_dict(module.state_dict())
         setattr(network, name, nn.Sequential(nn.ZeroPad2d(tuple(pads)), plain))  # type: ignore[arg-type]
