@@ -10,7 +10,9 @@ import typer
 from rich.console import Console
 
 from stylebridge.cli.data import data_app
+from stylebridge.cli.evaluate import evaluate_app
 from stylebridge.cli.options import ClassMaps, Device, LabelSpaceOption, Overwrite, Quiet
+from stylebridge.cli.translate import translate_app
 from stylebridge.errors import StylebridgeError, UserError
 from stylebridge.version import __version__
 
@@ -22,6 +24,8 @@ app = typer.Typer(
 )
 recipes_app = typer.Typer(help="Recipes: list them, or show one.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+app.add_typer(translate_app, name="translate")
+app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(recipes_app, name="recipes")
 
 #: The exit code that typer gives to Ctrl-C.
@@ -160,28 +164,6 @@ def export(
 
 
 @app.command()
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="Run folder of `stylebridge adapt`")],
-    data: Annotated[
-        str, typer.Option(help="Labelled: a folder or zip, or LAYOUT[/SPLIT]:PATH", metavar="DATA")
-    ],
-    label_space: LabelSpaceOption = None,
-    class_map: ClassMaps = None,
-    out: Annotated[Path | None, typer.Option(help="Also write the scores to this JSON file")] = None,
-    device: Device = "auto",
-    quiet: Quiet = False,
-) -> None:
-    """Score an adapted model on labelled images: per-class IoU, mIoU, pixel accuracy."""
-    from stylebridge.jobs.evaluate import evaluate as job
-    from stylebridge.jobs.tables import print_scores
-
-    scores = job(
-        run, data, label_space=label_space, class_maps=class_map or (), out=out, device=device, quiet=quiet
-    )
-    print_scores(scores, Console(), title=f"{run} on {data}")
-
-
-@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Run folder to make")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -197,18 +179,23 @@ def demo(
 
 @app.command("import")
 def import_(
-    kind: Annotated[str, typer.Argument(help="fada or deeplab", metavar="KIND")],
-    file: Annotated[Path, typer.Argument(help="The released checkpoint, .pth or .safetensors")],
+    kind: Annotated[str, typer.Argument(help="fada, deeplab or nice-gan", metavar="KIND")],
+    file: Annotated[Path, typer.Argument(help="The released checkpoint, .pth, .pt or .safetensors")],
     out: Annotated[Path, typer.Option(help="Run folder to make")],
     label_space: LabelSpaceOption = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(help="NICE-GAN: the size it was trained at, where the file does not tell (256)"),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Make a released checkpoint a run folder, which every other command takes."""
     from stylebridge.jobs.import_weights import import_weights as job
 
-    run = job(kind, file, out, label_space=label_space, overwrite=overwrite)
+    run = job(kind, file, out, label_space=label_space, image_size=image_size, overwrite=overwrite)
+    use = "translate apply" if kind == "nice-gan" else "segment"
     Console().print(
-        f"{file} is now the run {run}: stylebridge segment {run} PHOTO --out masks/", highlight=False
+        f"{file} is now the run {run}: stylebridge {use} {run} PHOTOS --out out/", highlight=False
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -68,16 +69,17 @@ def evaluate_images(
     """
     if batch < 1:
         raise RecipeError(f"batch is {batch}: give 1 or more.")
-    path = _output_file(out)
+    path = output_file(out)
     console = Console(stderr=True, quiet=quiet)
-    listed = {"real": _images_of(real, "real"), "fake": _images_of(fake, "fake")}
+    listed = {"real": images_of(real, "real"), "fake": images_of(fake, "fake")}
     accelerator = open_accelerator(device)
-    network, note = open_features(features, weights)
+    with console.status("weights"):
+        network, note = open_features(features, weights)
     network.to(accelerator.device)
     counts = {name: len(images) for name, images in listed.items()}
     splits = {"real": 0, "fake": splits_for(counts["fake"])}
     gathered: dict[str, SetFeatures] = {}
-    with _progress(console) as progress:
+    with open_progress(console) as progress:
         for name, images in listed.items():
             task = progress.add_task(f"{name} images", total=len(images))
             gathered[name] = SetFeatures(len(images), network.kind, splits[name], seed, accelerator.device)
@@ -88,7 +90,7 @@ def evaluate_images(
         scores = compare_sets(gathered["real"], gathered["fake"], network.kind, seed)
     found = _described(scores, network, counts, splits["fake"], seed, note, (str(real), str(fake)))
     if path is not None:
-        _write(found, path)
+        write_scores(found.as_dict(), path)
     return found
 
 
@@ -140,7 +142,8 @@ def print_image_scores(scores: ImageScores, console: Console) -> None:
         console.print(line, highlight=False, markup=False)
 
 
-def _output_file(out: str | Path | None) -> Path | None:
+def output_file(out: str | Path | None) -> Path | None:
+    """Where scores are to be written. Raises RunError if that is a folder."""
     if out is None:
         return None
     if Path(out).is_dir():
@@ -148,8 +151,14 @@ def _output_file(out: str | Path | None) -> Path | None:
     return Path(out)
 
 
-def _images_of(place: str | Path, name: str) -> Sequence[FileRef]:
-    """The image files of a set, sorted by their path. Raises DataError if there are fewer than two."""
+def images_of(place: str | Path, name: str) -> Sequence[FileRef]:
+    """The image files of a set, sorted by their path.
+
+    Those below a folder or in a zip file, or below its ``images/`` where it has one; or those of a layout.
+
+    Raises:
+        DataError: there are fewer than two, or the place is not there; the message calls the set ``name``.
+    """
     spec = DomainSpec.parse(place)
     if spec.layout is not None:
         images: Sequence[FileRef] = open_domain(place, name, labelled=False).images
@@ -191,13 +200,15 @@ def _features(network: FeatureNetwork, prepared: Tensor) -> ImageFeatures:
     return network(prepared)
 
 
-def _progress(console: Console) -> Progress:
+def open_progress(console: Console) -> Progress:
+    """A bar that goes away when it is done."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True)
 
 
-def _write(scores: ImageScores, path: Path) -> None:
+def write_scores(scores: dict[str, Any], path: Path) -> None:
+    """Write JSON, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(json.dumps(scores.as_dict(), indent=1, ensure_ascii=False), encoding="utf-8")
+    beside.write_text(json.dumps(scores, indent=1, ensure_ascii=False), encoding="utf-8")
     os.replace(beside, path)

@@ -14,11 +14,14 @@ from stylebridge.data.label_space import LabelSpace
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.errors import DataError, RunError
 from stylebridge.interop.fada import ReleasedDeepLab, read_released
+from stylebridge.interop.nice_gan import load_nice_gan
 from stylebridge.jobs.recipe import InferenceConfig, Recipe, load_recipe
 from stylebridge.jobs.run_folder import new_run
+from stylebridge.jobs.translate import load_translation_recipe, save_networks
+from stylebridge.networks import nice_gan
 from stylebridge.version import __version__
 
-KINDS = ("fada", "deeplab")
+KINDS = ("fada", "deeplab", "nice-gan")
 #: The label space of a released model, by its number of classes.
 SPACES = {19: "cityscapes-19", 16: "synthia-16"}
 #: Where the published test programs predict: (width, height) after the adversarial stage, and else.
@@ -31,15 +34,17 @@ def import_weights(
     out: str | Path,
     *,
     label_space: str | Path | None = None,
+    image_size: int | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Read a released checkpoint and write a run folder that can be segmented with, evaluated and exported.
 
     Args:
-        kind: ``fada``, or ``deeplab`` for a DeepLab-V2 in FADA's form that was trained without it.
+        kind: ``fada``; ``deeplab`` for a DeepLab-V2 in FADA's form that was trained without it; ``nice-gan``.
         file: the checkpoint; read with ``weights_only``, so nothing in it is executed.
         out: the run folder to make.
         label_space: the model's classes; None: Cityscapes' 19 or SYNTHIA's 16 by their number.
+        image_size: the size a light NICE-GAN was trained at; None: 256.
         overwrite: replace the run in ``out``.
 
     Returns:
@@ -52,6 +57,8 @@ def import_weights(
         raise RunError(f"{kind!r} is no kind of released weights: choose one of {', '.join(KINDS)}.")
     path, folder = Path(file), Path(out)
     new_run(folder, overwrite)
+    if kind == "nice-gan":
+        return _import_translator(path, folder, image_size)
     released = read_released(path)
     space = _space(released.segmenter.num_classes, label_space, path)
     recipe = _recipe(kind, released)
@@ -68,6 +75,35 @@ def import_weights(
     shutil.rmtree(beside, ignore_errors=True)
     try:
         _write(beside, released, recipe, space, facts)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return folder
+
+
+def _import_translator(path: Path, folder: Path, image_size: int | None) -> Path:
+    """A NICE-GAN checkpoint in the authors' layout as a run of `stylebridge translate`."""
+    networks = load_nice_gan(path, image_size)
+    preset = next((n for n, c in nice_gan.PRESETS.items() if c == networks.config), "nice-gan")
+    recipe = load_translation_recipe("nice-gan", [f"preset={preset}", "load=null"])
+    facts = {
+        "kind": "translate",
+        "recipe": recipe.name,
+        "a": None,
+        "b": None,
+        "imported": {"file": path.name, "sha256": _digest(path)},
+        "versions": {"stylebridge": __version__, "torch": str(torch.__version__)},
+    }
+    beside = folder.with_name(f".partial-{folder.name}")
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        beside.mkdir(parents=True)
+        save_networks(networks, beside)
+        (beside / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+        text = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
+        (beside / "run.yaml").write_text(text, encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(beside, folder)

@@ -87,6 +87,18 @@ def print_recipes(console: Console) -> None:
     console.print(table)
 
 
+def print_translation_recipes(console: Console) -> None:
+    """The built-in translation recipes and what they are."""
+    from stylebridge.jobs.translators import translation_recipes
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("recipe", style="bold")
+    table.add_column("what it is")
+    for name, path in translation_recipes().items():
+        table.add_row(name, str(yaml.safe_load(path.read_text(encoding="utf-8")).get("description", "")))
+    console.print(table)
+
+
 def print_layouts(console: Console) -> None:
     """The layouts that are read, their splits (the first is trained on), and the space of their labels."""
     from stylebridge.data.layouts import LAYOUTS

@@ -1,0 +1,236 @@
+"""CycleGAN's networks (Zhu et al., ICCV 2017, arXiv 1703.10593): residual generators and patch discriminators.
+
+Keys are those of the authors' PyTorch code (``model.N.weight``, ``model.N.conv_block.N.weight``).
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stylebridge.errors import DataError
+
+#: The two domains, and the one each is translated to.
+OTHER = {"a": "b", "b": "a"}
+#: Sides of images are multiples of it.
+STRIDE = 4
+#: The shortest side that all reflection paddings of a generator take.
+SMALLEST_TRANSLATED = 8
+#: Standard deviation of the convolutions' weights at the start (section 7.1); biases start at 0.
+INITIAL_DEVIATION = 0.02
+
+
+class CycleGANConfig(BaseModel):
+    """Settings of a pair of generators and a pair of discriminators; published values are the defaults.
+
+    ``image_size``: the side of the square images it is trained on (the buffers of earlier fakes have this size).
+    ``channels``: of the first layer of a generator and of a discriminator.
+    ``blocks``: residual blocks of a generator; published: 9 at 256 pixels and more, 6 at 128.
+    ``layers``: stride-2 layers of a discriminator; 3 see patches of 70×70 pixels, 2 of 34×34.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image_size: int = Field(default=256, gt=0)
+    channels: int = Field(default=64, gt=0)
+    blocks: int = Field(default=9, gt=0)
+    layers: int = Field(default=3, gt=0)
+
+    @property
+    def smallest_image(self) -> int:
+        """The shortest side (pixels) that a discriminator has an output for."""
+        return 3 * 2**self.layers
+
+    @model_validator(mode="after")
+    def _size_fits(self) -> Self:
+        if self.image_size < self.smallest_image or self.image_size % STRIDE:
+            raise ValueError(
+                f"image_size {self.image_size} does not fit {self.layers} layers: take a multiple of {STRIDE} from "
+                f"{self.smallest_image} on"
+            )
+        return self
+
+
+#: ``cyclegan`` and ``cyclegan-128`` are published. ``cyclegan-small`` is ours, for CPUs: no paper has it.
+PRESETS: dict[str, CycleGANConfig] = {
+    "cyclegan": CycleGANConfig(),
+    "cyclegan-128": CycleGANConfig(image_size=128, blocks=6),
+    "cyclegan-small": CycleGANConfig(image_size=64, channels=32, blocks=4, layers=2),
+}
+
+
+class InstanceNorm(nn.GroupNorm):
+    """Instance norm [B, C, H, W] without learnt scale, as group norm with a channel a group.
+
+    It is faster on a CPU, and right: there the gradient of torch 2.15's ``instance_norm`` is wrong for a single image
+    if what comes back is in channels-last order, as behind a convolution of a channels-last network.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, affine=False)
+
+
+def _norm_relu(channels: int) -> list[nn.Module]:
+    return [InstanceNorm(channels), nn.ReLU(inplace=True)]
+
+
+class ResidualBlock(nn.Module):
+    """x plus two 3×3 convolutions of it, each with reflection padding and instance norm; no activation after."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv_block = nn.Sequential(
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3),
+            *_norm_relu(channels),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3),
+            InstanceNorm(channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] to the same shape."""
+        return x + self.conv_block(x)
+
+
+class Generator(nn.Module):
+    """Image to image. 11,378,179 parameters with 9 blocks, 7,837,699 with 6."""
+
+    def __init__(self, config: CycleGANConfig) -> None:
+        super().__init__()
+        c = config.channels
+        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(3, c, 7), *_norm_relu(c)]
+        for inputs in (c, 2 * c):
+            layers += [nn.Conv2d(inputs, 2 * inputs, 3, stride=2, padding=1), *_norm_relu(2 * inputs)]
+        layers += [ResidualBlock(4 * c) for _ in range(config.blocks)]
+        for inputs in (4 * c, 2 * c):
+            up = nn.ConvTranspose2d(inputs, inputs // 2, 3, stride=2, padding=1, output_padding=1)
+            layers += [up, *_norm_relu(inputs // 2)]
+        layers += [nn.ReflectionPad2d(3), nn.Conv2d(c, 3, 7), nn.Tanh()]
+        self.model = nn.Sequential(*layers)
+        self.apply(_initialise)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Images [B, 3, H, W] in [−1, 1] to the same shape and range.
+
+        Raises:
+            DataError: a side is no multiple of 4, or below 8.
+        """
+        height, width = image.shape[-2:]
+        if height % STRIDE or width % STRIDE or min(height, width) < SMALLEST_TRANSLATED:
+            raise DataError(
+                f"An image of {width}×{height} does not fit CycleGAN: give sides that are multiples of {STRIDE}, "
+                f"{SMALLEST_TRANSLATED} at least."
+            )
+        return self.model(image)
+
+
+class Discriminator(nn.Module):
+    """PatchGAN: a score for each of overlapping patches (70×70 pixels with 3 layers).
+
+    4×4 convolutions, LeakyReLU 0.2, instance norm but for the first and last; 2,764,737 parameters with 3 layers.
+    """
+
+    def __init__(self, config: CycleGANConfig) -> None:
+        super().__init__()
+        self.config = config
+        # Channels double with every layer, to eight times the first at most; the last two layers keep the size.
+        widths = [config.channels * min(2**n, 8) for n in range(config.layers + 1)]
+        layers: list[nn.Module] = [
+            nn.Conv2d(3, widths[0], 4, stride=2, padding=1),
+            nn.LeakyReLU(0.2, inplace=True),
+        ]
+        for n in range(1, config.layers + 1):
+            stride = 2 if n < config.layers else 1
+            layers += [
+                nn.Conv2d(widths[n - 1], widths[n], 4, stride=stride, padding=1),
+                InstanceNorm(widths[n]),
+                nn.LeakyReLU(0.2, inplace=True),
+            ]
+        layers.append(nn.Conv2d(widths[-1], 1, 4, padding=1))
+        self.model = nn.Sequential(*layers)
+        self.apply(_initialise)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Images [B, 3, H, W] in [−1, 1] to raw scores [B, 1, H/2ⁿ − 2, W/2ⁿ − 2], n the number of layers.
+
+        Raises:
+            DataError: a side is too short for an output.
+        """
+        height, width = image.shape[-2:]
+        smallest = self.config.smallest_image
+        if min(height, width) < smallest:
+            raise DataError(
+                f"An image of {width}×{height} is too small for this discriminator: give {smallest} pixels a side "
+                f"at least."
+            )
+        return self.model(image)
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0.0, INITIAL_DEVIATION)
+        assert module.bias is not None
+        nn.init.zeros_(module.bias)
+
+
+class CycleGANTranslator(nn.Module):
+    """One direction: a generator that takes images of any size in [0, 1]."""
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Images [B, 3, H, W] in [0, 1] to images of the other domain, of the same shape and range.
+
+        Sides that are no multiples of 4 are padded by their last rows and columns, and cropped back; so are sides
+        below 8.
+
+        Raises:
+            DataError: the images have not three channels.
+        """
+        if image.dim() != 4 or image.shape[1] != 3:
+            raise DataError(
+                f"CycleGAN translates RGB images [B, 3, H, W], not {list(image.shape)}: convert them to RGB."
+            )
+        height, width = image.shape[-2:]
+        right, below = (
+            max(SMALLEST_TRANSLATED, -(-side // STRIDE) * STRIDE) - side for side in (width, height)
+        )
+        if right or below:
+            image = F.pad(image, (0, right, 0, below), mode="replicate")
+        out = self.generator(image * 2 - 1)[..., :height, :width]
+        return (out * 0.5 + 0.5).clamp(0, 1)
+
+
+class CycleGANNetworks(nn.Module):
+    """The four networks: ``generators`` and ``discriminators``, each of domain ``a`` and domain ``b``.
+
+    A generator paints its domain (the authors' ``G_A`` is ``generators.b`` here), a discriminator judges its domain
+    (the authors' ``D_A`` is ``discriminators.b``).
+    """
+
+    def __init__(self, config: CycleGANConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.generators = nn.ModuleDict({domain: Generator(config) for domain in OTHER})
+        self.discriminators = nn.ModuleDict({domain: Discriminator(config) for domain in OTHER})
+
+    def translator(self, to: str) -> CycleGANTranslator:
+        """The translator to domain ``a`` or ``b``, in evaluation mode, with weights of its own.
+
+        Raises:
+            DataError: there is no such domain.
+        """
+        if to not in OTHER:
+            raise DataError(f"There is no domain {to!r}: translate to a or to b.")
+        with torch.device("meta"):
+            generator = Generator(self.config)
+        state = {key: value.detach().clone() for key, value in self.generators[to].state_dict().items()}
+        generator.load_state_dict(state, assign=True)
+        return CycleGANTranslator(generator).requires_grad_(False).eval()
