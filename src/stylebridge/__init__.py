@@ -1,19 +1,60 @@
 """stylebridge: carry a segmentation model over to a domain without labels."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from stylebridge.version import __version__
 
 if TYPE_CHECKING:
-    from stylebridge.jobs import AdaptationResult, adapt, demo, evaluate, segment
+    from stylebridge.jobs.adapt import AdaptationResult, adapt
+    from stylebridge.jobs.demo import demo
+    from stylebridge.jobs.doctor import doctor
+    from stylebridge.jobs.evaluate import evaluate
+    from stylebridge.jobs.evaluate_images import evaluate_images
+    from stylebridge.jobs.evaluate_pairs import evaluate_pairs
+    from stylebridge.jobs.export import export
+    from stylebridge.jobs.import_weights import import_weights
+    from stylebridge.jobs.pack import pack
+    from stylebridge.jobs.segment import segment
+    from stylebridge.jobs.translate import train_translator, translate
 
-__all__ = ["AdaptationResult", "__version__", "adapt", "demo", "evaluate", "segment"]
+#: The public functions and the modules of ``stylebridge.jobs`` that hold them.
+_JOBS = {
+    "AdaptationResult": "adapt",
+    "adapt": "adapt",
+    "demo": "demo",
+    "doctor": "doctor",
+    "evaluate": "evaluate",
+    "evaluate_images": "evaluate_images",
+    "evaluate_pairs": "evaluate_pairs",
+    "export": "export",
+    "import_weights": "import_weights",
+    "pack": "pack",
+    "segment": "segment",
+    "train_translator": "translate",
+    "translate": "translate",
+}
+
+__all__ = [
+    "AdaptationResult",
+    "__version__",
+    "adapt",
+    "demo",
+    "doctor",
+    "evaluate",
+    "evaluate_images",
+    "evaluate_pairs",
+    "export",
+    "import_weights",
+    "pack",
+    "segment",
+    "train_translator",
+    "translate",
+]
 
 
 def __getattr__(name: str) -> Any:
     # The jobs import torch; `import stylebridge` and `stylebridge --help` should not have to wait for it.
-    if name in __all__:
-        from stylebridge import jobs
-
-        return getattr(jobs, name)
+    if name in _JOBS:
+        return getattr(import_module(f"stylebridge.jobs.{_JOBS[name]}"), name)
     raise AttributeError(f"module 'stylebridge' has no attribute {name!r}")

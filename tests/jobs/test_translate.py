@@ -11,7 +11,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from stylebridge.interop.nice_gan import save_nice_gan
-from stylebridge.jobs.translate import load_networks, load_translation_recipe, train_translator, translate
+from stylebridge.jobs.translate import load_networks, train_translator, translate
+from stylebridge.jobs.translation_recipe import load_translation_recipe
 from stylebridge.jobs.translators import TRANSLATORS, translation_recipes
 from stylebridge.networks.nice_gan import NiceGanConfig, NiceGanNetworks
 from support import folders

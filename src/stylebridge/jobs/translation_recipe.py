@@ -1,0 +1,99 @@
+"""Recipes of translators: typed, read from YAML, kept with the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from stylebridge.engine.config import OptimizerConfig, Strict, TrainerConfig
+from stylebridge.errors import RecipeError
+from stylebridge.jobs.recipe import describe_validation
+from stylebridge.jobs.translators import TRANSLATORS, TranslatorKind, translation_recipes
+
+
+class TranslationRecipe(Strict):
+    """A translation experiment. ``preset`` names the networks' settings, ``load`` the side that images are resized to
+    before a square of the networks' size is cut out (None: no crop). ``optimizers`` are the published ones if left
+    out."""
+
+    name: str
+    description: str = ""
+    seed: int = Field(default=0, ge=0)
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    method: str
+    preset: str
+    load: int | None = Field(default=None, gt=0)
+    options: dict[str, Any] = Field(default_factory=dict)
+    trainer: TrainerConfig
+    optimizers: dict[str, OptimizerConfig] | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> TranslationRecipe:
+        if self.method not in TRANSLATORS:
+            raise ValueError(f"method {self.method!r} is not known; choose one of {', '.join(TRANSLATORS)}")
+        kind = TRANSLATORS[self.method]
+        if self.preset not in kind.presets:
+            raise ValueError(f"preset {self.preset!r} is not known; choose one of {', '.join(kind.presets)}")
+        try:
+            kind.method.Options(**self.options)
+        except ValidationError as error:
+            raise ValueError(f"options{describe_validation(error)}") from None
+        if self.load is not None and self.load < self.size:
+            raise ValueError(f"load is {self.load}, smaller than the networks' images ({self.size})")
+        return self
+
+    @property
+    def kind(self) -> TranslatorKind:
+        """Networks and method."""
+        return TRANSLATORS[self.method]
+
+    @property
+    def size(self) -> int:
+        """The side of the images that the networks are trained on."""
+        return int(TRANSLATORS[self.method].presets[self.preset].image_size)
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML; :func:`load_translation_recipe` reads it back."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load_translation_recipe(
+    name_or_path: str | Path, overrides: list[str] | None = None
+) -> TranslationRecipe:
+    """Read a built-in translation recipe by name, or a YAML file, and apply ``key=value`` changes.
+
+    Raises:
+        RecipeError: there is no such recipe, or a key or value is wrong; names it.
+    """
+    known = translation_recipes()
+    path = known.get(str(name_or_path), Path(name_or_path))
+    if not path.is_file():
+        raise RecipeError(
+            f"There is no recipe {str(name_or_path)!r}: choose one of {', '.join(known)}, or give a YAML file."
+        )
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not valid YAML ({' '.join(str(error).split())}).") from error
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path} is not a mapping of keys.")
+    for change in overrides or []:
+        _set(data, change)
+    try:
+        return TranslationRecipe.model_validate(data)
+    except ValidationError as error:
+        raise RecipeError(f"{path}: {describe_validation(error).lstrip('.: ')}.") from None
+
+
+def _set(data: dict[str, Any], change: str) -> None:
+    key, sign, value = change.partition("=")
+    if not sign:
+        raise RecipeError(f"--set {change}: write KEY=VALUE, such as trainer.steps=100.")
+    *above, last = key.split(".")
+    place: Any = data
+    for part in above:
+        place = place.setdefault(part, {})
+    place[last] = yaml.safe_load(value)
