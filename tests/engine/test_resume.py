@@ -38,16 +38,6 @@ def told(folder: Path) -> list[dict]:
     return [{k: v for k, v in line.items() if k not in ("time", "samples_per_second")} for line in lines]
 
 
-def _child(folder: str, pipe) -> None:
-    torch.set_num_threads(1)
-    trainer = tiny.make_trainer(Path(folder), KILLED_STEPS, checkpoint_every=2)
-    saved = ckpt.find_checkpoints(Path(folder) / "trainer_state")
-    if saved:
-        trainer.resume(saved[-1])
-    pipe.send(trainer.step)
-    trainer.fit()
-
-
 def wait_for_step(folder: Path, step: int, child) -> None:
     """Until a checkpoint of that step is there, or the child has ended."""
     state = folder / "trainer_state"
@@ -64,8 +54,9 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_bits(tmp_path):
     kills = 0
     for folder, may_kill in [("whole", False)] + [("killed", True)] * 8 + [("killed", False)]:
         ours, theirs = context.Pipe()
-        child = context.Process(target=_child, args=(str(tmp_path / folder), theirs))
+        child = context.Process(target=tiny.resume_and_train, args=(tmp_path / folder, KILLED_STEPS, theirs))
         child.start()
+        theirs.close()  # else a child that dies early is waited for without end
         first_step = ours.recv()  # training is about to begin
         if folder == "whole":
             child.join()

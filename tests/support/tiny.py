@@ -144,6 +144,18 @@ def train(folder: Path, steps: int, **options) -> Trainer:
     return trainer
 
 
+def resume_and_train(folder: Path, steps: int, pipe) -> None:
+    """A child process's work: tell the step it starts from, then train on. It lives here and not beside its test
+    because a spawned process imports it by name, and `tests` may be the name of some other package."""
+    torch.set_num_threads(1)
+    trainer = make_trainer(folder, steps, checkpoint_every=2)
+    saved = ckpt.find_checkpoints(folder / "trainer_state")
+    if saved:
+        trainer.resume(saved[-1])
+    pipe.send(trainer.step)
+    trainer.fit()
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     train(Path(sys.argv[1]), int(sys.argv[2]), method=TinyMethod(dropout=0.0, uneven=True))
