@@ -26,11 +26,20 @@ from rich.console import Console
 from rich.table import Table
 
 from stylebridge.data.domain import open_domain
-from stylebridge.jobs.adapt import adapt, device_name
+from stylebridge.jobs.adapt import adapt
+from stylebridge.jobs.machine import device_name
 from stylebridge.jobs.toy import draw_toy
 from stylebridge.version import __version__
 
-METHODS = ("source-only", "colour-transfer", "fada", "self-training", "fada-self-training", "oracle")
+METHODS = (
+    "source-only",
+    "colour-transfer",
+    "fada",
+    "self-training",
+    "fada-self-training",
+    "translate-then-train",
+    "oracle",
+)
 #: How often each labelled target image stands in the oracle's set beside the source's, so that both count alike.
 ORACLE_REPEATS = {"toy": 1, "camvid": 10}
 

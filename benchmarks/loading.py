@@ -22,7 +22,7 @@ from stylebridge.data.domain import open_domain
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.loader import Loader
 from stylebridge.data.sampling import UniformSampler
-from stylebridge.jobs.adapt import device_name
+from stylebridge.jobs.machine import device_name
 from stylebridge.jobs.recipe import load_recipe
 from stylebridge.jobs.toy import draw_toy
 from stylebridge.losses.segmentation import cross_entropy

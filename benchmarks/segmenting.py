@@ -24,9 +24,9 @@ from rich.console import Console
 
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.toy import render
-from stylebridge.jobs.adapt import device_name
 from stylebridge.jobs.inference import predict_labels
 from stylebridge.jobs.load import AdaptedModel
+from stylebridge.jobs.machine import device_name
 from stylebridge.jobs.recipe import InferenceConfig, load_recipe
 from stylebridge.jobs.segment import segment
 from stylebridge.networks.segmenter import build_segmenter

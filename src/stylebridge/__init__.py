@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from stylebridge.jobs.import_weights import import_weights
     from stylebridge.jobs.pack import pack
     from stylebridge.jobs.segment import segment
-    from stylebridge.jobs.translate import train_translator, translate
+    from stylebridge.jobs.translate import train_translator
+    from stylebridge.jobs.translator_folder import translate
 
 #: The public functions and the modules of ``stylebridge.jobs`` that hold them.
 _JOBS = {
@@ -32,7 +33,7 @@ _JOBS = {
     "pack": "pack",
     "segment": "segment",
     "train_translator": "translate",
-    "translate": "translate",
+    "translate": "translator_folder",
 }
 
 __all__ = [

@@ -26,8 +26,9 @@ def stage_of(recipe: Recipe, name: str) -> StageConfig:
 
 def test_the_built_in_recipes() -> None:
     small = {f"{name}-small" for name in ("source-only", "colour-transfer", "fada", "self-training")}
-    small.add("fada-self-training-small")
+    small |= {"fada-self-training-small", "translate-then-train-small"}
     published = {"source-only", "colour-transfer", "fada", "self-training", "self-training-dinov2"}
+    published.add("translate-then-train")
     assert set(builtin_recipes()) == small | published
 
 

@@ -11,8 +11,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from stylebridge.interop.nice_gan import save_nice_gan
-from stylebridge.jobs.translate import load_networks, train_translator, translate
+from stylebridge.jobs.translate import train_translator
 from stylebridge.jobs.translation_recipe import load_translation_recipe
+from stylebridge.jobs.translator_folder import load_networks, translate
 from stylebridge.jobs.translators import TRANSLATORS, translation_recipes
 from stylebridge.networks.nice_gan import NiceGanConfig, NiceGanNetworks
 from support import folders

@@ -13,7 +13,6 @@ from stylebridge.errors import DataError
 from stylebridge.methods.cyclegan import (
     CycleGAN,
     CycleGANOptions,
-    LinearDecayInSecondHalf,
     published_optimizers,
     published_steps,
 )
@@ -271,7 +270,9 @@ def test_published_defaults() -> None:
 
 def test_schedule() -> None:
     """The published rule, 1 − max(0, epoch − 100)/101 for epochs 1…200, with steps in place of epochs."""
-    factors = [LinearDecayInSecondHalf().factor(epoch - 1, 200) for epoch in range(1, 201)]
+    factors = [
+        published_optimizers()["generators"].schedule.factor(epoch - 1, 200) for epoch in range(1, 201)
+    ]
     assert factors == pytest.approx([1 - max(0, epoch - 100) / 101 for epoch in range(1, 201)])
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from stylebridge.engine import OptimizerConfig, Trainer
 from stylebridge.errors import DataError
-from stylebridge.methods.nice_gan import LinearDecayFromHalf, NiceGAN, NiceGANOptions, published_optimizers
+from stylebridge.methods.nice_gan import NiceGAN, NiceGANOptions, published_optimizers
 from stylebridge.networks.nice_gan import Discriminator, NiceGanConfig, NiceGanNetworks
 from support.mini import assert_same_weights, batches, mini_trainer
 
@@ -286,10 +286,12 @@ def test_published_defaults() -> None:
 
 def test_schedule() -> None:
     """Constant for half of the steps, 0 after the last; by the step alone, so that a resumed run cannot decay twice."""
-    factors = [LinearDecayFromHalf().factor(step, 10) for step in range(10)]
+    factors = [published_optimizers()["generators"].schedule.factor(step, 10) for step in range(10)]
     assert factors == pytest.approx([1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2, 0.0])
-    assert LinearDecayFromHalf().factor(149_999, 300_000) == 1
-    assert LinearDecayFromHalf().factor(150_000, 300_000) == pytest.approx(1 - 1 / 150_000)
+    assert published_optimizers()["generators"].schedule.factor(149_999, 300_000) == 1
+    assert published_optimizers()["generators"].schedule.factor(150_000, 300_000) == pytest.approx(
+        1 - 1 / 150_000
+    )
 
 
 @pytest.mark.parametrize("wrong", [{"cycle": 10}, {"cycle_weight": -1}, {"adversarial_weight": "much"}])

@@ -52,6 +52,12 @@ def adapt(
     recipe: Annotated[
         str | None, typer.Option(help="Recipe name (see `stylebridge recipes list`) or YAML file")
     ] = None,
+    translator: Annotated[
+        str | None,
+        typer.Option(
+            help="For recipes that translate first: nice-gan, cyclegan, a translation recipe, or a translation run"
+        ),
+    ] = None,
     label_space: LabelSpaceOption = None,
     evaluate_on: Annotated[
         str | None,
@@ -86,6 +92,7 @@ def adapt(
         target,
         out,
         recipe=recipe,
+        translator=translator,
         label_space=label_space,
         evaluate_on=evaluate_on,
         class_maps=class_map or (),

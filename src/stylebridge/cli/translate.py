@@ -65,15 +65,29 @@ def translate_apply(
     size: Annotated[
         int | None, typer.Option(help="Resize to this square first; without it at their own size", min=8)
     ] = None,
+    pixels: Annotated[
+        int | None,
+        typer.Option(
+            help="Translate at about this many pixels (as recipes with pixels: train), resize back", min=64
+        ),
+    ] = None,
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over files in --out")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Translate images with a trained translator."""
-    from stylebridge.jobs.translate import translate
+    from stylebridge.jobs.translator_folder import translate
 
     written = translate(
-        run, list(images), out, to=to, size=size, device=device, overwrite=overwrite, quiet=quiet
+        run,
+        list(images),
+        out,
+        to=to,
+        size=size,
+        pixels=pixels,
+        device=device,
+        overwrite=overwrite,
+        quiet=quiet,
     )
     Console().print(f"{written} image(s) translated into {out}", highlight=False)
 

@@ -14,11 +14,14 @@ class Strict(BaseModel):
 class ScheduleConfig(Strict):
     """How a learning rate moves with the step (0-based): a factor on the optimiser's ``lr``.
 
-    ``constant``: 1. ``poly``: ``(1 − step/total)^power``. During the first ``warmup`` steps the factor is
-    also multiplied by ``(step + 1)/warmup``. ``total`` may lie beyond the last step (FADA stops at 64 %).
+    ``constant``: 1. ``poly``: ``(1 − step/total)^power``. ``linear-from-half``: 1 for the first half, then less by
+    ``1/half`` each step, 0 at the end (NICE-GAN, SPADE). ``linear-from-half-cyclegan``: less by ``1/(half + 1)``, which
+    leaves the last step a little; step by step where the published code counts epochs. During the first ``warmup``
+    steps the factor is also multiplied by ``(step + 1)/warmup``. ``total`` may lie beyond the last step (FADA stops at
+    64 %).
     """
 
-    kind: Literal["constant", "poly"] = "constant"
+    kind: Literal["constant", "poly", "linear-from-half", "linear-from-half-cyclegan"] = "constant"
     power: float = Field(default=0.9, gt=0)
     total: int | None = Field(default=None, gt=0, description="None: the stage's number of steps")
     warmup: int = Field(default=0, ge=0)
@@ -28,7 +31,14 @@ class ScheduleConfig(Strict):
         scale = 1.0 if self.warmup == 0 else min(1.0, (step + 1) / self.warmup)
         if self.kind == "constant":
             return scale
-        return scale * max(0.0, 1.0 - step / (self.total or steps)) ** self.power
+        total = self.total or steps
+        if self.kind == "poly":
+            return scale * max(0.0, 1.0 - step / total) ** self.power
+        if self.kind == "linear-from-half":
+            half = max(1, total // 2)
+            return scale * max(0.0, 1.0 - max(0, step + 1 - half) / half)
+        half = total // 2
+        return scale * max(0.0, 1.0 - max(0, step + 1 - half) / (total - half + 1))
 
 
 class OptimizerConfig(Strict):

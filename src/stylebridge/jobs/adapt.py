@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import time
 from collections import Counter
@@ -22,9 +21,17 @@ from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.adapt_report import finish_run
 from stylebridge.jobs.domains import AdaptationDomains, open_adaptation, reopen_adaptation
+from stylebridge.jobs.machine import default_workers, device_name
 from stylebridge.jobs.recipe import Recipe, builtin_recipes, load_recipe, override_recipe
-from stylebridge.jobs.run_folder import RunFolder, ensure_same_recipe, new_run, open_run, take_over_stages
+from stylebridge.jobs.run_folder import (
+    RunFolder,
+    ensure_same_recipe,
+    new_run_when_main,
+    open_run,
+    take_over_stages,
+)
 from stylebridge.jobs.stages import StageContext, check_stages, run_stage
+from stylebridge.jobs.translated_source import choose_translator, translated_source
 from stylebridge.metrics.segmentation import SegmentationScores
 from stylebridge.networks.segmenter import Segmenter, load_segmenter
 from stylebridge.version import __version__
@@ -50,6 +57,7 @@ def adapt(
     out: str | Path = "runs/adapt",
     recipe: str | Path | Recipe | None = None,
     *,
+    translator: str | None = None,
     label_space: str | Path | LabelSpace | None = None,
     evaluate_on: str | Path | None = None,
     class_maps: Sequence[str | Path] = (),
@@ -74,6 +82,8 @@ def adapt(
         out: the run folder to make.
         recipe: a built-in recipe's name, a YAML file, or a :class:`Recipe`; None: the default recipe, or with
             ``resume`` the run's own.
+        translator: for recipes that translate the source first: a method (``nice-gan``, ``cyclegan``), a translation
+            recipe, or the folder of a finished translation run.
         label_space: the model's: a built-in label space's name or a YAML file; None: the source's own, told.
         evaluate_on: labelled images of the target's domain for the report, in place of ``target``.
         class_maps: YAML files that say how classes of one label space become those of the model's, where
@@ -98,6 +108,8 @@ def adapt(
     chosen = None
     if recipe is not None or not resume:
         chosen = _choose_recipe(recipe if recipe is not None else DEFAULT_RECIPE, overrides, seed)
+        if translator is not None:
+            chosen = override_recipe(chosen, choose_translator(chosen, translator))
     run = open_run(Path(out), "adapt") if resume else new_run_when_main(Path(out), overwrite)
     if resume:
         facts = run.facts()
@@ -152,20 +164,34 @@ def adapt(
             take_over_stages(other, run)
     accelerator.wait_for_everyone()
 
+    workers = workers if workers is not None else default_workers(accelerator.device)
+    started = time.perf_counter()
+    translated = None
+    if resolved.translator is not None:
+        translated = translated_source(
+            run,
+            resolved,
+            domains.source,
+            domains.target,
+            accelerator,
+            workers=workers,
+            quiet=quiet,
+            console=console,
+        )
     context = StageContext(
         recipe=resolved,
         run=run,
         source=domains.source,
         source_summary=source_summary,
+        translated=translated,
         target=domains.target,
         target_labels=domains.target_labels,
         space=domains.space,
         accelerator=accelerator,
-        workers=workers if workers is not None else default_workers(accelerator.device),
+        workers=workers,
         console=console,
         quiet=quiet,
     )
-    started = time.perf_counter()
     for index in range(len(resolved.stages)):
         run_stage(context, index, resume)
     before = after = None
@@ -173,13 +199,6 @@ def adapt(
         before, after = finish_run(context, domains.evaluation, time.perf_counter() - started)
     accelerator.wait_for_everyone()
     return AdaptationResult(run.path, load_segmenter(run.segmenter), run.report, before, after)
-
-
-def new_run_when_main(path: Path, overwrite: bool) -> RunFolder:
-    """Take the folder once: of several launched processes only the main one checks and clears it."""
-    if int(os.environ.get("RANK", "0")) == 0:
-        return new_run(path, overwrite)
-    return RunFolder(path)
 
 
 def _choose_recipe(recipe: str | Path | Recipe, overrides: list[str] | None, seed: int | None) -> Recipe:
@@ -230,11 +249,6 @@ def _usual(sizes: Counter[tuple[int, int]]) -> tuple[int, int]:
     return sizes.most_common(1)[0][0]
 
 
-def default_workers(device: torch.device) -> int:
-    """Loader processes: some for a GPU; none on a CPU, where the images are cached and the cores are busy."""
-    return min(8, os.cpu_count() or 1) if device.type == "cuda" else 0
-
-
 def _facts(domains: AdaptationDomains, recipe: Recipe, device: torch.device) -> dict[str, Any]:
     labelled = {
         "source": domains.source,
@@ -264,10 +278,3 @@ def _facts(domains: AdaptationDomains, recipe: Recipe, device: torch.device) -> 
             "python": platform.python_version(),
         },
     }
-
-
-def device_name(device: torch.device) -> str:
-    """The device in words: the GPU's name, or the CPU and how many threads torch uses."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"

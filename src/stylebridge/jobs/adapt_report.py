@@ -15,6 +15,7 @@ import torch
 
 from stylebridge.data.dataset import read_pair
 from stylebridge.data.domain import Domain, check_domain
+from stylebridge.data.images import read_image
 from stylebridge.errors import DataError
 from stylebridge.jobs.inference import confusion_of, predict_files
 from stylebridge.jobs.recipe import InferenceConfig
@@ -142,7 +143,10 @@ def _source_samples(context: StageContext) -> list[SourceSample]:
     for i in _spread(len(source.images), 4):
         image, label = read_pair(source, i)
         assert label is not None
-        samples.append(SourceSample(image, label, source.images[i].name))
+        translated = None
+        if context.translated is not None:
+            translated = read_image(context.translated.images[i])
+        samples.append(SourceSample(image, label, source.images[i].name, translated))
     return samples
 
 

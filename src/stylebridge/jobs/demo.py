@@ -9,7 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from stylebridge.errors import RunError
-from stylebridge.jobs.adapt import DEFAULT_RECIPE, AdaptationResult, adapt, new_run_when_main
+from stylebridge.jobs.adapt import DEFAULT_RECIPE, AdaptationResult, adapt
+from stylebridge.jobs.run_folder import new_run_when_main
 from stylebridge.jobs.toy import draw_toy
 
 SIZE = (160, 120)

@@ -17,8 +17,8 @@ from stylebridge.interop.fada import ReleasedDeepLab, read_released
 from stylebridge.interop.nice_gan import load_nice_gan
 from stylebridge.jobs.recipe import InferenceConfig, Recipe, load_recipe
 from stylebridge.jobs.run_folder import new_run
-from stylebridge.jobs.translate import save_networks
 from stylebridge.jobs.translation_recipe import load_translation_recipe
+from stylebridge.jobs.translator_folder import save_networks
 from stylebridge.networks import nice_gan
 from stylebridge.version import __version__
 

@@ -50,6 +50,19 @@ class InferenceConfig(Strict):
     batch: int = Field(default=4, gt=0)
 
 
+class TranslatorConfig(Strict):
+    """The translator that brings source images to the target's look before training.
+
+    ``recipe`` is a translation recipe's name or YAML file, changed by ``overrides`` (``key=value``); ``run`` instead
+    is the folder of a finished translation run (its a: the source's look, its b: the target's). Images are translated
+    at about ``pixels`` pixels and brought back to their size; None: at their own size."""
+
+    recipe: str
+    overrides: tuple[str, ...] = ()
+    run: str | None = None
+    pixels: int | None = Field(default=None, gt=0)
+
+
 class StageConfig(Strict):
     """One stage: a method, what it starts from, its streams, its length and its optimisers."""
 
@@ -59,6 +72,9 @@ class StageConfig(Strict):
     options: dict[str, Any] = Field(default_factory=dict)
     source: StreamConfig | None = None
     target: StreamConfig | None = None
+    translated: bool = Field(
+        default=False, description="take source images as the recipe's translator makes them"
+    )
     pseudo_labels: InferenceConfig | None = Field(
         default=None, description="label the target with the model of the stage before"
     )
@@ -115,6 +131,7 @@ class Recipe(Strict):
     seed: int = Field(default=0, ge=0)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     segmenter: SegmenterConfig
+    translator: TranslatorConfig | None = None
     stages: tuple[StageConfig, ...] = Field(min_length=1)
     inference: InferenceConfig = InferenceConfig()
     target_label_share: float = Field(
@@ -125,9 +142,12 @@ class Recipe(Strict):
     )
 
     @model_validator(mode="after")
-    def _first_stage_has_no_stage_before(self) -> Recipe:
+    def _stages_fit_together(self) -> Recipe:
         if self.stages[0].pseudo_labels is not None:
             raise ValueError("stages[0].pseudo_labels need the model of a stage before: put one before it")
+        translated = any(stage.translated for stage in self.stages)
+        if translated != (self.translator is not None):
+            raise ValueError("a translator belongs to stages with translated: true, and they need one")
         return self
 
     def stage_name(self, index: int) -> str:
@@ -266,6 +286,7 @@ def _all_models(model: type[BaseModel]) -> list[type[BaseModel]]:
         StageConfig,
         StreamConfig,
         InferenceConfig,
+        TranslatorConfig,
         Augmentation,
         Jitter,
         Blur,

@@ -120,6 +120,13 @@ def new_run(path: Path, overwrite: bool) -> RunFolder:
     return RunFolder(path)
 
 
+def new_run_when_main(path: Path, overwrite: bool) -> RunFolder:
+    """Take the folder once: of several launched processes only the main one checks and clears it."""
+    if int(os.environ.get("RANK", "0")) == 0:
+        return new_run(path, overwrite)
+    return RunFolder(path)
+
+
 def ensure_same_recipe(run: RunFolder, recipe: Recipe) -> None:
     """Refuse to resume a run with a recipe that is not its own.
 
@@ -157,15 +164,27 @@ def take_over_stages(other: RunFolder, run: RunFolder) -> list[str]:
     run.stage("x").parent.mkdir(exist_ok=True)
     if (theirs.seed, theirs.segmenter, theirs.precision) != (ours.seed, ours.segmenter, ours.precision):
         return taken
+    translated = ours.translator is None or theirs.translator == ours.translator
+    if translated:
+        _take_over_translation(other, run)
     for index, (a, b) in enumerate(zip(theirs.stages, ours.stages, strict=False)):
         name = ours.stage_name(index)
-        if a != b or not other.stage(name).is_dir():
+        if a != b or not other.stage(name).is_dir() or (a.translated and not translated):
             break
         beside = run.stage(name).with_name(f".partial-{name}")
         shutil.copytree(other.stage(name), beside)
         os.replace(beside, run.stage(name))
         taken.append(name)
     return taken
+
+
+def _take_over_translation(other: RunFolder, run: RunFolder) -> None:
+    """Finished translations only: the folder `translated` exists when every image is there."""
+    if run.recipe().translator is not None and (other.path / "translated").is_dir():
+        for name in ("translator", "translated"):
+            if (other.path / name).is_dir():
+                shutil.copytree(other.path / name, run.path / f".partial-{name}")
+                os.replace(run.path / f".partial-{name}", run.path / name)
 
 
 def _first_difference(old: Any, new: Any, where: str = "") -> tuple[str, Any, Any] | None:

@@ -56,6 +56,7 @@ class StageContext:
     source_summary: DomainSummary
     target: Domain
     target_labels: Domain | None
+    translated: Domain | None
     space: LabelSpace
     accelerator: Accelerator
     workers: int
@@ -143,7 +144,7 @@ def _domains(
 ) -> dict[str, Domain]:
     domains: dict[str, Domain] = {}
     if stage.source is not None:
-        domains["source"] = context.source
+        domains["source"] = context.translated if stage.translated and context.translated else context.source
     if stage.target is not None:
         domains["target"] = context.target
     if stage.pseudo_labels is not None:

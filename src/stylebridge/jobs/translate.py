@@ -1,10 +1,9 @@
-"""Translate images from one look to another without pairs: train a translator, and use it."""
+"""Train a translator between two sets of images without pairs."""
 
 from __future__ import annotations
 
-import os
+import math
 import platform
-import shutil
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -15,13 +14,12 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 from rich.console import Console
-from rich.progress import track
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from stylebridge.data.augment import Augmentation
 from stylebridge.data.dataset import DomainDataset
 from stylebridge.data.domain import Domain, check_domain, open_domain
+from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
 from stylebridge.data.loader import Loader
 from stylebridge.data.sampling import UniformSampler
@@ -30,16 +28,14 @@ from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine.method import Batch
 from stylebridge.engine.rng import seed_everything
 from stylebridge.errors import DataError, RunError
-from stylebridge.jobs.adapt import default_workers, device_name, new_run_when_main
-from stylebridge.jobs.run_folder import RunFolder, open_run
-from stylebridge.jobs.segment_inputs import collect_inputs
+from stylebridge.jobs.machine import default_workers, device_name
+from stylebridge.jobs.recipe import size_for
+from stylebridge.jobs.run_folder import RunFolder, new_run_when_main, open_run
 from stylebridge.jobs.translation_recipe import TranslationRecipe, load_translation_recipe
+from stylebridge.jobs.translator_folder import as_pixels, as_tensor, save_networks
 from stylebridge.version import __version__
 
 _STAGE = "1-translate"
-
-
-# --- training -----------------------------------------------------------------------------------------------
 
 
 def train_translator(
@@ -91,14 +87,13 @@ def train_translator(
     domains = {name: open_domain(path, name, labelled=False) for name, path in (("a", a), ("b", b))}
     accelerator = open_accelerator(device, chosen.precision)
     with console.status("Checking the images …"):
-        for domain in domains.values():
-            check_domain(domain)
+        usual = {n: check_domain(domain).sizes.most_common(1)[0][0] for n, domain in domains.items()}
     if accelerator.is_main_process and not resume:
         run.begin(chosen, _facts(chosen, domains, accelerator.device))  # type: ignore[arg-type]
     accelerator.wait_for_everyone()
     seed_everything(chosen.seed)
     networks = chosen.kind.build(chosen.preset)
-    _train(run, chosen, networks, domains, accelerator, workers, resume, console, quiet)
+    _train(run, chosen, networks, domains, usual, accelerator, workers, resume, console, quiet)
     if accelerator.is_main_process:
         save_networks(networks, run.path)
     accelerator.wait_for_everyone()
@@ -110,6 +105,7 @@ def _train(
     recipe: TranslationRecipe,
     networks: nn.Module,
     domains: dict[str, Domain],
+    usual: dict[str, tuple[int, int]],
     accelerator: Accelerator,
     workers: int | None,
     resume: bool,
@@ -123,14 +119,14 @@ def _train(
         config=recipe.trainer,
         optimizers=recipe.optimizers or recipe.kind.optimizers(),
         streams={
-            name: _opener(domain, recipe, accelerator, count, 10 * recipe.seed + number)
+            name: _opener(domain, usual[name], recipe, accelerator, count, 10 * recipe.seed + number)
             for number, (name, domain) in enumerate(domains.items())
         },
         run=run.path,
         stage=_STAGE,
         seed=recipe.seed,
         accelerator=accelerator,
-        on_sample=_Pictures(run.path, networks, domains, recipe.size, accelerator.device),
+        on_sample=_Pictures(run.path, networks, domains, recipe, accelerator.device),
         console=console,
         quiet=quiet,
     )
@@ -140,13 +136,21 @@ def _train(
     trainer.fit()
 
 
+def _augmentation(recipe: TranslationRecipe, usual: tuple[int, int]) -> Augmentation:
+    side, load = recipe.size, recipe.load or recipe.size
+    resize = (load, load) if recipe.pixels is None else _working_size(recipe, usual)
+    return Augmentation(resize=resize, crop=(side, side) if resize != (side, side) else None, flip=0.5)
+
+
 def _opener(
-    domain: Domain, recipe: TranslationRecipe, accelerator: Accelerator, workers: int, seed: int
+    domain: Domain,
+    usual: tuple[int, int],
+    recipe: TranslationRecipe,
+    accelerator: Accelerator,
+    workers: int,
+    seed: int,
 ) -> Callable[[int], Iterator[Batch]]:
-    side, load = recipe.size, recipe.load
-    augmentation = Augmentation(
-        resize=(load or side, load or side), crop=(side, side) if load else None, flip=0.5
-    )
+    augmentation = _augmentation(recipe, usual)
     dataset = DomainDataset(domain, augmentation, seed=seed)
     sampler = UniformSampler(len(domain.images), seed)
     processes = accelerator.num_processes
@@ -173,11 +177,18 @@ class _Pictures:
     """Writes ``samples/<step>.png``: up to four images of each domain, and below them what they become."""
 
     def __init__(
-        self, run: Path, networks: nn.Module, domains: dict[str, Domain], side: int, device: torch.device
+        self,
+        run: Path,
+        networks: nn.Module,
+        domains: dict[str, Domain],
+        recipe: TranslationRecipe,
+        device: torch.device,
     ) -> None:
         self.run, self.networks, self.device = run, networks, device
         count = min(4, *(len(domain.images) for domain in domains.values()))
-        self.images = {n: [_square(d.images[i], side) for i in _spread(d, count)] for n, d in domains.items()}
+        self.images = {
+            n: [_sample(d.images[i], recipe) for i in _spread(d, count)] for n, d in domains.items()
+        }
 
     @torch.no_grad()
     def __call__(self, step: int) -> None:
@@ -190,20 +201,29 @@ class _Pictures:
         torch.set_rng_state(state)
         folder = self.run / "samples"
         folder.mkdir(exist_ok=True)
-        Image.fromarray(_pixels(torch.cat(rows, 1))).save(folder / f"{step:06}.png")
+        Image.fromarray(as_pixels(torch.cat(rows, 1))).save(folder / f"{step:06}.png")
 
 
 def _spread(domain: Domain, count: int) -> list[int]:
     return [int(i) for i in np.linspace(0, len(domain.images) - 1, count)]
 
 
-def _square(file: Any, side: int) -> Tensor:
-    picture = Image.fromarray(read_image(file)).resize((side, side), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
+def _sample(file: FileRef, recipe: TranslationRecipe) -> Tensor:
+    """A square [3, size, size] of an image at the scale that the translator is trained at."""
+    image, side = read_image(file), recipe.size
+    if recipe.pixels is None:
+        return as_tensor(image, (side, side))
+    tensor = as_tensor(image, _working_size(recipe, (image.shape[1], image.shape[0])))
+    top, left = (tensor.shape[1] - side) // 2, (tensor.shape[2] - side) // 2
+    return tensor[:, top : top + side, left : left + side]
 
 
-def _pixels(image: Tensor) -> np.ndarray:
-    return (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+def _working_size(recipe: TranslationRecipe, size: tuple[int, int]) -> tuple[int, int]:
+    """About ``pixels`` pixels at the aspect ratio of ``size``, and large enough to cut a square out."""
+    assert recipe.pixels is not None
+    width, height = size_for(recipe.pixels, size)
+    grow = max(1.0, recipe.size / min(width, height))
+    return math.ceil(width * grow), math.ceil(height * grow)
 
 
 def _facts(recipe: TranslationRecipe, domains: dict[str, Domain], device: torch.device) -> dict[str, Any]:
@@ -220,98 +240,3 @@ def _facts(recipe: TranslationRecipe, domains: dict[str, Domain], device: torch.
             "python": platform.python_version(),
         },
     }
-
-
-# --- networks on the disk -----------------------------------------------------------------------------------
-
-
-def save_networks(networks: nn.Module, run: Path) -> None:
-    """Write ``networks/discriminators.safetensors`` and ``generators.safetensors``, and the settings; the folder is
-    whole or not there."""
-    beside = run / ".partial-networks"
-    shutil.rmtree(beside, ignore_errors=True)
-    with ckpt.explain_full_disk("the translator", run):
-        beside.mkdir(parents=True)
-        for name, part in networks.named_children():
-            ckpt.save_tensors(part.state_dict(), beside / f"{name}.safetensors")
-        settings = networks.config.model_dump_json()  # type: ignore[union-attr,operator]
-        (beside / "config.json").write_text(str(settings), encoding="utf-8")
-    shutil.rmtree(run / "networks", ignore_errors=True)
-    os.replace(beside, run / "networks")
-
-
-def load_networks(run: Path) -> nn.Module:
-    """The networks of a finished translation run.
-
-    Raises:
-        RunError: there is no run, it is of another kind, or it is not finished.
-    """
-    opened = open_run(run, "translate")
-    recipe = load_translation_recipe(run / "recipe.yaml")
-    folder = opened.path / "networks"
-    if not folder.is_dir():
-        raise RunError(
-            f"{run} has no finished translator: continue it with `stylebridge translate train --resume --out {run}`."
-        )
-    try:
-        networks = recipe.kind.build_from((folder / "config.json").read_text(encoding="utf-8"))
-        for name, part in networks.named_children():
-            part.load_state_dict(load_file(folder / f"{name}.safetensors"))
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise RunError(f"{folder} is damaged ({reason}): train or import it again.") from error
-    return networks
-
-
-# --- use ----------------------------------------------------------------------------------------------------
-
-
-@torch.inference_mode()
-def translate(
-    run: str | Path,
-    images: str | Path | list[str | Path],
-    out: str | Path,
-    *,
-    to: str = "b",
-    size: int | None = None,
-    device: str = "auto",
-    overwrite: bool = False,
-    quiet: bool = False,
-) -> int:
-    """Translate images with a trained translator, as PNG files of the images' own sizes and names.
-
-    Args:
-        to: the domain they shall look like, ``a`` or ``b``.
-        size: resize images to this square first; None: as they are (sides that do not fit the network's stride are
-            padded, and cropped back).
-
-    Returns:
-        How many images were written.
-
-    Raises:
-        UserError: the run, an image or the output folder is not what it should be.
-    """
-    translator = load_networks(Path(run)).translator(to)  # type: ignore[operator]
-    inputs = collect_inputs([images] if isinstance(images, str | Path) else images)
-    if inputs.videos:
-        raise DataError(f"{next(iter(inputs.videos))} is a video: translate takes images.")
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder} is a file: give a folder as --out.")
-    outputs = {file: folder / f"{name}.png" for file, name in inputs.images.items()}
-    existing = next((path for path in outputs.values() if path.exists()), None)
-    if existing is not None and not overwrite:
-        raise RunError(f"{existing} exists already: choose another --out or give --overwrite.")
-    accelerator = open_accelerator(device)
-    translator = translator.to(accelerator.device)
-    for file, path in track(outputs.items(), "translate", console=Console(stderr=True, quiet=quiet)):
-        if size is None:
-            image = torch.from_numpy(read_image(file)).permute(2, 0, 1).float() / 255
-        else:
-            image = _square(file, size)
-        result = translator(image[None].to(accelerator.device))[0].float().cpu()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.partial")
-        Image.fromarray(_pixels(result)).save(beside, format="PNG")
-        os.replace(beside, path)
-    return len(outputs)

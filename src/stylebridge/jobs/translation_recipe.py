@@ -16,8 +16,9 @@ from stylebridge.jobs.translators import TRANSLATORS, TranslatorKind, translatio
 
 class TranslationRecipe(Strict):
     """A translation experiment. ``preset`` names the networks' settings, ``load`` the side that images are resized to
-    before a square of the networks' size is cut out (None: no crop). ``optimizers`` are the published ones if left
-    out."""
+    before a square of the networks' size is cut out (None: no crop); ``pixels`` instead resizes to about that many
+    pixels at the images' own aspect ratio, for scenes that must not be squeezed. ``optimizers`` are the published ones
+    if left out."""
 
     name: str
     description: str = ""
@@ -26,6 +27,7 @@ class TranslationRecipe(Strict):
     method: str
     preset: str
     load: int | None = Field(default=None, gt=0)
+    pixels: int | None = Field(default=None, gt=0)
     options: dict[str, Any] = Field(default_factory=dict)
     trainer: TrainerConfig
     optimizers: dict[str, OptimizerConfig] | None = None
@@ -41,6 +43,8 @@ class TranslationRecipe(Strict):
             kind.method.Options(**self.options)
         except ValidationError as error:
             raise ValueError(f"options{describe_validation(error)}") from None
+        if self.load is not None and self.pixels is not None:
+            raise ValueError("load and pixels are two ways to say the same: leave one out")
         if self.load is not None and self.load < self.size:
             raise ValueError(f"load is {self.load}, smaller than the networks' images ({self.size})")
         return self

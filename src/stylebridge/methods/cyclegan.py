@@ -110,20 +110,11 @@ def _mean_distance(image: Tensor, wanted: Tensor) -> Tensor:
     return F.l1_loss(at_least_float32(image), wanted)
 
 
-class LinearDecayInSecondHalf(ScheduleConfig):
-    """The published schedule, step by step instead of epoch by epoch: constant for the first half of n steps, then
-    less by 1/(n/2 + 1) each step, which leaves the last step a little."""
-
-    def factor(self, step: int, steps: int) -> float:
-        """The factor for one step (0-based) of a stage that lasts ``steps`` steps."""
-        total = self.total or steps
-        constant = total // 2
-        return max(0.0, 1.0 - max(0, step + 1 - constant) / (total - constant + 1))
-
-
 def published_optimizers() -> dict[str, OptimizerConfig]:
     """The published settings of both optimisers; the batch is 1."""
-    one = OptimizerConfig(kind="adam", lr=2e-4, betas=(0.5, 0.999), schedule=LinearDecayInSecondHalf())
+    one = OptimizerConfig(
+        kind="adam", lr=2e-4, betas=(0.5, 0.999), schedule=ScheduleConfig(kind="linear-from-half-cyclegan")
+    )
     return dict.fromkeys(CycleGAN.trains, one)
 
 

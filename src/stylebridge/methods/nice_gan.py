@@ -131,18 +131,13 @@ def _mean_distance(image: Tensor, wanted: Tensor) -> Tensor:
     return F.l1_loss(at_least_float32(image), wanted)
 
 
-class LinearDecayFromHalf(ScheduleConfig):
-    """The published schedule: constant for the first half, then minus ``lr/(steps // 2)`` each step, 0 at the end."""
-
-    def factor(self, step: int, steps: int) -> float:
-        """The factor for one step (0-based) of a stage that lasts ``steps`` steps."""
-        half = max(1, (self.total or steps) // 2)
-        return max(0.0, 1.0 - max(0, step + 1 - half) / half)
-
-
 def published_optimizers() -> dict[str, OptimizerConfig]:
     """The published settings of both optimisers; weight decay acts on all parameters."""
     one = OptimizerConfig(
-        kind="adam", lr=1e-4, betas=(0.5, 0.999), weight_decay=1e-4, schedule=LinearDecayFromHalf()
+        kind="adam",
+        lr=1e-4,
+        betas=(0.5, 0.999),
+        weight_decay=1e-4,
+        schedule=ScheduleConfig(kind="linear-from-half"),
     )
     return dict.fromkeys(NiceGAN.trains, one)

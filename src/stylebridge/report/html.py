@@ -58,11 +58,13 @@ class DomainFacts:
 
 @dataclass(frozen=True)
 class SourceSample:
-    """A labelled source image: image uint8 [H, W, 3], label uint8 [H, W] (255 = ignore)."""
+    """A labelled source image: image uint8 [H, W, 3], label uint8 [H, W] (255 = ignore); ``translated`` [H, W, 3]:
+    the same in the target's look, where the run made it."""
 
     image: Picture
     label: Picture
     name: str
+    translated: Picture | None = None
 
 
 @dataclass(frozen=True)
@@ -222,6 +224,8 @@ def _check(report: AdaptationReport) -> None:
         _check_sample(sample.name, sample.image, _maps(sample))
     for sample in report.source_samples:
         _check_sample(sample.name, sample.image, {"label": sample.label})
+        if sample.translated is not None and sample.translated.shape != sample.image.shape:
+            raise ValueError(f"sample '{sample.name}': its translation has another size")
 
 
 def _check_sample(name: str, image: Picture, maps: dict[str, Picture]) -> None:
@@ -248,7 +252,9 @@ def _frame(image: Picture) -> dict[str, Any]:
 
 def _source_view(sample: SourceSample, space: Palette) -> dict[str, Any]:
     label = map_uri(shrink(sample.label, _MAX_WIDTH), space)
-    return _frame(shrink(sample.image, _MAX_WIDTH)) | {"name": sample.name, "maps": {"label": label}}
+    view = _frame(shrink(sample.image, _MAX_WIDTH)) | {"name": sample.name, "maps": {"label": label}}
+    translated = None if sample.translated is None else photo_uri(shrink(sample.translated, _MAX_WIDTH))
+    return view | {"translated": translated}
 
 
 def _target_view(sample: TargetSample, space: Palette) -> dict[str, Any]:

@@ -1,0 +1,98 @@
+"""The source in the target's look: a translator trained between the two domains, and the images it makes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from accelerate import Accelerator
+from rich.console import Console
+
+from stylebridge.data.domain import Domain
+from stylebridge.data.files import path_below
+from stylebridge.errors import RecipeError
+from stylebridge.jobs.recipe import Recipe
+from stylebridge.jobs.run_folder import RunFolder
+from stylebridge.jobs.translate import train_translator
+from stylebridge.jobs.translation_recipe import load_translation_recipe
+from stylebridge.jobs.translator_folder import load_networks, translate_files
+from stylebridge.jobs.translators import TRANSLATORS
+
+
+def choose_translator(recipe: Recipe, wanted: str) -> list[str]:
+    """The changes that make a recipe use another translator.
+
+    Args:
+        wanted: a method's name (the recipe's size stays: ``nice-gan-small`` becomes ``cyclegan-small``), the name of a
+            translation recipe, a YAML file, or the folder of a finished translation run.
+
+    Raises:
+        RecipeError: the recipe has no translator, or there is no such translator.
+    """
+    if recipe.translator is None:
+        raise RecipeError(
+            f"Recipe {recipe.name} has no translator to replace by {wanted}: use --recipe translate-then-train or "
+            f"translate-then-train-small with --translator."
+        )
+    if Path(wanted).is_dir():
+        load_networks(Path(wanted))
+        return [f"translator.run={Path(wanted)}"]
+    if wanted in TRANSLATORS:
+        present = recipe.translator.recipe
+        wanted += present.removeprefix(load_translation_recipe(present).method)
+    load_translation_recipe(wanted, list(recipe.translator.overrides))
+    return [f"translator.recipe={wanted}"]
+
+
+def translated_source(
+    run: RunFolder,
+    recipe: Recipe,
+    source: Domain,
+    target: Domain,
+    accelerator: Accelerator,
+    *,
+    workers: int | None = None,
+    quiet: bool = False,
+    console: Console | None = None,
+) -> Domain:
+    """Train the recipe's translator from the source (a) to the target (b), and translate every source image.
+
+    What is finished already is taken as it is: ``translator/`` below the run folder is an ordinary translation run,
+    ``translated/`` holds the images as PNG files of the source's names and sizes.
+
+    Returns:
+        The source with the translated images and its own labels.
+    """
+    settings = recipe.translator
+    assert settings is not None
+    translator = Path(settings.run) if settings.run is not None else run.path / "translator"
+    if settings.run is None and not (translator / "networks").is_dir():
+        begun = (translator / "run.yaml").is_file()
+        train_translator(
+            None if begun else source.spec,
+            None if begun else target.spec,
+            translator,
+            settings.recipe,
+            seed=None if begun else recipe.seed,
+            device=accelerator.device.type,
+            overrides=list(settings.overrides),
+            resume=begun,
+            overwrite=not begun,
+            workers=workers,
+            quiet=quiet,
+            console=console,
+        )
+    folder = run.path / "translated"
+    names = {image: path_below(image, source.root).with_suffix(".png") for image in source.images}
+    if accelerator.is_main_process and not folder.is_dir():
+        beside = run.path / ".partial-translated"
+        shutil.rmtree(beside, ignore_errors=True)
+        networks = load_networks(translator).translator("b").to(accelerator.device)  # type: ignore[operator]
+        outputs = {image: beside / name for image, name in names.items()}
+        translate_files(networks, outputs, pixels=settings.pixels, quiet=quiet)
+        os.replace(beside, folder)
+    accelerator.wait_for_everyone()
+    images = tuple(folder / names[image] for image in source.images)
+    return replace(source, name="translated source", root=folder, images=images)

@@ -1,0 +1,149 @@
+"""A finished translator: its folder, and its use."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from stylebridge.data.files import FileRef
+from stylebridge.data.images import read_image
+from stylebridge.engine import checkpoint as ckpt
+from stylebridge.engine import open_accelerator
+from stylebridge.errors import DataError, RunError
+from stylebridge.jobs.recipe import size_for
+from stylebridge.jobs.run_folder import open_run
+from stylebridge.jobs.segment_inputs import collect_inputs
+from stylebridge.jobs.translation_recipe import load_translation_recipe
+
+
+def save_networks(networks: nn.Module, run: Path) -> None:
+    """Write ``networks/discriminators.safetensors`` and ``generators.safetensors``, and the settings; the folder is
+    whole or not there."""
+    beside = run / ".partial-networks"
+    shutil.rmtree(beside, ignore_errors=True)
+    with ckpt.explain_full_disk("the translator", run):
+        beside.mkdir(parents=True)
+        for name, part in networks.named_children():
+            ckpt.save_tensors(part.state_dict(), beside / f"{name}.safetensors")
+        settings = networks.config.model_dump_json()  # type: ignore[union-attr,operator]
+        (beside / "config.json").write_text(str(settings), encoding="utf-8")
+    shutil.rmtree(run / "networks", ignore_errors=True)
+    os.replace(beside, run / "networks")
+
+
+def load_networks(run: Path) -> nn.Module:
+    """The networks of a finished translation run.
+
+    Raises:
+        RunError: there is no run, it is of another kind, or it is not finished.
+    """
+    opened = open_run(run, "translate")
+    recipe = load_translation_recipe(run / "recipe.yaml")
+    folder = opened.path / "networks"
+    if not folder.is_dir():
+        raise RunError(
+            f"{run} has no finished translator: continue it with `stylebridge translate train --resume --out {run}`."
+        )
+    try:
+        networks = recipe.kind.build_from((folder / "config.json").read_text(encoding="utf-8"))
+        for name, part in networks.named_children():
+            part.load_state_dict(load_file(folder / f"{name}.safetensors"))
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise RunError(f"{folder} is damaged ({reason}): train or import it again.") from error
+    return networks
+
+
+@torch.inference_mode()
+def translate(
+    run: str | Path,
+    images: str | Path | list[str | Path],
+    out: str | Path,
+    *,
+    to: str = "b",
+    size: int | None = None,
+    pixels: int | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Translate images with a trained translator, as PNG files of the images' own sizes and names.
+
+    Args:
+        to: the domain they shall look like, ``a`` or ``b``.
+        size: resize images to this square first; None: as they are (sides that do not fit the network's stride are
+            padded, and cropped back).
+        pixels: translate at about this many pixels, at the image's own aspect ratio, and resize what comes out back.
+
+    Returns:
+        How many images were written.
+
+    Raises:
+        UserError: the run, an image or the output folder is not what it should be.
+    """
+    translator = load_networks(Path(run)).translator(to)  # type: ignore[operator]
+    inputs = collect_inputs([images] if isinstance(images, str | Path) else images)
+    if inputs.videos:
+        raise DataError(f"{next(iter(inputs.videos))} is a video: translate takes images.")
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file: give a folder as --out.")
+    outputs = {file: folder / f"{name}.png" for file, name in inputs.images.items()}
+    existing = next((path for path in outputs.values() if path.exists()), None)
+    if existing is not None and not overwrite:
+        raise RunError(f"{existing} exists already: choose another --out or give --overwrite.")
+    accelerator = open_accelerator(device)
+    translate_files(translator.to(accelerator.device), outputs, size=size, pixels=pixels, quiet=quiet)
+    return len(outputs)
+
+
+@torch.inference_mode()
+def translate_files(
+    translator: nn.Module,
+    outputs: Mapping[FileRef, Path],
+    *,
+    size: int | None = None,
+    pixels: int | None = None,
+    quiet: bool = False,
+) -> None:
+    """Translate each file into the PNG file it is mapped to, written beside and renamed.
+
+    Args:
+        translator: takes and gives [1, 3, H, W] in [0, 1]; the images go to its device.
+        size, pixels: as in :func:`translate`.
+    """
+    device = next(translator.parameters()).device
+    for file, path in track(outputs.items(), "translate", console=Console(stderr=True, quiet=quiet)):
+        image = read_image(file)
+        height, width = image.shape[:2]
+        asked = (size, size) if size is not None else size_for(pixels, (width, height)) if pixels else None
+        result = translator(as_tensor(image, asked)[None].to(device))[0].float().cpu()
+        picture = Image.fromarray(as_pixels(result))
+        if pixels is not None and picture.size != (width, height):
+            picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.partial")
+        picture.save(beside, format="PNG")
+        os.replace(beside, path)
+
+
+def as_tensor(image: np.ndarray, size: tuple[int, int] | None = None) -> Tensor:
+    """RGB uint8 [H, W, 3] as float [3, H, W] in [0, 1], resized to a (width, height) first."""
+    if size is not None and size != (image.shape[1], image.shape[0]):
+        image = np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+    return torch.from_numpy(image).permute(2, 0, 1).float() / 255
+
+
+def as_pixels(image: Tensor) -> np.ndarray:
+    """Float [3, H, W] in [0, 1] as RGB uint8 [H, W, 3]."""
+    return (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
