@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from stylebridge.jobs.import_weights import import_weights
     from stylebridge.jobs.pack import pack
     from stylebridge.jobs.segment import segment
+    from stylebridge.jobs.synthesize import train_synthesizer
+    from stylebridge.jobs.synthesize_apply import synthesize
     from stylebridge.jobs.translate import train_translator
     from stylebridge.jobs.translator_folder import translate
 
@@ -32,6 +34,8 @@ _JOBS = {
     "import_weights": "import_weights",
     "pack": "pack",
     "segment": "segment",
+    "synthesize": "synthesize_apply",
+    "train_synthesizer": "synthesize",
     "train_translator": "translate",
     "translate": "translator_folder",
 }
@@ -49,6 +53,8 @@ __all__ = [
     "import_weights",
     "pack",
     "segment",
+    "synthesize",
+    "train_synthesizer",
     "train_translator",
     "translate",
 ]

@@ -110,7 +110,7 @@ def test_what_does_not_fit_is_named(world: World, tmp_path: Path) -> None:
     recipe = load_recipe(RECIPE)
     with pytest.raises(RecipeError, match="no translator to replace by cyclegan"):
         choose_translator(load_recipe("fada-small"), "cyclegan")
-    with pytest.raises(RecipeError, match="There is no recipe 'unit'"):
+    with pytest.raises(RecipeError, match="There is no recipe or file 'unit'"):
         choose_translator(recipe, "unit")
     with pytest.raises(RunError, match="not a stylebridge run"):
         choose_translator(recipe, str(tmp_path))

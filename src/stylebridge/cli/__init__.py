@@ -12,6 +12,7 @@ from rich.console import Console
 from stylebridge.cli.data import data_app
 from stylebridge.cli.evaluate import evaluate_app
 from stylebridge.cli.options import ClassMaps, Device, LabelSpaceOption, Overwrite, Quiet
+from stylebridge.cli.synthesize import synthesize_app
 from stylebridge.cli.translate import translate_app
 from stylebridge.errors import StylebridgeError, UserError
 from stylebridge.version import __version__
@@ -25,6 +26,7 @@ app = typer.Typer(
 recipes_app = typer.Typer(help="Recipes: list them, or show one.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(translate_app, name="translate")
+app.add_typer(synthesize_app, name="synthesize")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(recipes_app, name="recipes")
 
@@ -186,13 +188,13 @@ def demo(
 
 @app.command("import")
 def import_(
-    kind: Annotated[str, typer.Argument(help="fada, deeplab or nice-gan", metavar="KIND")],
+    kind: Annotated[str, typer.Argument(help="fada, deeplab, nice-gan, sean or spade", metavar="KIND")],
     file: Annotated[Path, typer.Argument(help="The released checkpoint, .pth, .pt or .safetensors")],
     out: Annotated[Path, typer.Option(help="Run folder to make")],
     label_space: LabelSpaceOption = None,
     image_size: Annotated[
         int | None,
-        typer.Option(help="NICE-GAN: the size it was trained at, where the file does not tell (256)"),
+        typer.Option(help="NICE-GAN, SEAN, SPADE: the size it was trained at (256)"),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -200,10 +202,12 @@ def import_(
     from stylebridge.jobs.import_weights import import_weights as job
 
     run = job(kind, file, out, label_space=label_space, image_size=image_size, overwrite=overwrite)
-    use = "translate apply" if kind == "nice-gan" else "segment"
-    Console().print(
-        f"{file} is now the run {run}: stylebridge {use} {run} PHOTOS --out out/", highlight=False
-    )
+    use = {
+        "nice-gan": f"translate apply {run} PHOTOS --out out/",
+        "sean": f"synthesize apply {run} --labels MAP.png --style PHOTO.jpg --out picture.png",
+        "spade": f"synthesize apply {run} --labels MAP.png --out picture.png",
+    }.get(kind, f"segment {run} PHOTOS --out out/")
+    Console().print(f"{file} is now the run {run}: stylebridge {use}", highlight=False)
 
 
 @recipes_app.command("list")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -15,14 +17,19 @@ from stylebridge.engine import checkpoint as ckpt
 from stylebridge.errors import DataError, RunError
 from stylebridge.interop.fada import ReleasedDeepLab, read_released
 from stylebridge.interop.nice_gan import load_nice_gan
+from stylebridge.interop.sean import load_sean, load_spade
 from stylebridge.jobs.recipe import InferenceConfig, Recipe, load_recipe
 from stylebridge.jobs.run_folder import new_run
+from stylebridge.jobs.synthesis_recipe import load_synthesis_recipe
+from stylebridge.jobs.synthesizer import save_synthesizer
 from stylebridge.jobs.translation_recipe import load_translation_recipe
 from stylebridge.jobs.translator_folder import save_networks
 from stylebridge.networks import nice_gan
+from stylebridge.networks.sean import SEANNetworks
+from stylebridge.networks.spade import SPADENetworks
 from stylebridge.version import __version__
 
-KINDS = ("fada", "deeplab", "nice-gan")
+KINDS = ("fada", "deeplab", "nice-gan", "sean", "spade")
 #: The label space of a released model, by its number of classes.
 SPACES = {19: "cityscapes-19", 16: "synthia-16"}
 #: Where the published test programs predict: (width, height) after the adversarial stage, and else.
@@ -41,10 +48,12 @@ def import_weights(
     """Read a released checkpoint and write a run folder that can be segmented with, evaluated and exported.
 
     Args:
-        kind: ``fada``; ``deeplab`` for a DeepLab-V2 in FADA's form that was trained without it; ``nice-gan``.
+        kind: ``fada``; ``deeplab`` for a DeepLab-V2 in FADA's form that was trained without it; ``nice-gan``;
+            ``sean`` or ``spade`` for a generator (``latest_net_G.pth``).
         file: the checkpoint; read with ``weights_only``, so nothing in it is executed.
         out: the run folder to make.
-        label_space: the model's classes; None: Cityscapes' 19 or SYNTHIA's 16 by their number.
+        label_space: the model's classes; None: Cityscapes' 19 or SYNTHIA's 16 by their number, and for sean and spade
+            the plain class indices.
         image_size: the size a light NICE-GAN was trained at; None: 256.
         overwrite: replace the run in ``out``.
 
@@ -60,6 +69,8 @@ def import_weights(
     new_run(folder, overwrite)
     if kind == "nice-gan":
         return _import_translator(path, folder, image_size)
+    if kind in ("sean", "spade"):
+        return _import_synthesizer(kind, path, folder, label_space, image_size)
     released = read_released(path)
     space = _space(released.segmenter.num_classes, label_space, path)
     recipe = _recipe(kind, released)
@@ -72,15 +83,57 @@ def import_weights(
         "imported": {"file": path.name, "sha256": _digest(path), "iteration": released.iteration},
         "versions": {"stylebridge": __version__, "torch": str(torch.__version__)},
     }
+    with _beside(folder) as beside:
+        _write(beside, released, recipe, space, facts)
+    return folder
+
+
+@contextmanager
+def _beside(folder: Path) -> Iterator[Path]:
+    """A folder to write the run into, which takes the run's name when everything is in it."""
     beside = folder.with_name(f".partial-{folder.name}")
     shutil.rmtree(beside, ignore_errors=True)
     try:
-        _write(beside, released, recipe, space, facts)
+        yield beside
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(beside, folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _import_synthesizer(
+    kind: str, path: Path, folder: Path, label_space: str | Path | None, image_size: int | None
+) -> Path:
+    """A SEAN or SPADE generator in the authors' layout as a run of `stylebridge synthesize`."""
+    networks: SEANNetworks | SPADENetworks
+    if kind == "sean":
+        sean_config, state = load_sean(path)
+        networks = SEANNetworks(sean_config)
+        networks.load_state_dict(state)
+    else:
+        spade_config, state = load_spade(path, image_size=(image_size, image_size) if image_size else None)
+        networks = SPADENetworks(spade_config)
+        # A VAE's encoder is another file: without it pictures come in looks at random.
+        networks.load_state_dict(state, strict=False)
+    classes = networks.config.classes
+    space = LabelSpace.generic(classes) if label_space is None else _space(classes, label_space, path)
+    side = image_size or 256
+    recipe = load_synthesis_recipe(kind, [f"size=[{side}, {side}]", "load=null"])
+    facts = {
+        "kind": "synthesize",
+        "recipe": recipe.name,
+        "data": None,
+        "label_space": space.as_dict(),
+        "imported": {"file": path.name, "sha256": _digest(path)},
+        "versions": {"stylebridge": __version__, "torch": str(torch.__version__)},
+    }
+    with _beside(folder) as beside:
+        beside.mkdir(parents=True)
+        save_synthesizer(networks, None, beside)
+        (beside / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+        text = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
+        (beside / "run.yaml").write_text(text, encoding="utf-8")
     return folder
 
 
@@ -97,19 +150,12 @@ def _import_translator(path: Path, folder: Path, image_size: int | None) -> Path
         "imported": {"file": path.name, "sha256": _digest(path)},
         "versions": {"stylebridge": __version__, "torch": str(torch.__version__)},
     }
-    beside = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
+    with _beside(folder) as beside:
         beside.mkdir(parents=True)
         save_networks(networks, beside)
         (beside / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
         text = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
         (beside / "run.yaml").write_text(text, encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(beside, folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return folder
 
 

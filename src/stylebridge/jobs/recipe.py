@@ -210,24 +210,36 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
     Raises:
         RecipeError: no such recipe, not YAML, or a key or value that does not belong.
     """
-    known = builtin_recipes()
-    path = known.get(str(name_or_path), Path(name_or_path))
-    if not path.is_file():
-        close = difflib.get_close_matches(str(name_or_path), known, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        raise RecipeError(
-            f"There is no recipe or file {str(name_or_path)!r}{hint}: choose one of {', '.join(known)}."
-        )
+    data, label = read_recipe(name_or_path, builtin_recipes(), overrides)
+    return parse_recipe(data, label)
+
+
+def read_recipe(
+    name_or_path: str | Path, known: dict[str, Path], overrides: list[str] | None = None
+) -> tuple[dict[str, Any], str]:
+    """A recipe's keys with ``key.path=value`` changes, and what messages call it.
+
+    Args:
+        known: the built-in recipes of its kind.
+
+    Raises:
+        RecipeError: no such recipe, not YAML, or a change that does not fit.
+    """
     label = str(name_or_path)
+    path = known.get(label, Path(name_or_path))
+    if not path.is_file():
+        close = difflib.get_close_matches(label, known, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise RecipeError(f"There is no recipe or file {label!r}{hint}: choose one of {', '.join(known)}.")
     try:
-        data = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"Recipe {label} is not valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(data, dict):
         raise RecipeError(f"Recipe {label} is not a mapping of keys: start from `stylebridge recipes show`.")
     for override in overrides or []:
         _apply_override(data, override)
-    return parse_recipe(data, label)
+    return data, label
 
 
 def override_recipe(recipe: Recipe, overrides: list[str]) -> Recipe:
@@ -300,7 +312,7 @@ def _all_models(model: type[BaseModel]) -> list[type[BaseModel]]:
 def _apply_override(data: dict[str, Any], override: str) -> None:
     path, separator, text = override.partition("=")
     if not separator:
-        raise RecipeError(f"--set {override!r} has no '=': write key.path=value.")
+        raise RecipeError(f"--set {override!r} has no '=': write KEY=VALUE, such as trainer.steps=100.")
     *parents, last = path.split(".")
     place: Any = data
     try:

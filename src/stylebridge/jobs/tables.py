@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
@@ -91,10 +92,21 @@ def print_translation_recipes(console: Console) -> None:
     """The built-in translation recipes and what they are."""
     from stylebridge.jobs.translators import translation_recipes
 
+    _print_recipes(translation_recipes(), console)
+
+
+def print_synthesis_recipes(console: Console) -> None:
+    """The built-in synthesis recipes and what they are."""
+    from stylebridge.jobs.synthesis_recipe import synthesis_recipes
+
+    _print_recipes(synthesis_recipes(), console)
+
+
+def _print_recipes(recipes: dict[str, Path], console: Console) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("recipe", style="bold")
     table.add_column("what it is")
-    for name, path in translation_recipes().items():
+    for name, path in recipes.items():
         table.add_row(name, str(yaml.safe_load(path.read_text(encoding="utf-8")).get("description", "")))
     console.print(table)
 

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from stylebridge.engine.config import OptimizerConfig, Strict, TrainerConfig
 from stylebridge.errors import RecipeError
-from stylebridge.jobs.recipe import describe_validation
+from stylebridge.jobs.recipe import describe_validation, read_recipe
 from stylebridge.jobs.translators import TRANSLATORS, TranslatorKind, translation_recipes
 
 
@@ -72,32 +72,8 @@ def load_translation_recipe(
     Raises:
         RecipeError: there is no such recipe, or a key or value is wrong; names it.
     """
-    known = translation_recipes()
-    path = known.get(str(name_or_path), Path(name_or_path))
-    if not path.is_file():
-        raise RecipeError(
-            f"There is no recipe {str(name_or_path)!r}: choose one of {', '.join(known)}, or give a YAML file."
-        )
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not valid YAML ({' '.join(str(error).split())}).") from error
-    if not isinstance(data, dict):
-        raise RecipeError(f"{path} is not a mapping of keys.")
-    for change in overrides or []:
-        _set(data, change)
+    data, label = read_recipe(name_or_path, translation_recipes(), overrides)
     try:
         return TranslationRecipe.model_validate(data)
     except ValidationError as error:
-        raise RecipeError(f"{path}: {describe_validation(error).lstrip('.: ')}.") from None
-
-
-def _set(data: dict[str, Any], change: str) -> None:
-    key, sign, value = change.partition("=")
-    if not sign:
-        raise RecipeError(f"--set {change}: write KEY=VALUE, such as trainer.steps=100.")
-    *above, last = key.split(".")
-    place: Any = data
-    for part in above:
-        place = place.setdefault(part, {})
-    place[last] = yaml.safe_load(value)
+        raise RecipeError(f"Recipe {label}: {describe_validation(error).lstrip('.: ')}.") from None

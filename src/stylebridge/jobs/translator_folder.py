@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -58,7 +59,7 @@ def load_networks(run: Path) -> nn.Module:
         networks = recipe.kind.build_from((folder / "config.json").read_text(encoding="utf-8"))
         for name, part in networks.named_children():
             part.load_state_dict(load_file(folder / f"{name}.safetensors"))
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:160]
         raise RunError(f"{folder} is damaged ({reason}): train or import it again.") from error
     return networks

@@ -1,0 +1,111 @@
+"""``stylebridge synthesize``: pictures from label maps, each region in a style of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from stylebridge.cli.options import Device, LabelSpaceOption, Overwrite, Quiet
+
+synthesize_app = typer.Typer(
+    help="Draw pictures from label maps: train a synthesizer, and use it.", no_args_is_help=True
+)
+
+
+@synthesize_app.command("train")
+def synthesize_train(
+    data: Annotated[str | None, typer.Option(help="Images with their label maps", metavar="DATA")] = None,
+    out: Annotated[Path, typer.Option(help="Run folder to make")] = Path("runs/synthesize"),
+    recipe: Annotated[
+        str, typer.Option(help="Synthesis recipe (see `stylebridge synthesize recipes`) or YAML file")
+    ] = "sean-small",
+    label_space: LabelSpaceOption = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Change the recipe: trainer.steps=100")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Replaces the recipe's seed", min=0)] = None,
+    device: Device = "auto",
+    workers: Annotated[int | None, typer.Option(help="Processes that load images", min=0)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out")] = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train networks that draw a picture from a label map (SEAN: with a style for each class)."""
+    from stylebridge.jobs.synthesize import train_synthesizer
+
+    run = train_synthesizer(
+        data,
+        out,
+        recipe,
+        label_space=label_space,
+        seed=seed,
+        device=device,
+        overrides=set_,
+        resume=resume,
+        overwrite=overwrite,
+        workers=workers,
+        quiet=quiet,
+    )
+    Console().print(
+        f"use it   stylebridge synthesize apply {run} --labels MAP.png --out picture.png", highlight=False
+    )
+
+
+@synthesize_app.command("apply")
+def synthesize_apply(
+    run: Annotated[
+        Path, typer.Argument(help="Run folder of `stylebridge synthesize train` or `import sean|spade`")
+    ],
+    labels: Annotated[Path, typer.Option(help="Label map, or a folder of them")],
+    out: Annotated[Path, typer.Option(help="Picture to write (PNG), or a folder for a folder of maps")],
+    style: Annotated[Path | None, typer.Option(help="Photo whose regions give the styles")] = None,
+    style_labels: Annotated[
+        Path | None, typer.Option(help="Its label map; else found beside it by name, or predicted")
+    ] = None,
+    region_style: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="One class from another photo: window=other.jpg (or window=mean)", metavar="CLASS=PHOTO"
+        ),
+    ] = None,
+    mix: Annotated[
+        list[str] | None,
+        typer.Option(help="Between two photos: roof=a.jpg:b.jpg:0.3", metavar="CLASS=PHOTO:PHOTO:SHARE"),
+    ] = None,
+    segmenter: Annotated[
+        Path | None, typer.Option(help="Run of `stylebridge adapt` that predicts missing label maps")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the noise", min=0)] = 0,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Draw pictures from label maps."""
+    from stylebridge.jobs.synthesize_apply import synthesize
+
+    written = synthesize(
+        run,
+        labels,
+        out,
+        style=style,
+        style_labels=style_labels,
+        region_styles=region_style or (),
+        mixes=mix or (),
+        segmenter=segmenter,
+        seed=seed,
+        device=device,
+        overwrite=overwrite,
+        quiet=quiet,
+    )
+    Console().print(f"{written} picture(s) written to {out}", highlight=False)
+
+
+@synthesize_app.command("recipes")
+def synthesize_recipes() -> None:
+    """The built-in synthesis recipes, a line each."""
+    from stylebridge.jobs.tables import print_synthesis_recipes
+
+    print_synthesis_recipes(Console())

@@ -1,0 +1,250 @@
+"""Checkpoints of SPADE's and SEAN's authors (NVlabs/SPADE, ZPdesu/SEAN): ``latest_net_G.pth``, ``latest_net_D.pth``.
+
+A file is a plain state dict. What is stacked here is one entry a layer there: SEAN's linear layer of each class
+(``fc_mu0``, ``fc_mu1``, …: any number of them), and the convolutions to γ and to β.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from stylebridge.errors import WeightsError
+from stylebridge.networks.label_gan import LabelGanConfig, MultiScaleDiscriminator
+from stylebridge.networks.pretrained import misfit, strip_prefix
+from stylebridge.networks.sean import SEANConfig, SEANNetworks
+from stylebridge.networks.spade import SPADEConfig, SPADENetworks
+
+State = dict[str, Tensor]
+Config = TypeVar("Config", bound=LabelGanConfig)
+#: A part of one of our norms: block, which norm of it, part, and what of the part (weight, running_mean, …).
+_NORM = re.compile(r"generator\.(\w+)\.norm_([01s])\.(norm|mask\.\w+|\w+)(?:\.(\w+))?$")
+#: Entries that a checkpoint may have and no computation uses: batch norm inside SEAN's mask part, counters.
+_UNUSED = re.compile(r"\.Spade\.param_free_norm\.|\.num_batches_tracked$")
+_SHOWN = 4
+
+
+class Source(NamedTuple):
+    """Where one of our tensors comes from: published ``names``, each of ``shape``, put together by ``join``."""
+
+    names: list[str]
+    shape: tuple[int, ...]
+    join: Callable[[list[Tensor]], Tensor]
+
+
+def load_sean(path: Path, upsampling: Literal["normal", "more"] = "normal") -> tuple[SEANConfig, State]:
+    """Settings and weights of a published SEAN generator with its style encoder.
+
+    Args:
+        path: ``latest_net_G.pth``.
+        upsampling: it leaves no trace in the weights; the published commands train ``normal``.
+
+    Returns:
+        The config, with the file's number of classes, and a state for
+        :class:`~stylebridge.networks.sean.SEANNetworks`, float32 on the CPU; its mean styles are not known yet.
+
+    Raises:
+        WeightsError: the file is no such checkpoint; the message names the file and what is missing, surplus or
+            misshapen.
+    """
+    state = read_state(path, "SEAN")
+    first, classes = _shape(state, "fc.weight", 4, "SEAN", path)[:2]
+    config = _config(
+        SEANConfig,
+        path,
+        "SEAN",
+        classes=classes,
+        channels=first // 16,
+        hidden=_shape(state, "head_0.ace_0.Spade.mlp_shared.0.weight", 4, "SEAN", path)[0],
+        style_channels=_shape(state, "Zencoder.model.14.weight", 4, "SEAN", path)[0],
+        upsampling=upsampling,
+    )
+    with torch.device("meta"):
+        network = SEANNetworks(config)
+    own = network.state_dict()
+    fresh = {key: torch.zeros(own.pop(key).shape, dtype=dtype) for key, dtype in _MEANS.items()}
+    return config, _translate(own, state, path, "SEAN") | fresh
+
+
+#: Buffers of ours that no published file has.
+_MEANS = {"generator.mean_styles": torch.float32, "generator.style_counts": torch.int64}
+
+
+def load_spade(
+    path: Path,
+    upsampling: Literal["normal", "more"] = "normal",
+    image_size: tuple[int, int] | None = None,
+) -> tuple[SPADEConfig, State]:
+    """Settings and weights of a published SPADE generator.
+
+    Args:
+        path: ``latest_net_G.pth``.
+        upsampling: ``normal`` and ``more`` leave no trace in the weights, and it says which; ``most`` is recognised.
+        image_size: (width, height) of a VAE's images, where they are not square.
+
+    Returns:
+        The config, with the file's number of classes, and a state for
+        :class:`~stylebridge.networks.spade.SPADENetworks`, float32 on the CPU. A VAE's encoder is in another file, and
+        its weights are not in the state.
+
+    Raises:
+        WeightsError: as :func:`load_sean`.
+    """
+    state = read_state(path, "SPADE")
+    # The channels are told by a layer that a VAE has too.
+    first = _shape(state, "head_0.conv_0.weight_orig", 4, "SPADE", path)[0]
+    hidden, classes = _shape(state, "head_0.norm_0.mlp_shared.0.weight", 4, "SPADE", path)[:2]
+    settings: dict[str, Any] = {"classes": classes, "channels": first // 16, "hidden": hidden}
+    settings["upsampling"] = "most" if any(key.startswith("up_4.") for key in state) else upsampling
+    start = state.get("fc.weight")
+    if isinstance(start, Tensor) and start.dim() == 2:
+        grid = start.shape[0] // first
+        side = round(grid**0.5) * _config(SPADEConfig, path, "SPADE", **settings).stride
+        settings |= {"vae": True, "latent": start.shape[1], "image_size": image_size or (side, side)}
+    config = _config(SPADEConfig, path, "SPADE", **settings)
+    with torch.device("meta"):
+        network = SPADENetworks(config)
+    own = {key: value for key, value in network.state_dict().items() if key.startswith("generator.")}
+    return config, _translate(own, state, path, "SPADE")
+
+
+def load_discriminator(path: Path, config: LabelGanConfig) -> State:
+    """Weights of a published discriminator (``latest_net_D.pth``) for a
+    :class:`~stylebridge.networks.label_gan.MultiScaleDiscriminator` of ``config``.
+
+    Raises:
+        WeightsError: the file is no such checkpoint, or one with other settings.
+    """
+    state = read_state(path, "discriminator")
+    with torch.device("meta"):
+        problem = misfit(MultiScaleDiscriminator(config), state)
+    if problem is not None:
+        raise WeightsError(
+            f"{path} does not fit a discriminator of {config.classes} classes and {config.discriminator_layers} layers "
+            f"({problem}): give the latest_net_D.pth that belongs to the generator."
+        )
+    return {key: value.float().clone() for key, value in state.items()}
+
+
+def read_state(path: Path, what: str) -> dict[str, Any]:
+    """A state dict, read without unpickling code, without the prefix that multi-GPU wrappers put before its keys.
+
+    Raises:
+        WeightsError: there is no such file, or it cannot be read or is no dictionary of tensors.
+    """
+    if not path.is_file():
+        raise WeightsError(
+            f"There is no file {path}: give a {what} checkpoint of its authors (latest_net_G.pth)."
+        )
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # torch's own text advises to unpickle code, so it is not passed on.
+        raise WeightsError(
+            f"{path} is not a readable file of plain tensors: give a checkpoint that torch.save wrote."
+        ) from error
+    if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise WeightsError(
+            f"{path} is no state dict: give a {what} checkpoint of its authors (latest_net_G.pth)."
+        )
+    return strip_prefix(loaded)
+
+
+def _shape(state: Mapping[str, Any], key: str, dims: int, what: str, path: Path) -> torch.Size:
+    value = state.get(key)
+    if not isinstance(value, Tensor) or value.dim() != dims:
+        raise WeightsError(
+            f"{path} has no tensor {key} of {dims} axes: give an unchanged {what} checkpoint (latest_net_G.pth)."
+        )
+    return value.shape
+
+
+def _config(kind: type[Config], path: Path, what: str, **settings: Any) -> Config:
+    try:
+        return kind(**settings)
+    except ValidationError as error:
+        reason = error.errors()[0]
+        where = ".".join(map(str, reason["loc"])) or "sizes"
+        raise WeightsError(
+            f"{path}: its tensors do not make a {what} ({where}: {reason['msg']}): give an unchanged checkpoint."
+        ) from error
+
+
+def _translate(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path, what: str) -> State:
+    """Our tensors from the published ones, or an error that names what does not fit under its published name."""
+    sean = what == "SEAN"
+    sources = {
+        key: _source(key, value, sean)
+        for key, value in own.items()
+        if not key.endswith("num_batches_tracked")
+    }
+    wanted = {name: source.shape for source in sources.values() for name in source.names}
+    shapes = [
+        f"{name} {list(state[name].shape)} instead of {list(shape)}"
+        for name, shape in wanted.items()
+        if name in state and tuple(state[name].shape) != shape
+    ]
+    parts = [
+        ("missing", [name for name in wanted if name not in state]),
+        ("surplus", [name for name in state if name not in wanted and not _UNUSED.search(name)]),
+        ("wrong shape", shapes),
+    ]
+    problem = "; ".join(f"{kind}: {_abridge(names)}" for kind, names in parts if names)
+    if problem:
+        raise WeightsError(
+            f"{path} does not fit {what} ({problem}): give an unchanged checkpoint (latest_net_G.pth)."
+        )
+    made = {key: source.join([state[n].float() for n in source.names]) for key, source in sources.items()}
+    counters = {key: torch.zeros((), dtype=torch.int64) for key in own if key not in made}
+    return {key: value.clone(memory_format=torch.contiguous_format) for key, value in made.items()} | counters
+
+
+def _abridge(names: list[str]) -> str:
+    rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + rest
+
+
+def _only(tensors: list[Tensor]) -> Tensor:
+    return tensors[0]
+
+
+def _by_tap(tensors: list[Tensor]) -> Tensor:
+    """Convolutions [C, S, 3, 3] to γ and β as one weight [9, 2C, S]."""
+    return torch.cat(tensors).permute(2, 3, 0, 1).flatten(0, 1)
+
+
+def _source(key: str, value: Tensor, sean: bool) -> Source:
+    """The published entries that our tensor ``key`` is made of."""
+    shape = tuple(value.shape)
+    if key.startswith("encoder."):
+        return Source([key.replace("encoder.", "Zencoder.", 1)], shape, _only)
+    norm = _NORM.match(key)
+    if norm is None:
+        return Source([key.removeprefix("generator.")], shape, _only)
+    block, number, part, kind = norm.groups()
+    layer = f"{block}.ace_{number}" if sean else f"{block}.norm_{number}"
+    mask = f"{layer}.Spade" if sean else layer
+    half = (shape[0] // 2, *shape[1:])
+    if part == "norm":
+        return Source([f"{layer}.param_free_norm.{kind}"], shape, _only)
+    if part == "noise_scale":
+        return Source([f"{layer}.noise_var"], shape, _only)
+    if part == "mask.shared":
+        return Source([f"{mask}.mlp_shared.0.{kind}"], shape, _only)
+    if part == "mask.scale_shift":
+        return Source([f"{mask}.mlp_{name}.{kind}" for name in ("gamma", "beta")], half, torch.cat)
+    if part == "blending":
+        return Source([f"{layer}.blending_{name}" for name in ("gamma", "beta")], half, torch.cat)
+    group, kind = part.split("_")
+    if group == "code":
+        return Source([f"{layer}.fc_mu{n}.{kind}" for n in range(shape[0])], shape[1:], torch.stack)
+    names = [f"{layer}.conv_{name}.{kind}" for name in ("gamma", "beta")]
+    if kind == "bias":
+        return Source(names, half, torch.cat)
+    return Source(names, (shape[1] // 2, shape[2], 3, 3), _by_tap)

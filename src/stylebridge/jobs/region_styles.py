@@ -1,0 +1,138 @@
+"""Which style each region gets: wishes as a user writes them, and the label maps of style photos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from stylebridge.data.images import read_image
+from stylebridge.data.label_space import LabelSpace
+from stylebridge.errors import DataError
+from stylebridge.jobs.inference import predict_labels
+from stylebridge.jobs.load import AdaptedModel
+
+#: In place of a photo: the mean style of the class.
+MEAN = "mean"
+
+
+@dataclass(frozen=True)
+class RegionStyle:
+    """The style of one class: that of ``first``, or a mixture ``(1 − share)·first + share·second``. Either may be
+    :data:`MEAN`."""
+
+    index: int
+    first: str
+    second: str | None = None
+    share: float = 0.0
+
+
+def parse_region_styles(
+    styles: Sequence[str], mixes: Sequence[str], space: LabelSpace
+) -> tuple[RegionStyle, ...]:
+    """Read ``CLASS=PHOTO`` and ``CLASS=PHOTO:PHOTO:SHARE``.
+
+    Raises:
+        DataError: a wish is of another form, its class is unknown, or a class has two.
+    """
+    wishes = []
+    for text in styles:
+        name, sign, photo = text.partition("=")
+        if not sign or not photo:
+            raise DataError(
+                f"--region-style {text!r} is not of the form CLASS=PHOTO, such as window=other.jpg."
+            )
+        wishes.append(RegionStyle(_class(name, space), photo))
+    for text in mixes:
+        name, sign, rest = text.partition("=")
+        parts = rest.rsplit(":", 2)
+        if not sign or len(parts) != 3 or not all(parts):
+            raise DataError(
+                f"--mix {text!r} is not of the form CLASS=PHOTO:PHOTO:SHARE, such as roof=a.jpg:b.jpg:0.3."
+            )
+        try:
+            share = float(parts[2])
+        except ValueError:
+            share = -1.0
+        if not 0 <= share <= 1:
+            raise DataError(
+                f"--mix {text!r}: the share of the second photo is a number from 0 to 1, not {parts[2]!r}."
+            )
+        wishes.append(RegionStyle(_class(name, space), parts[0], parts[1], share))
+    indices = [wish.index for wish in wishes]
+    twice = next((i for i in indices if indices.count(i) > 1), None)
+    if twice is not None:
+        raise DataError(f"Class {space.classes[twice]!r} is given two styles: leave one out.")
+    return tuple(wishes)
+
+
+def _class(name: str, space: LabelSpace) -> int:
+    if name not in space.classes:
+        raise DataError(f"There is no class {name!r} in this run: choose one of {', '.join(space.classes)}.")
+    return space.classes.index(name)
+
+
+class StylePhotos:
+    """Photos with the label maps that say where each style is.
+
+    Args:
+        space: what the label maps are read by.
+        labels: the label map of one photo (path), as given with it.
+        segmenter: predicts the label maps that are not found; its classes must be those of the space.
+    """
+
+    def __init__(
+        self,
+        space: LabelSpace,
+        labels: dict[str, Path] | None = None,
+        segmenter: AdaptedModel | None = None,
+    ) -> None:
+        if segmenter is not None and segmenter.space.classes != space.classes:
+            raise DataError(
+                f"The segmenter knows the classes of {segmenter.space.name}, the run those of {space.name}: give "
+                f"one of the same classes."
+            )
+        self.space, self.labels, self.segmenter = space, labels or {}, segmenter
+
+    def read(self, photo: str | Path) -> tuple[np.ndarray, np.ndarray]:
+        """The photo uint8 [H, W, 3] and its label map uint8 [H, W] (255 = no class).
+
+        Raises:
+            DataError: it cannot be read, or no label map is given, beside it or predicted.
+        """
+        path = Path(photo)
+        image = read_image(path)
+        size = (image.shape[1], image.shape[0])
+        given = self.labels.get(str(photo)) or labels_beside(path)
+        if given is not None:
+            return image, self.space.read(given, size)
+        if self.segmenter is None:
+            raise DataError(
+                f"{photo} has no label map (looked for {path.stem}.png in a folder labels beside it, and {path.stem}"
+                f"_labels.png): give one with --style-labels, or a model that predicts it with --segmenter RUN."
+            )
+        return image, predict_map(self.segmenter, image)
+
+
+@torch.inference_mode()
+def predict_map(model: AdaptedModel, image: np.ndarray) -> np.ndarray:
+    """The label map uint8 [H, W] that a segmenter gives an image uint8 [H, W, 3]."""
+    device = next(model.segmenter.parameters()).device
+    tensor = torch.from_numpy(image).permute(2, 0, 1)[None].to(device).float() / 255
+    return predict_labels(model.segmenter, tensor, image.shape[:2], model.inference)[0].cpu().numpy()
+
+
+def labels_beside(photo: Path) -> Path | None:
+    """The label map of a photo by its name: ``../labels/NAME.png`` for one in a folder ``images``, or
+    ``NAME_labels.png`` next to it."""
+    for found in (
+        photo.parent.with_name("labels") / f"{photo.stem}.png",
+        photo.with_name("labels") / f"{photo.stem}.png",
+        photo.with_name(f"{photo.stem}_labels.png"),
+    ):
+        if found.is_file() and found != photo:
+            return found
+    return None

@@ -1,0 +1,277 @@
+"""Train a synthesizer: pictures from label maps, on one labelled set."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from stylebridge.data.augment import Augmentation
+from stylebridge.data.dataset import DomainDataset
+from stylebridge.data.domain import Domain, check_domain, open_domain
+from stylebridge.data.label_inference import infer_label_space
+from stylebridge.data.label_space import LabelSpace
+from stylebridge.data.loader import Loader
+from stylebridge.data.sampling import UniformSampler
+from stylebridge.engine import Trainer, open_accelerator
+from stylebridge.engine import checkpoint as ckpt
+from stylebridge.engine.method import Batch
+from stylebridge.engine.rng import seed_everything
+from stylebridge.errors import DataError, RunError
+from stylebridge.jobs.machine import default_workers, device_name
+from stylebridge.jobs.run_folder import RunFolder, new_run_when_main, open_run
+from stylebridge.jobs.synthesis_recipe import SynthesisRecipe, load_synthesis_recipe
+from stylebridge.jobs.synthesizer import save_synthesizer
+from stylebridge.jobs.translator_folder import as_pixels
+from stylebridge.methods.synthesis import Synthesis, published_optimizers
+from stylebridge.networks.label_gan import MultiScaleDiscriminator, open_perceptual_loss
+from stylebridge.networks.sean import SEANNetworks
+from stylebridge.version import __version__
+
+_STAGE = "1-synthesize"
+
+
+def train_synthesizer(
+    data: str | Path | None = None,
+    out: str | Path = "runs/synthesize",
+    recipe: str | Path = "sean-small",
+    *,
+    label_space: str | Path | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+    overrides: list[str] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    workers: int | None = None,
+    quiet: bool = False,
+    console: Console | None = None,
+) -> Path:
+    """Train networks that draw a picture from a label map.
+
+    Args:
+        data: labelled images, as :func:`stylebridge.data.open_domain` takes them. May be left out with ``resume``.
+        out: the run folder to make.
+        recipe: a built-in synthesis recipe's name, or a YAML file.
+        label_space: the classes: a built-in label space's name or a YAML file; None: the data's own, told.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        UserError: a path, key or value is wrong.
+        TrainingStopped: a loss or gradient was not finite.
+    """
+    console = console or Console(stderr=True, quiet=quiet)
+    if resume:
+        run = open_run(Path(out), "synthesize")
+        facts = run.facts()
+        if facts.get("imported"):
+            raise RunError(f"{run.path} was imported, so it has no training to resume: start a new run.")
+        chosen = load_synthesis_recipe(run.path / "recipe.yaml")
+        data, space = facts["data"], LabelSpace.from_dict(facts["label_space"])
+    else:
+        if data is None:
+            raise DataError("Give --data FOLDER: images with their label maps.")
+        run = new_run_when_main(Path(out), overwrite)
+        chosen = load_synthesis_recipe(
+            recipe, [*(overrides or []), *([f"seed={seed}"] if seed is not None else [])]
+        )
+        space = LabelSpace.load(label_space) if label_space is not None else None
+    assert data is not None
+    domain, space = _open(data, space, console)
+    accelerator = open_accelerator(device, chosen.precision)
+    with console.status("Checking the images and labels …"):
+        check_domain(domain)
+    if accelerator.is_main_process and not resume:
+        run.begin(chosen, _facts(chosen, domain, space, accelerator.device))  # type: ignore[arg-type]
+    accelerator.wait_for_everyone()
+    seed_everything(chosen.seed)
+    config = chosen.kind.configure(chosen.preset, space.num_classes)
+    networks, discriminator = chosen.kind.networks(config), MultiScaleDiscriminator(config)
+    count = workers if workers is not None else default_workers(accelerator.device)
+    method = Synthesis(networks, discriminator, _perceptual(chosen, console), chosen.options)
+    _train(run, chosen, method, domain, space, accelerator, count, resume, console, quiet)
+    if isinstance(networks, SEANNetworks):
+        gather_mean_styles(networks, domain, chosen, accelerator.device, quiet)
+    if accelerator.is_main_process:
+        save_synthesizer(networks, discriminator, run.path)
+    accelerator.wait_for_everyone()
+    return run.path
+
+
+def _open(data: str | Path, space: LabelSpace | None, console: Console) -> tuple[Domain, LabelSpace]:
+    """The labelled set, and its classes."""
+    domain = open_domain(data, "data", labelled=True, space=space)
+    assert domain.labels is not None
+    if domain.space is None:
+        inferred, sentence = infer_label_space(domain.labels)
+        console.print(sentence, highlight=False)
+        domain = replace(domain, space=inferred)
+    assert domain.space is not None
+    count = len(domain.images)
+    console.print(
+        f"data: {count} images, {domain.space.num_classes} classes ({domain.space.name}).", highlight=False
+    )
+    return domain, domain.space
+
+
+def _perceptual(recipe: SynthesisRecipe, console: Console) -> Any:
+    """The perceptual loss, or None, said aloud."""
+    if recipe.options.perceptual_weight == 0 or recipe.options.perceptual == "none":
+        return None
+    loss, notice = open_perceptual_loss(recipe.options.perceptual)
+    if notice is not None:
+        console.print(notice, highlight=False)
+    return loss
+
+
+def _train(
+    run: RunFolder,
+    recipe: SynthesisRecipe,
+    method: Synthesis,
+    domain: Domain,
+    space: LabelSpace,
+    accelerator: Accelerator,
+    workers: int,
+    resume: bool,
+    console: Console,
+    quiet: bool,
+) -> None:
+    trainer = Trainer(
+        method=method,
+        config=recipe.trainer,
+        optimizers=recipe.optimizers or published_optimizers(),
+        streams={"labelled": _opener(domain, recipe, accelerator, workers)},
+        run=run.path,
+        stage=_STAGE,
+        seed=recipe.seed,
+        accelerator=accelerator,
+        on_sample=_Pictures(run.path, method, domain, space, recipe, accelerator.device),
+        console=console,
+        quiet=quiet,
+    )
+    saved = ckpt.find_checkpoints(trainer.folder) if resume else []
+    if saved:
+        trainer.resume(saved[-1])
+    trainer.fit()
+
+
+def _opener(
+    domain: Domain, recipe: SynthesisRecipe, accelerator: Accelerator, workers: int
+) -> Callable[[int], Iterator[Batch]]:
+    crop = recipe.size if recipe.load is not None else None
+    augmentation = Augmentation(resize=recipe.load or recipe.size, crop=crop, flip=recipe.flip)
+    dataset = DomainDataset(domain, augmentation, seed=10 * recipe.seed)
+    sampler = UniformSampler(len(domain.images), 10 * recipe.seed)
+    processes = accelerator.num_processes
+    images = recipe.trainer.batch // (processes * recipe.trainer.accumulate)
+
+    def open_stream(first_micro_batch: int) -> Iterator[Batch]:
+        return iter(
+            Loader(
+                dataset,
+                sampler,
+                batch_size=images,
+                start_position=first_micro_batch * images * processes,
+                process_index=accelerator.process_index,
+                process_count=processes,
+                workers=workers,
+                pin_memory=accelerator.device.type == "cuda",
+            )
+        )
+
+    return open_stream
+
+
+class _Whole:
+    """The images at the trained size, without anything random."""
+
+    def __init__(self, domain: Domain, recipe: SynthesisRecipe) -> None:
+        self.data = DomainDataset(domain, Augmentation(resize=recipe.size), seed=0, cache_bytes=0)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Image [3, H, W] in [0, 1] and label map uint8 [H, W]."""
+        sample = self.data[0, index]
+        assert "label" in sample
+        return sample["image"].float() / 255, sample["label"]
+
+
+@torch.inference_mode()
+def gather_mean_styles(
+    networks: SEANNetworks, domain: Domain, recipe: SynthesisRecipe, device: torch.device, quiet: bool
+) -> None:
+    """Keep each class's mean code over the images that have the class (SEAN, released program)."""
+    networks.to(device).eval()
+    networks.generator.forget_styles()
+    dataset = _Whole(domain, recipe)
+    for i in track(range(len(dataset)), "mean styles", console=Console(stderr=True, quiet=quiet)):
+        image, label = dataset[i]
+        codes, present = networks.encoder(image[None].to(device), label[None].to(device))
+        networks.generator.add_styles(codes, present)
+
+
+class _Pictures:
+    """Writes ``samples/<step>.png``: label maps, below them the pictures drawn from them, below them the real ones."""
+
+    def __init__(
+        self,
+        run: Path,
+        method: Synthesis,
+        domain: Domain,
+        space: LabelSpace,
+        recipe: SynthesisRecipe,
+        device: torch.device,
+    ) -> None:
+        self.run, self.method, self.space, self.device = run, method, space, device
+        dataset = _Whole(domain, recipe)
+        chosen = np.linspace(0, len(dataset) - 1, min(4, len(dataset))).astype(int)
+        self.samples = [dataset[int(i)] for i in chosen]
+
+    @torch.no_grad()
+    def __call__(self, step: int) -> None:
+        networks = self.method.networks["generator"]
+        state, training = torch.get_rng_state(), networks.training
+        networks.eval()
+        columns = []
+        for image, label in self.samples:
+            drawn = networks(label[None].to(self.device), image[None].to(self.device))[0].float().cpu()
+            colours = torch.from_numpy(self.space.colourise(label.numpy())).permute(2, 0, 1) / 255
+            columns.append(torch.cat([colours, drawn, image], 1))
+        networks.train(training)
+        torch.set_rng_state(state)
+        folder = self.run / "samples"
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(as_pixels(torch.cat(columns, 2))).save(folder / f"{step:06}.png")
+
+
+def _facts(
+    recipe: SynthesisRecipe, domain: Domain, space: LabelSpace, device: torch.device
+) -> dict[str, Any]:
+    return {
+        "kind": "synthesize",
+        "recipe": recipe.name,
+        "data": domain.spec,
+        "images": len(domain.images),
+        "label_space": space.as_dict(),
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "device": device_name(device),
+        "versions": {
+            "stylebridge": __version__,
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+        },
+    }

@@ -1,0 +1,154 @@
+"""Pictures from label maps with a finished run: styles of photos, of regions, mixtures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from stylebridge.data.files import FileRef, is_image_name
+from stylebridge.data.images import check_image
+from stylebridge.errors import DataError, RunError
+from stylebridge.jobs.load import load_adapted
+from stylebridge.jobs.region_styles import MEAN, RegionStyle, StylePhotos, parse_region_styles
+from stylebridge.jobs.segment_inputs import collect_inputs
+from stylebridge.jobs.synthesizer import Style, Synthesizer, mix
+
+
+def synthesize(
+    run: str | Path,
+    labels: str | Path,
+    out: str | Path,
+    *,
+    style: str | Path | None = None,
+    style_labels: str | Path | None = None,
+    region_styles: Sequence[str] = (),
+    mixes: Sequence[str] = (),
+    segmenter: str | Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Draw pictures from label maps with a trained synthesizer, as PNG files of the maps' sizes.
+
+    Args:
+        labels: a label map, or a folder of them.
+        out: the picture to write; of a folder of label maps, the folder for the pictures.
+        style: the photo whose regions give the styles; None: the mean style of each class.
+        style_labels: the label map of ``style``; None: found beside it by name, or predicted by ``segmenter``.
+        region_styles: ``CLASS=PHOTO``: the style of one class from another photo, or ``CLASS=mean``.
+        mixes: ``CLASS=PHOTO:PHOTO:SHARE``: a style between two, the second's share from 0 to 1.
+        segmenter: a run of ``stylebridge adapt`` that predicts label maps that are not found.
+        seed: of the noise.
+
+    Returns:
+        How many pictures were written.
+
+    Raises:
+        UserError: the run, a file or a wish is not what it should be.
+    """
+    synthesizer = Synthesizer.open(run, device)
+    wishes = parse_region_styles(region_styles, mixes, synthesizer.space)
+    if not synthesizer.uses_styles and (style or wishes):
+        raise RunError(
+            f"{run} draws pictures without styles (SPADE): leave out the style options, or use a SEAN run."
+        )
+    if style_labels is not None and style is None:
+        raise DataError("--style-labels is the label map of the --style photo: give both.")
+    photos = StylePhotos(
+        synthesizer.space,
+        {str(style): Path(style_labels)} if style is not None and style_labels is not None else {},
+        load_adapted(Path(segmenter)) if segmenter is not None else None,
+    )
+    outputs = _outputs(Path(labels), Path(out), overwrite)
+    codes = _Codes(synthesizer, photos, style, wishes)
+    for file, path in track(outputs.items(), "synthesize", console=Console(stderr=True, quiet=quiet)):
+        size = check_image(file)
+        maps = synthesizer.space.read(file, size)
+        picture = synthesizer.render(maps, codes(maps) if synthesizer.uses_styles else None, seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.partial")
+        Image.fromarray(picture).save(beside, format="PNG")
+        os.replace(beside, path)
+    return len(outputs)
+
+
+def _outputs(labels: Path, out: Path, overwrite: bool) -> dict[FileRef, Path]:
+    if labels.is_dir():
+        names = collect_inputs([labels]).images
+        outputs: dict[FileRef, Path] = {file: out / f"{name}.png" for file, name in names.items()}
+        if out.is_file():
+            raise RunError(f"{out} is a file: give a folder as --out for a folder of label maps.")
+    else:
+        if not labels.is_file() or not is_image_name(labels.name):
+            raise DataError(f"{labels} is no label map: give a PNG file, or a folder of them.")
+        if out.suffix.lower() != ".png":
+            raise DataError(f"--out {out} does not end in .png: pictures are written as PNG files.")
+        outputs = {labels: out}
+    existing = next((path for path in outputs.values() if path.exists()), None)
+    if existing is not None and not overwrite:
+        raise RunError(f"{existing} exists already: choose another --out or give --overwrite.")
+    return outputs
+
+
+class _Codes:
+    """The style matrix for a label map; every photo is encoded once."""
+
+    def __init__(
+        self,
+        synthesizer: Synthesizer,
+        photos: StylePhotos,
+        style: str | Path | None,
+        wishes: Sequence[RegionStyle],
+    ) -> None:
+        self.synthesizer, self.photos = synthesizer, photos
+        self._styles: dict[str, Style] = {}
+        self.base = self._of(str(style)) if style is not None else None
+        self.rows = {wish.index: self._row(wish) for wish in wishes}
+
+    def __call__(self, labels: np.ndarray) -> Tensor:
+        """[K, S]: the photo's styles, class means where it lacks a class, and what was wished for single classes."""
+        if self.base is None and self.synthesizer.means is None:
+            missing = sorted(set(np.unique(labels).tolist()) - {255} - self.rows.keys())
+            if missing:
+                name = self.synthesizer.space.classes[missing[0]]
+                raise DataError(
+                    f"Class {name!r} has no style, and this run has no mean styles: give a --style photo."
+                )
+            codes = torch.zeros_like(next(iter(self.rows.values()))).repeat(
+                self.synthesizer.space.num_classes, 1
+            )
+        else:
+            codes = self.synthesizer.complete(labels, self.base).clone()
+        for index, row in self.rows.items():
+            codes[index] = row
+        return codes
+
+    def _row(self, wish: RegionStyle) -> Tensor:
+        first = self._code(wish.first, wish.index)
+        return first if wish.second is None else mix(first, self._code(wish.second, wish.index), wish.share)
+
+    def _code(self, photo: str, index: int) -> Tensor:
+        name = self.synthesizer.space.classes[index]
+        if photo == MEAN:
+            means = self.synthesizer.means
+            if means is None or not bool(means.present[index]):
+                raise DataError(f"This run has no mean style of class {name!r}: give a photo.")
+            return means.codes[index]
+        style = self._of(photo)
+        if not bool(style.present[index]):
+            raise DataError(f"{photo} shows no {name!r}: give a photo that has that class.")
+        return style.codes[index]
+
+    def _of(self, photo: str) -> Style:
+        if photo not in self._styles:
+            self._styles[photo] = self.synthesizer.encode(*self.photos.read(photo))
+        return self._styles[photo]

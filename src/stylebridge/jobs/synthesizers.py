@@ -1,0 +1,44 @@
+"""The networks that draw pictures from label maps: their presets, and how they are built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stylebridge.networks import sean, spade
+from stylebridge.networks.sean import SEANNetworks
+from stylebridge.networks.spade import SPADENetworks
+
+
+@dataclass(frozen=True)
+class SynthesizerKind:
+    """What the jobs need to know of a method.
+
+    Attributes:
+        networks: takes settings; has ``generator`` and ``encoder`` (None where pictures take no style).
+        config: the settings' class.
+        presets: settings but for the classes, by name.
+    """
+
+    networks: Any
+    config: Any
+    presets: Mapping[str, dict[str, Any]]
+
+    def configure(self, preset: str, classes: int) -> Any:
+        """The settings of a preset for so many classes."""
+        return self.config(classes=classes, **self.presets[preset])
+
+    def stride(self, preset: str) -> int:
+        """Sides of pictures are multiples of it."""
+        return int(self.configure(preset, 1).stride)
+
+    def build_from(self, settings: str) -> SEANNetworks | SPADENetworks:
+        """Networks of settings that were kept as JSON. Raises ValueError if they are wrong."""
+        return self.networks(self.config.model_validate_json(settings))
+
+
+SYNTHESIZERS: dict[str, SynthesizerKind] = {
+    "sean": SynthesizerKind(sean.SEANNetworks, sean.SEANConfig, sean.PRESETS),
+    "spade": SynthesizerKind(spade.SPADENetworks, spade.SPADEConfig, spade.PRESETS),
+}

@@ -1,0 +1,27 @@
+"""Settings and presets of SEAN's networks."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from stylebridge.networks.label_gan.config import LabelGanConfig
+
+
+class SEANConfig(LabelGanConfig):
+    """Settings of SEAN; published values are the defaults.
+
+    ``style_channels``: length of a style code; the style encoder's first layer has a sixteenth of it.
+    ``upsampling``: ``normal`` or ``more`` (the published ``most`` builds a block that is never run).
+    """
+
+    upsampling: Literal["normal", "more"] = "normal"  # type: ignore[assignment]
+    style_channels: int = Field(default=512, gt=0, multiple_of=16)
+    discriminator_layers: int = Field(default=3, ge=1)
+
+
+#: Settings of each preset but for the classes. ``sean-small`` is ours, for CPUs: no paper has it.
+PRESETS: dict[str, dict[str, Any]] = {
+    "sean": {},
+    "sean-more": {"upsampling": "more"},
+    "sean-small": {"channels": 16, "hidden": 64, "style_channels": 128, "discriminator_channels": 32},
+}

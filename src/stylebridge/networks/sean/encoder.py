@@ -1,0 +1,55 @@
+"""SEAN's style encoder: an image and its label map to a style code for each class (arXiv 1911.12861, section 4)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from stylebridge.layers.sean import RegionMeans, region_means
+from stylebridge.layers.spade import LabelMaps
+from stylebridge.networks.cyclegan import InstanceNorm
+from stylebridge.networks.label_gan.trunk import SLOPE, initialise
+from stylebridge.networks.sean.config import SEANConfig
+
+
+class SEANStyleEncoder(nn.Module):
+    """A bottleneck of convolutions, and the mean of its output over each region. 1,568,576 parameters.
+
+    Keys are those of the published ``Zencoder``. A region's code knows something of its surroundings, as far as the
+    convolutions see.
+    """
+
+    def __init__(self, config: SEANConfig) -> None:
+        super().__init__()
+        self.classes = config.classes
+        c = config.style_channels // 16
+
+        def norm(channels: int) -> list[nn.Module]:
+            return [InstanceNorm(channels), nn.LeakyReLU(SLOPE, inplace=True)]
+
+        self.model = nn.Sequential(
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(3, c, 3),
+            *norm(c),
+            nn.Conv2d(c, 2 * c, 3, stride=2, padding=1),
+            *norm(2 * c),
+            nn.Conv2d(2 * c, 4 * c, 3, stride=2, padding=1),
+            *norm(4 * c),
+            nn.ConvTranspose2d(4 * c, 8 * c, 3, stride=2, padding=1, output_padding=1),
+            *norm(8 * c),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(8 * c, config.style_channels, 3),
+            nn.Tanh(),
+        )
+        initialise(self)
+
+    def forward(self, image: Tensor, labels: Tensor | LabelMaps) -> RegionMeans:
+        """Style codes [B, K, S] and which classes are present, bool [B, K]; codes of absent classes are 0.
+
+        Args:
+            image: [B, 3, H, W] in [0, 1].
+            labels: [B, H, W], 255 = no class.
+
+        Raises:
+            DataError: a label is no class.
+        """
+        return region_means(self.model(image * 2 - 1), labels, self.classes)
