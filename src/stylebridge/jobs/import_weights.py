@@ -109,8 +109,9 @@ def _import_synthesizer(
     networks: SEANNetworks | SPADENetworks
     if kind == "sean":
         sean_config, state = load_sean(path)
-        networks = SEANNetworks(sean_config)
-        networks.load_state_dict(state)
+        with torch.device("meta"):  # 267 million random values would be thrown away
+            networks = SEANNetworks(sean_config)
+        networks.load_state_dict(state, assign=True)
     else:
         spade_config, state = load_spade(path, image_size=(image_size, image_size) if image_size else None)
         networks = SPADENetworks(spade_config)

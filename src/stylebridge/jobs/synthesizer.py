@@ -79,7 +79,7 @@ class Synthesizer:
         try:
             networks = recipe.kind.build_from((folder / "config.json").read_text(encoding="utf-8"))
             for name, part in networks.named_children():
-                part.load_state_dict(load_file(folder / f"{name}.safetensors"))
+                part.load_state_dict(load_file(folder / f"{name}.safetensors"), assign=True)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:160]
             raise RunError(f"{folder} is damaged ({reason}): train or import it again.") from error

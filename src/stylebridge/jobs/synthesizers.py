@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from stylebridge.networks import sean, spade
 from stylebridge.networks.sean import SEANNetworks
 from stylebridge.networks.spade import SPADENetworks
@@ -34,8 +36,10 @@ class SynthesizerKind:
         return int(self.configure(preset, 1).stride)
 
     def build_from(self, settings: str) -> SEANNetworks | SPADENetworks:
-        """Networks of settings that were kept as JSON. Raises ValueError if they are wrong."""
-        return self.networks(self.config.model_validate_json(settings))
+        """Networks of settings that were kept as JSON, without values (on no device): load them with ``assign``.
+        Raises ValueError if the settings are wrong."""
+        with torch.device("meta"):  # random values would take seconds, and be thrown away
+            return self.networks(self.config.model_validate_json(settings))
 
 
 SYNTHESIZERS: dict[str, SynthesizerKind] = {
