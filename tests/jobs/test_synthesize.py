@@ -110,6 +110,9 @@ def test_a_run_resumes_to_the_same_weights(data: Path, tmp_path: Path, recipe: s
     for name, value in ours.items():
         assert torch.equal(value, theirs[name]), name
     assert (whole / "samples" / "000002.png").stat().st_size > 1000
+    page = (whole / "report.html").read_text(encoding="utf-8")
+    assert "After 3 steps" in page
+    assert "label map, drawn, photo" in page
 
 
 def test_mean_styles_are_those_of_the_images_that_have_the_class(trained: Path, data: Path) -> None:

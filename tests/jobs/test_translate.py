@@ -67,6 +67,9 @@ def test_a_translator_is_trained_and_used(
     )  # fmt: skip
     assert trained.code == 0, trained.err
     assert (run / "samples" / "000002.png").stat().st_size > 1000
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "After 2 steps" in page
+    assert "translate apply" in page
     assert yaml.safe_load((run / "run.yaml").read_text(encoding="utf-8"))["kind"] == "translate"
     for to, look in (("b", looks[0]), ("a", looks[1])):
         done = stylebridge(

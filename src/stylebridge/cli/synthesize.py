@@ -49,6 +49,7 @@ def synthesize_train(
         workers=workers,
         quiet=quiet,
     )
+    Console().print(f"report   {run}/report.html", highlight=False)
     Console().print(
         f"use it   stylebridge synthesize apply {run} --labels MAP.png --out picture.png", highlight=False
     )

@@ -49,6 +49,7 @@ def translate_train(
         workers=workers,
         quiet=quiet,
     )
+    Console().print(f"report   {run}/report.html", highlight=False)
     Console().print(f"use it   stylebridge translate apply {run} PHOTOS --to b --out out/", highlight=False)
 
 

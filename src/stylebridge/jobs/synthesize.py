@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -33,6 +34,7 @@ from stylebridge.jobs.machine import default_workers, device_name
 from stylebridge.jobs.run_folder import RunFolder, new_run_when_main, open_run
 from stylebridge.jobs.synthesis_recipe import SynthesisRecipe, load_synthesis_recipe
 from stylebridge.jobs.synthesizer import save_synthesizer
+from stylebridge.jobs.training_report import write_training_report
 from stylebridge.jobs.translator_folder import as_pixels
 from stylebridge.methods.synthesis import Synthesis, published_optimizers
 from stylebridge.networks.label_gan import MultiScaleDiscriminator, open_perceptual_loss
@@ -101,11 +103,13 @@ def train_synthesizer(
     networks, discriminator = chosen.kind.networks(config), MultiScaleDiscriminator(config)
     count = workers if workers is not None else default_workers(accelerator.device)
     method = Synthesis(networks, discriminator, _perceptual(chosen, console), chosen.options)
+    started = time.perf_counter()
     _train(run, chosen, method, domain, space, accelerator, count, resume, console, quiet)
     if isinstance(networks, SEANNetworks):
         gather_mean_styles(networks, domain, chosen, accelerator.device, quiet)
     if accelerator.is_main_process:
         save_synthesizer(networks, discriminator, run.path)
+        _report(run, chosen, domain, space, method, time.perf_counter() - started)
     accelerator.wait_for_everyone()
     return run.path
 
@@ -256,6 +260,33 @@ class _Pictures:
         folder = self.run / "samples"
         folder.mkdir(exist_ok=True)
         Image.fromarray(as_pixels(torch.cat(columns, 2))).save(folder / f"{step:06}.png")
+
+
+def _report(
+    run: RunFolder,
+    recipe: SynthesisRecipe,
+    domain: Domain,
+    space: LabelSpace,
+    method: Synthesis,
+    seconds: float,
+) -> None:
+    styled = isinstance(method.model, SEANNetworks)
+    style = " and of each region's style, taken from the photo below" if styled else ""
+    perceptual = method.perceptual.name.replace("_", " ") if method.perceptual is not None else "none"
+    write_training_report(
+        run,
+        title=domain.root.name,
+        lead=f"Pictures drawn of label maps{style}. The photos are of the training set.",
+        rows=("label map", "drawn", "photo"),
+        data=[
+            ("data", f"{len(domain.images):,} images\n{domain.root}"),
+            ("label space", f"{space.name} ({space.num_classes} classes)"),
+            ("perceptual loss", perceptual),
+        ],
+        recipe=recipe,
+        seconds=seconds,
+        use=f"stylebridge synthesize apply {run.path} --labels MAP.png --out picture.png",
+    )
 
 
 def _facts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +32,7 @@ from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.machine import default_workers, device_name
 from stylebridge.jobs.recipe import size_for
 from stylebridge.jobs.run_folder import RunFolder, new_run_when_main, open_run
+from stylebridge.jobs.training_report import write_training_report
 from stylebridge.jobs.translation_recipe import TranslationRecipe, load_translation_recipe
 from stylebridge.jobs.translator_folder import as_pixels, as_tensor, save_networks
 from stylebridge.version import __version__
@@ -93,9 +95,11 @@ def train_translator(
     accelerator.wait_for_everyone()
     seed_everything(chosen.seed)
     networks = chosen.kind.build(chosen.preset)
+    started = time.perf_counter()
     _train(run, chosen, networks, domains, usual, accelerator, workers, resume, console, quiet)
     if accelerator.is_main_process:
         save_networks(networks, run.path)
+        _report(run, chosen, domains, time.perf_counter() - started)
     accelerator.wait_for_everyone()
     return run.path
 
@@ -224,6 +228,21 @@ def _working_size(recipe: TranslationRecipe, size: tuple[int, int]) -> tuple[int
     width, height = size_for(recipe.pixels, size)
     grow = max(1.0, recipe.size / min(width, height))
     return math.ceil(width * grow), math.ceil(height * grow)
+
+
+def _report(run: RunFolder, recipe: TranslationRecipe, domains: dict[str, Domain], seconds: float) -> None:
+    a, b = (domain.root.name for domain in domains.values())
+    write_training_report(
+        run,
+        title=f"{a} ↔ {b}" if a != b else run.path.name,
+        lead=f"Images of each set, and what the other's look makes of them. The sets: a is {a}, b is {b}. They were "
+        f"trained on without pairs, so there is no truth to compare with.",
+        rows=("a", "a in b's look", "b", "b in a's look"),
+        data=[(name, f"{len(domain.images):,} images\n{domain.root}") for name, domain in domains.items()],
+        recipe=recipe,
+        seconds=seconds,
+        use=f"stylebridge translate apply {run.path} PHOTOS --to b --out out/",
+    )
 
 
 def _facts(recipe: TranslationRecipe, domains: dict[str, Domain], device: torch.device) -> dict[str, Any]:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from stylebridge.data.doctor.findings import Finding, SetSummary, Severity
 from stylebridge.data.doctor.fix import FixSummary
 from stylebridge.data.doctor.sheet import SheetPicture
-from stylebridge.errors import RunError
-from stylebridge.report.formats import breakable, count, duration, share
+from stylebridge.report.formats import count
+from stylebridge.report.page import open_environment, write_page
 from stylebridge.report.pictures import Palette, map_uri, mask_uri, photo_uri
 from stylebridge.version import __version__
 
@@ -69,35 +66,12 @@ def write_doctor_page(path: Path, page: DoctorPage) -> None:
     Raises:
         RunError: it cannot be written.
     """
-    html = render(page)
-    beside: str | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(html)
-        os.chmod(beside, 0o644)  # mkstemp gives 0o600, but a page is made to be passed on
-        os.replace(beside, path)
-    except OSError as error:
-        raise RunError(
-            f"The page {path} cannot be written ({error.strerror}): choose another --out."
-        ) from error
-    finally:
-        if beside is not None:
-            Path(beside).unlink(missing_ok=True)
+    write_page(path, render(page), "page")
 
 
 def render(page: DoctorPage) -> str:
     """The page's HTML."""
-    environment = Environment(
-        loader=PackageLoader("stylebridge.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for function in (count, share, duration, breakable):
-        environment.filters[function.__name__] = function
+    environment = open_environment()
     pictures = [_picture_view(picture, sheet.space) for sheet in page.sheets for picture in sheet.pictures]
     starts = np.cumsum([0, *(len(sheet.pictures) for sheet in page.sheets)]).tolist()
     return environment.get_template("doctor.html.j2").render(

@@ -6,31 +6,23 @@ the looks, this module the numbers and pictures that they show. All names are es
 
 import base64
 import hashlib
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from stylebridge.data.label_space import IGNORE
-from stylebridge.errors import RunError
 from stylebridge.metrics.segmentation import SegmentationScores
 from stylebridge.report import curves
 from stylebridge.report.formats import (
-    breakable,
-    count,
-    duration,
     gain,
-    loss_title,
     percent,
     share,
-    stage_title,
 )
+from stylebridge.report.page import open_environment, write_page
 from stylebridge.report.pictures import (
     Palette,
     Picture,
@@ -154,37 +146,13 @@ def write_report(path: Path, report: AdaptationReport) -> None:
 
     Raises ValueError if the report contradicts itself (sizes, classes), RunError if it cannot be written.
     """
-    page = render(report)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    except OSError as error:
-        raise RunError(
-            f"cannot write the report '{path}': {error.strerror}; choose another folder"
-        ) from error
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(page)
-        os.chmod(beside, 0o644)  # mkstemp gives 0o600, but a report is made to be passed on
-        os.replace(beside, path)
-    except OSError as error:
-        raise RunError(f"cannot write the report '{path}': {error.strerror}; choose another place") from error
-    finally:
-        Path(beside).unlink(missing_ok=True)
+    write_page(path, render(report))
 
 
 def render(report: AdaptationReport) -> str:
     """The page's HTML. Raises ValueError if the report contradicts itself."""
     _check(report)
-    environment = Environment(
-        loader=PackageLoader("stylebridge.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for function in (percent, count, share, duration, stage_title, loss_title, breakable):
-        environment.filters[function.__name__] = function
+    environment = open_environment()
     script = Markup(environment.get_template("script.js.j2").render())
     classes = [
         {"name": name, "colour": _css(colour)}

@@ -1,0 +1,80 @@
+"""The page that a training of images ends with: what the networks make now, how they came there, what was run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from PIL import Image
+
+from stylebridge.report import curves
+from stylebridge.report.page import open_environment, write_page
+from stylebridge.report.pictures import photo_uri
+from stylebridge.version import __version__
+
+_HISTORY = 6
+
+
+@dataclass(frozen=True)
+class TrainingPage:
+    """What the page says.
+
+    Attributes:
+        title: the headline.
+        recipe: its name.
+        lead: a sentence on what the pictures are.
+        rows: what each row of a sample grid shows, from the top.
+        samples: grids ``STEP.png`` that the training wrote, all of one size.
+        metrics: ``metrics.jsonl``.
+        facts: names and values.
+        use: the command to go on with.
+    """
+
+    title: str
+    recipe: str
+    lead: str
+    rows: Sequence[str]
+    samples: Sequence[Path]
+    metrics: Path
+    facts: Sequence[tuple[str, str]]
+    use: str
+
+
+def write_training_page(path: Path, page: TrainingPage) -> None:
+    """Write the page, whole or not at all.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    write_page(path, render(page))
+
+
+def render(page: TrainingPage) -> str:
+    """The page's HTML."""
+    environment = open_environment()
+    records = curves.read_metrics(page.metrics)
+    return environment.get_template("training.html.j2").render(
+        page=page,
+        version=__version__,
+        style=Markup(environment.get_template("style.css.j2").render()),
+        last=_grid(page.samples[-1]) if page.samples else None,
+        history=[_grid(path) for path in spread(page.samples, _HISTORY)] if len(page.samples) > 1 else [],
+        panels=curves.panels(curves.loss_curves(records)),
+    )
+
+
+def spread(samples: Sequence[Path], wanted: int) -> list[Path]:
+    """The first, the last, and some between."""
+    chosen = np.linspace(0, len(samples) - 1, min(wanted, len(samples))).round().astype(int)
+    return [samples[i] for i in sorted(set(chosen.tolist()))]
+
+
+def _grid(path: Path) -> dict[str, Any]:
+    with Image.open(path) as opened:
+        image = np.array(opened.convert("RGB"))
+    height, width = image.shape[:2]
+    return {"uri": photo_uri(image, 92), "width": width, "height": height, "step": int(path.stem)}
