@@ -186,6 +186,27 @@ def demo(
     print_adaptation(job(out, seed=seed, device=device, overwrite=overwrite), Console())
 
 
+@app.command()
+def studio(
+    run: Annotated[
+        Path | None, typer.Option(help="Run that the page opens with, of any kind; else chosen on the page")
+    ] = None,
+    segmenter: Annotated[
+        Path | None, typer.Option(help="Run of `stylebridge adapt` that predicts missing label maps")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port on this machine; 0: a free one", min=0, max=65535)] = 7860,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser")] = False,
+    max_side: Annotated[
+        int, typer.Option(help="Longest side of a picture that is worked on, in pixels", min=64, max=4096)
+    ] = 1024,
+    device: Device = "auto",
+) -> None:
+    """Paint label maps, style their regions, segment and translate photos: a page on this machine (127.0.0.1)."""
+    from stylebridge.studio import launch
+
+    launch(run, segmenter=segmenter, port=port, open_browser=open_browser, max_side=max_side, device=device)
+
+
 @app.command("import")
 def import_(
     kind: Annotated[str, typer.Argument(help="fada, deeplab, nice-gan, sean or spade", metavar="KIND")],

@@ -1,0 +1,175 @@
+"""Checkpoints in the layout of MixNMatch's authors (WisconsinAIVision/MixNMatch), in and out.
+
+One file a network, each a state dict saved from a data-parallel wrapper (every key begins with ``module.``):
+``G.pth`` the generator, ``E.pth`` the encoders, ``EX.pth`` the feature extractor.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from stylebridge.errors import WeightsError
+from stylebridge.networks.mixnmatch import Encoders, FeatureExtractor, Generator, Mixer, MixNMatchConfig
+from stylebridge.networks.mixnmatch.config import PARENT_CHANNELS
+from stylebridge.networks.pretrained import misfit, strip_prefix
+
+PREFIX = "module."
+#: What each file is called in the authors' release.
+FILES = {"generator": "G.pth", "encoder": "E.pth", "feature extractor": "EX.pth"}
+#: A key by which each network is known.
+_MARKS = {
+    "generator": "background_stage.fc.0.weight",
+    "encoder": "model_z.0.0.weight",
+    "feature extractor": "first.0.0.weight",
+}
+_DOUBLING = re.compile(r"^background_stage\.upsample(\d+)\.1\.weight$")
+_Network = TypeVar("_Network", bound=nn.Module)
+
+
+def read_network(path: Path, kind: str) -> dict[str, Tensor]:
+    """A network's tensors without the wrapper's prefix, without unpickling code.
+
+    Args:
+        path: the ``.pth`` file.
+        kind: ``generator``, ``encoder`` or ``feature extractor``.
+
+    Raises:
+        WeightsError: there is no such file, it cannot be read, or it holds something else (which is named, if it is
+            another of the three networks).
+    """
+    name = FILES[kind]
+    if not path.is_file():
+        raise WeightsError(f"There is no file {path}: give the {kind} of MixNMatch's authors ({name}).")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # torch's own text advises to unpickle code, so it is not passed on.
+        raise WeightsError(
+            f"{path} is not a readable file of plain tensors: give a state dict that torch.save wrote ({name})."
+        ) from error
+    if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
+        raise WeightsError(f"{path} is no dictionary of tensors: give the {kind}'s state dict ({name}).")
+    state = strip_prefix(loaded, PREFIX)
+    if _MARKS[kind] not in state:
+        other = next((k for k, mark in _MARKS.items() if mark in state), None)
+        what = f"is the {other}" if other else f"has no tensor {_MARKS[kind]}"
+        raise WeightsError(f"{path} {what}, not MixNMatch's {kind}: give {name}.")
+    return state
+
+
+def infer_config(
+    generator: tuple[Path, Mapping[str, Tensor]],
+    encoder: tuple[Path, Mapping[str, Tensor]] | None = None,
+    extractor: tuple[Path, Mapping[str, Tensor]] | None = None,
+) -> MixNMatchConfig:
+    """The settings that the shapes tell: image size, categories, the pose code's length, and channels. Discriminators
+    are in no file: their channels are the published ones.
+
+    Args:
+        generator, encoder, extractor: each a path (for messages) and what :func:`read_network` gave.
+
+    Raises:
+        WeightsError: a key or shape that tells a setting is missing or makes no sense.
+    """
+    path, state = generator
+    doublings = sum(_DOUBLING.match(key) is not None for key in state)
+    shapes = _shape(state, "parent_stage.jointConv.0.weight", 4, path)[1] - PARENT_CHANNELS
+    settings: dict[str, Any] = {
+        "image_size": 4 << doublings,
+        "shapes": shapes,
+        "textures": _shape(state, "child_stage.jointConv.0.weight", 4, path)[1] - PARENT_CHANNELS,
+        "pose": _shape(state, "parent_stage.fc.0.weight", 2, path)[1] - shapes,
+        "generator_channels": 2 * _shape(state, "background_image.img.0.weight", 4, path)[1],
+    }
+    if encoder is not None:
+        settings["encoder_channels"] = _shape(encoder[1], "model_z.0.0.weight", 4, encoder[0])[0]
+    if extractor is not None:
+        settings["extractor_channels"] = _shape(extractor[1], "first.0.0.weight", 4, extractor[0])[0] // 2
+    try:
+        return MixNMatchConfig(**settings)
+    except ValidationError as error:
+        reason = error.errors()[0]
+        where = ".".join(map(str, reason["loc"])) or "sizes"
+        raise WeightsError(
+            f"{path}: its tensors do not make a MixNMatch generator ({where}: {reason['msg']}): give an unchanged "
+            "checkpoint."
+        ) from error
+
+
+def _shape(state: Mapping[str, Any], key: str, dims: int, path: Path) -> torch.Size:
+    value = state.get(key)
+    if not isinstance(value, Tensor) or value.dim() != dims:
+        raise WeightsError(
+            f"{path} has no tensor {key} of {dims} axes: give an unchanged checkpoint of MixNMatch's authors."
+        )
+    return value.shape
+
+
+def load_mixnmatch(generator: Path, encoder: Path, extractor: Path | None = None) -> Mixer:
+    """Networks in use with the weights of the authors' files; ``.config`` says what they are.
+
+    Args:
+        generator, encoder, extractor: ``G.pth``, ``E.pth`` and, for feature mode, ``EX.pth``.
+
+    Raises:
+        WeightsError: a file is not such a checkpoint, or they do not belong together; the message names the file and
+            what is missing, surplus or misshapen.
+    """
+    of_generator = read_network(generator, "generator")
+    of_encoder = read_network(encoder, "encoder")
+    of_extractor = None if extractor is None else read_network(extractor, "feature extractor")
+    config = infer_config(
+        (generator, of_generator),
+        (encoder, of_encoder),
+        None if extractor is None or of_extractor is None else (extractor, of_extractor),
+    )
+    with torch.device("meta"):
+        networks = Generator(config), Encoders(config), FeatureExtractor(config)
+    made_extractor = None
+    if extractor is not None and of_extractor is not None:
+        made_extractor = _fill(networks[2], of_extractor, extractor, "feature extractor", config)
+    return Mixer(
+        _fill(networks[0], of_generator, generator, "generator", config),
+        _fill(networks[1], of_encoder, encoder, "encoder", config),
+        made_extractor,
+    )
+
+
+def _fill(
+    network: _Network, state: Mapping[str, Tensor], path: Path, kind: str, config: MixNMatchConfig
+) -> _Network:
+    problem = misfit(network, state)
+    if problem is not None:
+        raise WeightsError(
+            f"{path} does not fit a MixNMatch {kind} of {config.shapes} shapes, {config.textures} textures and "
+            f"{config.image_size} pixels ({problem}): give files of one training, unchanged."
+        )
+    # Old files do not count batches. Clones: the file's tensors may share memory, and must not share ours.
+    counts = {
+        key: torch.zeros((), dtype=torch.int64) for key in network.state_dict() if key.endswith("_tracked")
+    }
+    given = {k: v.clone().float() for k, v in state.items() if k not in counts}
+    kept = {k: state[k].clone() for k in counts if k in state}
+    network.load_state_dict(counts | kept | given, assign=True)
+    return network
+
+
+def save_mixnmatch(mixer: Mixer, folder: Path) -> None:
+    """Write ``G.pth``, ``E.pth`` and (with a feature extractor) ``EX.pth`` in the authors' layout. Each file is written
+    beside and renamed."""
+    networks = {"G.pth": mixer.generator, "E.pth": mixer.encoders, "EX.pth": mixer.extractor}
+    for name, network in networks.items():
+        if network is None:
+            continue
+        state = {f"{PREFIX}{k}": v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+        partial = folder / f".partial-{name}"
+        torch.save(state, partial)
+        os.replace(partial, folder / name)

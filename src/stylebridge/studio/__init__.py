@@ -1,0 +1,62 @@
+"""The studio: a page on this machine to paint label maps, style their regions, label photos and translate them."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from stylebridge.errors import RunError
+from stylebridge.studio.desk import Desk
+from stylebridge.studio.runs import Runs, kind_of
+
+
+def launch(
+    run: str | Path | None,
+    *,
+    segmenter: str | Path | None = None,
+    port: int = 7860,
+    open_browser: bool = False,
+    max_side: int = 1024,
+    device: str = "auto",
+) -> None:
+    """Serve the studio on 127.0.0.1 until it is interrupted.
+
+    Args:
+        run: the run that the page opens with, of any kind; None: chosen on the page, from those below the working
+            directory.
+        segmenter: a run of ``stylebridge adapt`` that predicts label maps of photos which have none.
+        port: where the page is served; 0: a free one.
+        max_side: longest side of a picture that is worked on, in pixels; larger ones are made smaller.
+
+    Raises:
+        RunError: gradio is not installed, a run is not one, or the port is taken.
+    """
+    if find_spec("gradio") is None:
+        raise RunError("The studio needs gradio: install it with `pip install 'stylebridge[studio]'`.")
+    if not 0 <= port <= 65535:
+        raise RunError(f"--port is {port}: give a number from 1024 to 65535.")
+    if not 64 <= max_side <= 4096:
+        raise RunError(f"--max-side is {max_side}: give a number of pixels from 64 to 4096.")
+    given = {option: Path(path) for option, path in (("run", run), ("segmenter", segmenter)) if path}
+    for option, path in given.items():
+        kind = kind_of(path)
+        if kind not in (("synthesize", "adapt", "translate") if option == "run" else ("adapt",)):
+            wanted = "of `stylebridge synthesize train`, `adapt` or `translate train`"
+            raise RunError(
+                f"--{option} {path} is no run {wanted if option == 'run' else 'of `stylebridge adapt`'}: give its "
+                f"folder."
+            )
+    from stylebridge.studio.app import build, serve
+
+    desk = Desk(Runs(list(given.values()), Path.cwd()), max_side=max_side, device=device)
+    names = {option: desk.runs.name_of(path) for option, path in given.items()}
+    kind = kind_of(given["run"]) if "run" in given else None
+    blocks, endpoints = build(
+        desk, run=names.get("run", ""), kind=kind or "", segmenter=names.get("segmenter", "")
+    )
+    try:
+        served = serve(blocks, endpoints, port, open_browser=open_browser)
+    except OSError as error:
+        raise RunError(f"Port {port} is taken: choose another one with --port.") from error
+    print(f"stylebridge studio: http://127.0.0.1:{served} (stop it with Ctrl+C)", flush=True)
+    blocks.block_thread()

@@ -1,0 +1,102 @@
+"""Label maps between the page and the networks: pure functions on uint8 [H, W] (255 = no class).
+
+Painting itself happens in the page (``static/paint.js``): a brush that waits for a server is no brush.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import zlib
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from stylebridge.data.label_space import IGNORE, LabelSpace
+from stylebridge.errors import DataError
+
+_DAMAGED = "The label map from the page is damaged: reload the page and open the map again."
+
+
+def pack(labels: np.ndarray) -> dict[str, Any]:
+    """A label map uint8 [H, W] as the page reads it: sides, and its bytes row by row, deflated, in base64.
+
+    Bytes and not a picture: a browser may round, colour-manage or disturb the pixels of a picture.
+    """
+    height, width = labels.shape
+    data = base64.b64encode(zlib.compress(np.ascontiguousarray(labels, np.uint8).tobytes(), 1))
+    return {"width": width, "height": height, "data": data.decode("ascii")}
+
+
+def unpack(packed: Any, classes: int, longest: int) -> np.ndarray:
+    """The inverse of :func:`pack`; trusts nothing.
+
+    Args:
+        classes: K; every value is below it, or 255.
+        longest: what no side is longer than.
+
+    Raises:
+        DataError: the sides, the bytes or a value are wrong.
+    """
+    try:
+        width, height, data = packed["width"], packed["height"], packed["data"]
+        if not all(type(side) is int and 1 <= side <= longest for side in (width, height)):
+            raise DataError(f"A label map has sides of 1 to {longest} pixels: open a smaller one.")
+        # One byte more than is wanted: a bomb is cut off there, and a map that is too long is seen.
+        raw = zlib.decompressobj().decompress(base64.b64decode(data, validate=True), width * height + 1)
+    except (KeyError, TypeError, binascii.Error, zlib.error, ValueError) as error:
+        raise DataError(_DAMAGED) from error
+    if len(raw) != width * height:
+        raise DataError(_DAMAGED)
+    labels = np.frombuffer(raw, np.uint8).reshape(height, width)
+    if ((labels >= classes) & (labels != IGNORE)).any():
+        raise DataError(f"The label map from the page has a class above {classes - 1}: reload the page.")
+    return labels
+
+
+def fitted(size: tuple[int, int], longest: int) -> tuple[int, int]:
+    """The (width, height) of the same shape whose longer side is at most ``longest``; no side is below 1."""
+    scale = min(1.0, longest / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A label map brought to (width, height), every value taken from the nearest pixel."""
+    if (labels.shape[1], labels.shape[0]) == size:
+        return labels
+    return np.array(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
+
+
+def resize_picture(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """RGB uint8 [H, W, 3] brought to (width, height)."""
+    if (picture.shape[1], picture.shape[0]) == size:
+        return picture
+    return np.array(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+
+
+def shares(labels: np.ndarray, classes: int) -> list[float]:
+    """The share of each of K classes in all pixels, 0 to 1."""
+    counts = np.bincount(labels.ravel(), minlength=256)[:classes]
+    return (counts / labels.size).tolist()
+
+
+def picture_url(picture: np.ndarray) -> str:
+    """RGB uint8 [H, W, 3] as a PNG in a ``data:`` address, so that no file is made or served."""
+    return _url(Image.fromarray(picture))
+
+
+def label_url(labels: np.ndarray, space: LabelSpace) -> str:
+    """A label map as an 8-bit palette PNG in a ``data:`` address: values are class indices, colours the space's."""
+    image = Image.fromarray(labels)
+    palette = np.zeros((256, 3), np.uint8)
+    palette[: space.num_classes] = space.colours
+    image.putpalette(palette.tobytes())
+    return _url(image)
+
+
+def _url(image: Image.Image) -> str:
+    memory = io.BytesIO()
+    image.save(memory, format="PNG", compress_level=2)
+    return "data:image/png;base64," + base64.b64encode(memory.getvalue()).decode("ascii")

@@ -1,0 +1,125 @@
+"""What all tabs share: the runs, the opened models, and how a photo gets its label map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from stylebridge.data.label_space import LabelSpace
+from stylebridge.engine import open_accelerator
+from stylebridge.errors import DataError
+from stylebridge.jobs.inference import predict_arrays
+from stylebridge.jobs.load import AdaptedModel, load_adapted
+from stylebridge.jobs.synthesizer import Synthesizer
+from stylebridge.jobs.translator_folder import load_networks
+from stylebridge.studio.runs import Models, Runs, identity
+from stylebridge.studio.style_wells import StyleStore
+from stylebridge.studio.uploads import read_map, read_photo
+
+
+def text(request: dict[str, Any], key: str) -> str:
+    """A text of the request; empty where there is none."""
+    value = request.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def whole(request: dict[str, Any], key: str, default: int) -> int:
+    """A whole number of the request."""
+    value = request.get(key)
+    return value if type(value) is int else default
+
+
+@dataclass
+class Desk:
+    """The state of a studio.
+
+    Attributes:
+        max_side: no picture is worked on with a side longer than this, in pixels.
+        device: ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    runs: Runs
+    max_side: int = 1024
+    device: str = "auto"
+    models: Models = field(default_factory=Models)
+    styles: StyleStore = field(default_factory=StyleStore)
+
+    def synthesizer(self, name: str) -> Synthesizer:
+        """The synthesizer of a run. Raises RunError."""
+        path = self.runs.find(name, "synthesize")
+        return self.models.get(("synthesize",), path, lambda: Synthesizer.open(path, self.device))
+
+    def identity(self, name: str) -> str:
+        """What changes when a synthesizer's run is made anew. Raises RunError."""
+        return identity(self.runs.find(name, "synthesize"))
+
+    def segmenter(self, name: str) -> AdaptedModel:
+        """The segmenter of a run, on the device. Raises RunError."""
+        path = self.runs.find(name, "adapt")
+
+        def opened() -> AdaptedModel:
+            model = load_adapted(path)
+            model.segmenter.to(open_accelerator(self.device).device)
+            return model
+
+        return self.models.get(("adapt",), path, opened)
+
+    def translator(self, name: str, to: str) -> Any:
+        """The network that carries images to domain ``a`` or ``b``, on the device. Raises UserError."""
+        path = self.runs.find(name, "translate")
+
+        def opened() -> Any:
+            networks = load_networks(path)
+            return networks.translator(to).to(open_accelerator(self.device).device)  # type: ignore[operator]
+
+        return self.models.get(("translate", to), path, opened)
+
+    def predict(self, model: AdaptedModel, photo: np.ndarray) -> np.ndarray:
+        """The label map uint8 [H, W] that a segmenter gives a photo uint8 [H, W, 3]."""
+        device = next(model.segmenter.parameters()).device
+        with self.models.lock:
+            model.segmenter.eval()
+            ((_, _, labels),) = predict_arrays(model.segmenter, [("", photo)], model.inference, device)
+        return labels
+
+    def photo_and_map(
+        self, request: dict[str, Any], space: LabelSpace
+    ) -> tuple[np.ndarray | None, np.ndarray]:
+        """The ``photo`` of a request and its label map: the file ``labels``, or predicted by the run ``segmenter``.
+
+        Returns:
+            RGB uint8 [H, W, 3], or None where only a label map was sent; and uint8 [H, W].
+
+        Raises:
+            UserError: a file or the segmenter is not what it should be, or there is no way to a label map.
+        """
+        longest = max(8, min(self.max_side, whole(request, "side", self.max_side)))
+        sent, labels = request.get("photo"), request.get("labels")
+        if sent is None and labels is None:
+            raise DataError("No file is chosen: choose a photo, a label map, or both.")
+        photo = read_photo(sent, longest) if sent is not None else None
+        size = (photo.shape[1], photo.shape[0]) if photo is not None else None
+        if labels is not None:
+            return photo, read_map(labels, space, size, longest)
+        if not text(request, "segmenter"):
+            raise DataError(
+                "The photo has no label map: choose its label map, or a segmenter that predicts one."
+            )
+        model = self.segmenter(text(request, "segmenter"))
+        if model.space.classes != space.classes:
+            raise DataError(
+                f"The segmenter knows the classes of {model.space.name}, this run those of {space.name}: choose one of "
+                f"the same classes, or give a label map."
+            )
+        assert photo is not None
+        return photo, self.predict(model, photo)
+
+
+def described(space: LabelSpace) -> list[dict[str, Any]]:
+    """The classes of a label space for the page: names and colours."""
+    return [
+        {"name": name, "colour": list(colour)}
+        for name, colour in zip(space.classes, space.colours, strict=True)
+    ]

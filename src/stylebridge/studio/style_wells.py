@@ -1,0 +1,119 @@
+"""Which style each class gets: photos that were opened as styles, and wells that name one or two of them."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stylebridge.errors import DataError
+from stylebridge.jobs.synthesizer import Style, Synthesizer, mix
+
+#: In place of a photo: the mean style of the class.
+MEAN = "mean"
+
+_KEPT = 64
+
+
+class StyleStore:
+    """The styles of photos by a name that cannot be guessed, the most recent few; the photos are not kept.
+
+    A style is of use to the networks that encoded it, and to no others.
+    """
+
+    def __init__(self) -> None:
+        self._styles: OrderedDict[str, tuple[str, Style]] = OrderedDict()
+
+    def add(self, run: str, style: Style) -> str:
+        """Keep the style of a photo; ``run`` says by what networks it was encoded."""
+        key = secrets.token_urlsafe(9)
+        self._styles[key] = (run, style)
+        while len(self._styles) > _KEPT:
+            self._styles.popitem(last=False)
+        return key
+
+    def get(self, run: str, key: str) -> Style:
+        """The style of a photo.
+
+        Raises:
+            DataError: it is no longer kept, or was made with another run.
+        """
+        owner, style = self._styles.get(key, ("", None))
+        if style is None or owner != run:
+            raise DataError("A style photo is no longer at hand: remove it and add it again.")
+        self._styles.move_to_end(key)
+        return style
+
+
+@dataclass(frozen=True)
+class Well:
+    """The style of one class: ``first``, or ``(1 − share)·first + share·second``; names of photos, or :data:`MEAN`."""
+
+    first: str = MEAN
+    second: str | None = None
+    share: float = 0.0
+
+
+def parse_wells(sent: Any, classes: int) -> dict[int, Well]:
+    """Read ``{"3": {"first": …, "second": …, "share": 0.3}, …}``.
+
+    Raises:
+        DataError: it is of another form.
+    """
+    wells: dict[int, Well] = {}
+    try:
+        for index, well in (sent or {}).items():
+            second, share = well.get("second") or None, float(well.get("share") or 0)
+            if not 0 <= int(index) < classes or not 0 <= share <= 1 or math.isnan(share):
+                raise ValueError(index)
+            wells[int(index)] = Well(str(well.get("first") or MEAN), second and str(second), share)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DataError("The styles did not arrive as they were set: reload the page.") from error
+    return wells
+
+
+def codes_for(
+    synthesizer: Synthesizer, labels: np.ndarray, wells: dict[int, Well], store: StyleStore, run: str
+) -> Tensor:
+    """The style matrix [K, S] of a label map uint8 [H, W]: each class by its well, the class mean where it has none.
+
+    A photo that lacks a class gives it the class mean, too.
+
+    Raises:
+        DataError: a class of the map has neither, or a photo is no longer kept.
+    """
+    drawn = [k for k in np.unique(labels).tolist() if k < synthesizer.space.num_classes]
+    rows = {k: _row(synthesizer, k, wells.get(k, Well()), store, run) for k in drawn}
+    some = next(iter(rows.values()), None)
+    if some is None:  # nothing but pixels without a class
+        return synthesizer.complete(labels, None)
+    codes = torch.zeros(synthesizer.space.num_classes, len(some))
+    codes[drawn] = torch.stack([rows[k] for k in drawn])
+    return codes
+
+
+def _row(synthesizer: Synthesizer, index: int, well: Well, store: StyleStore, run: str) -> Tensor:
+    first = _code(synthesizer, index, well.first, store, run)
+    if well.second is None or well.share == 0:
+        return first
+    return mix(first, _code(synthesizer, index, well.second, store, run), well.share)
+
+
+def _code(synthesizer: Synthesizer, index: int, source: str, store: StyleStore, run: str) -> Tensor:
+    if source != MEAN:
+        style = store.get(run, source)
+        if bool(style.present[index]):
+            return style.codes[index]
+    means = synthesizer.means
+    if means is None or not bool(means.present[index]):
+        name = synthesizer.space.classes[index]
+        raise DataError(
+            f"This run has no mean style of {name!r}: give it the style of a photo that shows it."
+        )
+    return means.codes[index]

@@ -1,0 +1,452 @@
+"""MixNMatch's networks against the specification: parameter counts, keys, and every block written out naively."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stylebridge.errors import DataError, RunError
+from stylebridge.networks.mixnmatch import (
+    PRESETS,
+    Categories,
+    Codes,
+    Encoders,
+    FeatureExtractor,
+    FeatureNetworks,
+    Generator,
+    Mixer,
+    MixNMatchConfig,
+    MixNMatchNetworks,
+    one_hot,
+    parent_of,
+    to_unit,
+    to_view,
+)
+from stylebridge.networks.mixnmatch.blocks import Joint, Residual, Up
+
+torch.set_num_threads(1)
+
+TINY = MixNMatchConfig(
+    image_size=64,
+    shapes=2,
+    textures=4,
+    pose=5,
+    generator_channels=4,
+    discriminator_channels=4,
+    encoder_channels=4,
+    pair_channels=2,
+    extractor_channels=2,
+)
+
+
+def count(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def meta_networks(config: MixNMatchConfig) -> tuple[MixNMatchNetworks, FeatureNetworks]:
+    with torch.device("meta"):
+        networks = MixNMatchNetworks(config)
+        return networks, FeatureNetworks(networks.generator)
+
+
+def codes_of(config: MixNMatchConfig, images: int = 2) -> Codes:
+    torch.manual_seed(1)
+    probabilities = (
+        torch.randn(images, n).double().softmax(1) for n in (config.textures, config.shapes, config.textures)
+    )
+    return Codes(torch.randn(images, config.pose).double(), *probabilities)
+
+
+# --- size and keys --------------------------------------------------------------------------------------------
+
+
+def test_published_parameter_counts() -> None:
+    m, f = meta_networks(PRESETS["mixnmatch"])
+    g, e, bd = m.generator, m.encoders, m.pair_discriminators
+    assert count(g) == 13_500_672
+    assert len(g.state_dict()) == 155
+    assert [count(stage) for stage in (g.background_stage, g.parent_stage, g.child_stage)] == [
+        8_157_312,
+        5_151_840,
+        189_504,
+    ]
+    heads = (g.background_image, g.parent_image, g.parent_mask, g.child_image, g.child_mask)
+    assert [count(head) for head in heads] == [864, 432, 144, 432, 144]
+    assert count(m.background_discriminator) == 666_626
+    assert count(m.parent_discriminator) == 3_006_357
+    assert count(m.child_discriminator) == 13_320_137
+    assert count(e) == 77_172_232
+    assert [count(n) for n in (e.model_z, e.model_b, e.model_p, e.model_c)] == [
+        19_047_268,
+        19_866_568,
+        18_391_828,
+        19_866_568,
+    ]
+    assert count(bd) == 17_753_028
+    assert count(f.extractor) == 39_126_688
+    assert count(f.discriminator) == 174_081
+
+
+def norm_keys(prefix: str) -> set[str]:
+    return {
+        f"{prefix}.{name}"
+        for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    }
+
+
+def residual_keys(prefix: str) -> set[str]:
+    own = {f"{prefix}.block.0.weight", f"{prefix}.block.3.weight"}
+    return own | norm_keys(f"{prefix}.block.1") | norm_keys(f"{prefix}.block.4")
+
+
+def pair_keys(prefix: str) -> set[str]:
+    return {f"{prefix}.0.weight"} | norm_keys(f"{prefix}.1")
+
+
+def test_published_keys_of_the_generator() -> None:
+    expected = {
+        f"{name}.img.0.weight"
+        for name in ("background_image", "parent_image", "parent_mask", "child_image", "child_mask")
+    }
+    for stage in ("background_stage", "parent_stage"):
+        expected |= pair_keys(f"{stage}.fc")
+        for number in range(1, 6):
+            expected |= {f"{stage}.upsample{number}.1.weight"} | norm_keys(f"{stage}.upsample{number}.2")
+    expected |= (
+        pair_keys("parent_stage.jointConv")
+        | pair_keys("child_stage.jointConv")
+        | pair_keys("child_stage.samesample")
+    )
+    for stage, blocks in (("parent_stage", 3), ("child_stage", 2)):
+        for number in range(blocks):
+            expected |= residual_keys(f"{stage}.residual.{number}")
+    state = meta_networks(PRESETS["mixnmatch"])[0].generator.state_dict()
+    assert state.keys() == expected
+    shapes = {
+        "background_stage.fc.0.weight": (16384, 300),
+        "parent_stage.fc.0.weight": (16384, 120),
+        "parent_stage.jointConv.0.weight": (32, 36, 3, 3),
+        "child_stage.jointConv.0.weight": (64, 216, 3, 3),
+    }
+    assert {key: tuple(state[key].shape) for key in shapes} == shapes
+
+
+def test_published_keys_of_encoders_extractor_and_pair_discriminators() -> None:
+    m, f = meta_networks(PRESETS["mixnmatch"])
+    encoders = set()
+    for factor in "zbpc":
+        p = f"model_{factor}"
+        encoders |= {f"{p}.0.{n}.weight" for n in (0, 2, 5, 8)} | {f"{p}.4.weight", f"{p}.4.bias"}
+        for n in (3, 6, 9):
+            encoders |= norm_keys(f"{p}.0.{n}")
+        for n in (1, 2, 3):
+            encoders |= pair_keys(f"{p}.{n}")
+    assert m.encoders.state_dict().keys() == encoders
+    extractor = (
+        pair_keys("first.0") | pair_keys("first.1") | residual_keys("last.0") | residual_keys("last.1")
+    )
+    for n in range(1, 7):
+        for way in ("down", "up"):
+            extractor |= pair_keys(f"{way}{n}") | {f"{way}{n}.0.bias"}
+    assert f.extractor.state_dict().keys() == extractor
+    pairs = {
+        f"BD_{factor}.{part}.{n}.model.0.{name}"
+        for factor in "zbpc"
+        for part, layers in (("image_layer", 6), ("code_layer", 3), ("joint", 2))
+        for n in range(layers)
+        for name in ("weight", "bias")
+    }
+    assert m.pair_discriminators.state_dict().keys() == pairs
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_presets_and_sizes_of_outputs(name: str) -> None:
+    config = PRESETS[name]
+    m, f = meta_networks(config)
+    side = config.image_size
+    image = torch.empty(2, 3, side, side, device="meta")
+    pose = torch.empty(2, config.pose, device="meta")
+    codes = Codes(
+        pose, *(torch.empty(2, n, device="meta") for n in (config.textures, config.shapes, config.textures))
+    )
+    made = m.generator(codes)
+    assert made.image.shape == made.background.shape == made.parent.shape == image.shape
+    assert made.parent_mask.shape == made.child_mask.shape == (2, 1, side, side)
+    assert made.features.shape == f.extractor(image).shape == (2, 16, side, side)
+    assert [tuple(code.shape) for code in m.encoders(image)] == [tuple(code.shape) for code in codes]
+    units = {64: 8, 128: 24}[side]
+    view = torch.empty(2, 3, config.view_size, config.view_size, device="meta")
+    assert m.background_discriminator(view).real.shape == (2, 1, units, units)
+    assert f.discriminator(made.features).shape == (2, 1, units, units)
+    assert m.child_discriminator.judge(image).shape == (2,)
+    assert m.child_discriminator.categorise(image).shape == (2, config.textures)
+    assert m.parent_discriminator.categorise(image).shape == (2, config.shapes)
+    assert m.pair_discriminators(image, codes).shape == (4, 2)
+
+
+def test_256_pixels_are_one_doubling_more() -> None:
+    config = MixNMatchConfig(image_size=256)
+    m, f = meta_networks(config)
+    codes = Codes(*(torch.empty(1, n, device="meta") for n in (100, 200, 20, 200)))
+    made = m.generator(codes)
+    assert made.image.shape == (1, 3, 256, 256)
+    assert f.extractor(made.image).shape == (1, 16, 256, 256)
+    assert m.encoders(made.image).shape.shape == (1, 20)
+    assert m.pair_discriminators(made.image, codes).shape == (4, 1)
+
+
+def test_every_shape_needs_a_texture() -> None:
+    with pytest.raises(ValidationError, match="textures 4 are fewer than shapes 5"):
+        MixNMatchConfig(shapes=5, textures=4)
+    with pytest.raises(ValidationError, match="image_size"):
+        MixNMatchConfig(image_size=96)  # type: ignore[arg-type]
+
+
+# --- blocks ---------------------------------------------------------------------------------------------------
+
+
+def normalised(x: Tensor) -> Tensor:
+    """Batch norm in training, without scale and shift."""
+    mean, var = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), keepdim=True, correction=0)
+    return (x - mean) / (var + 1e-5).sqrt()
+
+
+def gated(x: Tensor) -> Tensor:
+    half = x.shape[1] // 2
+    return x[:, :half] * torch.sigmoid(x[:, half:])
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_up_is_doubling_convolution_norm_and_gate(channels_last: bool) -> None:
+    """Values and gradients, at the borders too."""
+    torch.manual_seed(0)
+    up = Up(3, 2).double()
+    if channels_last:
+        up = up.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = torch.randn(2, 3, 5, 4, dtype=torch.float64, requires_grad=True)
+    weight = up.get_submodule("1").weight
+    doubled = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    expected = gated(normalised(F.conv2d(doubled, weight, padding=1)))
+    out = up(x)
+    torch.testing.assert_close(out, expected, rtol=1e-10, atol=1e-12)
+    g = torch.randn_like(out)
+    ours = torch.autograd.grad(out, (x, weight), g)
+    theirs = torch.autograd.grad(expected, (x, weight), g)
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("size", [(6, 5), (4, 4), (2, 3)])
+def test_joint_is_a_convolution_of_the_spread_code_and_the_features(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    joint = Joint(4, 3, 2).double()
+    code = torch.randn(2, 4, dtype=torch.float64, requires_grad=True)
+    features = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
+    weight = joint[0].weight
+    both = torch.cat((code[:, :, None, None].expand(-1, -1, *size), features), 1)
+    expected = gated(normalised(F.conv2d(both, weight, padding=1)))
+    out = joint(code, features)
+    torch.testing.assert_close(out, expected, rtol=1e-9, atol=1e-11)
+    g = torch.randn_like(out)
+    ours = torch.autograd.grad(out, (code, features, weight), g)
+    torch.testing.assert_close(
+        ours, torch.autograd.grad(expected, (code, features, weight), g), rtol=1e-8, atol=1e-10
+    )
+
+
+def test_residual() -> None:
+    torch.manual_seed(0)
+    block = Residual(2).double()
+    x = torch.randn(2, 2, 5, 5, dtype=torch.float64)
+    inner = gated(normalised(F.conv2d(x, block.block[0].weight, padding=1)))
+    expected = x + normalised(F.conv2d(inner, block.block[3].weight, padding=1))
+    torch.testing.assert_close(block(x), expected)
+
+
+# --- generator ------------------------------------------------------------------------------------------------
+
+
+def tiny_generator() -> Generator:
+    torch.manual_seed(2)
+    return Generator(TINY).double()
+
+
+def naive_parent(g: Generator, pose: Tensor, shape: Tensor) -> Tensor:
+    state = g.state_dict()
+
+    def norm(x: Tensor, key: str) -> Tensor:
+        gamma, beta = (state[f"{key}.{name}"] for name in ("weight", "bias"))
+        mean, var = (state[f"{key}.running_{name}"] for name in ("mean", "var"))
+        form = (1, -1, *[1] * (x.dim() - 2))
+        return (x - mean.view(form)) / (var.view(form) + 1e-5).sqrt() * gamma.view(form) + beta.view(form)
+
+    p = "parent_stage."
+    x = torch.cat((pose, shape), 1) @ state[p + "fc.0.weight"].t()
+    x = gated(norm(x, p + "fc.1")).view(len(pose), -1, 4, 4)
+    for n in range(1, 5):
+        x = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        x = gated(norm(F.conv2d(x, state[f"{p}upsample{n}.1.weight"], padding=1), f"{p}upsample{n}.2"))
+    spread = shape[:, :, None, None].expand(-1, -1, *x.shape[-2:])
+    x = F.conv2d(torch.cat((spread, x), 1), state[p + "jointConv.0.weight"], padding=1)
+    x = gated(norm(x, p + "jointConv.1"))
+    for n in range(3):
+        b = f"{p}residual.{n}.block."
+        y = gated(norm(F.conv2d(x, state[b + "0.weight"], padding=1), b + "1"))
+        x = x + norm(F.conv2d(y, state[b + "3.weight"], padding=1), b + "4")
+    return x
+
+
+def test_layers_of_an_image_are_composed_as_published() -> None:
+    g, codes = tiny_generator(), codes_of(TINY)
+    g(codes)  # moves the running statistics off their start
+    g.eval()
+    made = g(codes)
+    features = naive_parent(g, codes.pose, codes.shape)
+    torch.testing.assert_close(made.features, features, rtol=1e-9, atol=1e-11)
+    foreground = torch.tanh(F.conv2d(features, g.parent_image.img[0].weight, padding=1))
+    mask = torch.sigmoid(F.conv2d(features, g.parent_mask.img[0].weight, padding=1))
+    parent = foreground * mask + made.background * (1 - mask)
+    torch.testing.assert_close(made.parent, parent, rtol=1e-9, atol=1e-11)
+    m = made.child_mask
+    torch.testing.assert_close(
+        made.image, made.child_foreground * m + parent * (1 - m), rtol=1e-9, atol=1e-11
+    )
+    torch.testing.assert_close(made.masked_parent, foreground * mask, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(made.masked_child, made.child_foreground * m)
+
+
+def test_the_background_has_a_pose_of_its_own() -> None:
+    g, codes = tiny_generator().eval(), codes_of(TINY)
+    other = codes.pose + 1
+    made, moved = g(codes), g(codes, background_pose=other)
+    assert torch.equal(made.parent_mask, moved.parent_mask)
+    torch.testing.assert_close(moved.background, g(codes._replace(pose=other)).background)
+    assert not torch.allclose(made.background, moved.background)
+
+
+def test_given_features_take_the_place_of_pose_and_shape() -> None:
+    g, codes = tiny_generator().eval(), codes_of(TINY)
+    made = g(codes)
+    again = g(codes._replace(shape=torch.zeros_like(codes.shape)), features=made.features)
+    assert torch.equal(again.image, made.image)
+
+
+def test_view() -> None:
+    x = torch.arange(16.0).view(1, 1, 4, 4)
+    assert to_view(x, 2).flatten().tolist() == [0, 3, 12, 15]  # corners aligned
+
+
+def test_initial_weights() -> None:
+    torch.manual_seed(0)
+    m = MixNMatchNetworks(TINY)
+    weight = m.generator.background_stage.fc[0].weight
+    torch.testing.assert_close(weight.t() @ weight, torch.eye(weight.shape[1]), atol=1e-4, rtol=0)
+    gammas = torch.cat([n.weight.detach() for n in m.encoders.modules() if isinstance(n, nn.BatchNorm2d)])
+    assert gammas.mean().item() == pytest.approx(1, abs=0.01)
+    assert gammas.std().item() == pytest.approx(0.02, rel=0.3)
+    layer = m.pair_discriminators.BD_z.code_layer[1].model[0].weight  # torch's own start, not orthogonal
+    assert not torch.allclose(layer.t() @ layer, torch.eye(layer.shape[1]), atol=0.1)
+
+
+# --- codes ----------------------------------------------------------------------------------------------------
+
+
+def test_textures_are_tied_to_shapes() -> None:
+    cub = PRESETS["mixnmatch"]
+    assert parent_of(torch.tensor([0, 9, 10, 199]), cub).tolist() == [0, 0, 1, 19]
+    cars = PRESETS["mixnmatch-cars"]
+    c = torch.arange(196)
+    assert parent_of(c, cars).tolist() == [int(n * 20 / 196 + 1e-9) for n in range(196)]
+    assert parent_of(c, cars).unique().numel() == 20
+
+
+def test_one_hot() -> None:
+    numbers = Categories(torch.tensor([3, 0]), torch.tensor([1, 0]), torch.tensor([2, 3]))
+    codes = one_hot(torch.zeros(2, 5), numbers, TINY)
+    assert codes.background.tolist() == [[0, 0, 0, 1], [1, 0, 0, 0]]
+    assert codes.shape.tolist() == [[0, 1], [1, 0]]
+    assert codes.texture.tolist() == [[0, 0, 1, 0], [0, 0, 0, 1]]
+
+
+def test_encoded_codes() -> None:
+    torch.manual_seed(0)
+    encoders = Encoders(TINY).eval()
+    image = torch.rand(2, 3, 64, 64) * 2 - 1
+    read = encoders(image)
+    torch.testing.assert_close(read.pose, 4 * torch.tanh(encoders.model_z(image)))
+    codes = read.codes()
+    assert torch.equal(codes.pose, read.pose)
+    for factor in ("background", "shape", "texture"):
+        torch.testing.assert_close(getattr(codes, factor), getattr(read, factor).softmax(1))
+
+
+# --- pair discriminators --------------------------------------------------------------------------------------
+
+
+def test_pair_discriminator_written_out() -> None:
+    torch.manual_seed(0)
+    m = MixNMatchNetworks(TINY).double()
+    bd = m.pair_discriminators.quiet().BD_p
+    image, code = torch.rand(2, 3, 64, 64).double(), torch.rand(2, 2).double()
+    state = bd.state_dict()
+    x, y = image, code
+    for n in range(5):
+        w, b = state[f"image_layer.{n}.model.0.weight"], state[f"image_layer.{n}.model.0.bias"]
+        x = F.leaky_relu(F.conv2d(x, w, b, *((2, 1) if n < 4 else (1, 0))), 0.2)
+    for n in range(3):
+        y = F.leaky_relu(
+            y @ state[f"code_layer.{n}.model.0.weight"].t() + state[f"code_layer.{n}.model.0.bias"], 0.2
+        )
+    both = torch.cat((x.flatten(1), y), 1)
+    both = F.leaky_relu(both @ state["joint.0.model.0.weight"].t() + state["joint.0.model.0.bias"], 0.2)
+    expected = (both @ state["joint.1.model.0.weight"].t() + state["joint.1.model.0.bias"])[:, 0]
+    torch.testing.assert_close(bd(image, code), expected)
+
+
+def test_noise_stays_on_in_evaluation_until_it_is_turned_off() -> None:
+    torch.manual_seed(0)
+    m = MixNMatchNetworks(TINY).eval()
+    image, codes = torch.rand(2, 3, 64, 64), Codes(*(c.float() for c in codes_of(TINY)))
+    assert not torch.equal(m.pair_discriminators(image, codes), m.pair_discriminators(image, codes))
+    layers = [m.pair_discriminators.BD_b.code_layer[n] for n in range(3)]
+    for layer, deviation in zip(layers, (0.5, 0.3, 0.3), strict=True):
+        x = torch.zeros(4000, layer.model[0].in_features)
+        assert layer(x).std(0).mean().item() == pytest.approx(deviation, rel=0.02)
+    m.pair_discriminators.quiet()
+    assert torch.equal(m.pair_discriminators(image, codes), m.pair_discriminators(image, codes))
+
+
+# --- in use ---------------------------------------------------------------------------------------------------
+
+
+def mixer(extractor: bool = True) -> Mixer:
+    torch.manual_seed(0)
+    return Mixer(Generator(TINY), Encoders(TINY), FeatureExtractor(TINY) if extractor else None).double()
+
+
+def test_each_factor_comes_from_its_image() -> None:
+    m, images = mixer(), torch.rand(4, 1, 3, 64, 64).double()
+    pose, background, shape, texture = images
+    e = {name: m.encode(x) for name, x in zip("pbst", images, strict=True)}
+    codes = Codes(e["p"].pose, e["b"].background, e["s"].shape, e["t"].texture)
+    expected = m.generator(codes, background_pose=e["b"].pose)
+    made = m.mix(pose=pose, background=background, shape=shape, texture=texture)
+    torch.testing.assert_close(made.image, expected.image)
+    assert not made.image.requires_grad
+    codes = Codes(e["b"].pose, e["b"].background, torch.zeros_like(e["s"].shape), e["t"].texture)
+    expected = m.generator(codes, features=m.extractor(shape * 2 - 1))  # type: ignore[misc]
+    torch.testing.assert_close(m.mix_features(shape, background, texture).image, expected.image)
+    assert not any(p.requires_grad for p in m.parameters())
+    assert not any(module.training for module in m.modules())
+
+
+def test_pictures_are_not_stretched() -> None:
+    assert to_unit(torch.tensor([-1.0, 0.0, 0.5, 1.0])).tolist() == [0, 0.5, 0.75, 1]
+
+
+def test_what_a_mixer_refuses() -> None:
+    m, image = mixer(extractor=False), torch.rand(1, 3, 64, 64).double()
+    with pytest.raises(RunError, match="feature extractor"):
+        m.mix_features(image, image, image)
+    with pytest.raises(DataError, match=r"64×64"):
+        m.encode(torch.rand(1, 3, 128, 128).double())

@@ -1,0 +1,186 @@
+"""A studio over models whose answers can be written down: styles are mean colours, pictures are those colours."""
+
+import base64
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from stylebridge.data.label_space import LabelSpace
+from stylebridge.errors import RunError
+from stylebridge.jobs.load import AdaptedModel
+from stylebridge.jobs.recipe import InferenceConfig
+from stylebridge.jobs.synthesizer import Style, Synthesizer
+from stylebridge.studio import desk as desk_module
+from stylebridge.studio.desk import Desk
+from stylebridge.studio.runs import Runs
+
+SPACE = LabelSpace(
+    "town",
+    ("sky", "wall", "window", "door"),
+    ((80, 160, 220), (200, 60, 40), (240, 220, 90), (60, 120, 60)),
+    {**{i: i for i in range(4)}, 255: 255},
+)
+#: The mean styles; no image showed a door.
+MEANS = Style(
+    torch.tensor([[0.2, 0.4, 0.6], [0.8, 0.6, 0.4], [0.0, 0.2, 1.0], [0.0, 0.0, 0.0]]),
+    torch.tensor([True, True, True, False]),
+)
+_KINDS = {
+    "runs/facades": "synthesize",
+    "runs/castles": "synthesize",
+    "runs/spade": "synthesize",
+    "runs/town": "adapt",
+    "runs/dusk": "translate",
+}
+
+
+class ColourSynthesizer(Synthesizer):
+    """A class's style is the mean colour of its region, and its picture is that colour; black where no class is."""
+
+    networks: Any
+
+    def __init__(self, styles: bool = True) -> None:
+        self.networks, self.space, self.size = styles, SPACE, (48, 32)
+        self.means = MEANS if styles else None
+
+    @property
+    def uses_styles(self) -> bool:
+        return bool(self.networks)
+
+    def encode(self, image: np.ndarray, labels: np.ndarray) -> Style:
+        masks = [labels == k for k in range(4)]
+        codes = [image[mask].mean(0) / 255 if mask.any() else np.zeros(3) for mask in masks]
+        return Style(
+            torch.tensor(np.array(codes), dtype=torch.float32), torch.tensor([bool(m.any()) for m in masks])
+        )
+
+    def render(self, labels: np.ndarray, codes: Tensor | None = None, seed: int = 0) -> np.ndarray:
+        if seed == 13:
+            raise ZeroDivisionError("/home/someone/secret/file.py")
+        if codes is None:
+            return SPACE.colourise(labels)
+        table = np.zeros((256, 3), np.uint8)
+        table[:4] = np.rint(codes.numpy() * 255)
+        return table[labels]
+
+
+class NearestColour(nn.Module):
+    """Logits that say which class colour a pixel is nearest to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.colours = nn.Parameter(torch.tensor(SPACE.colours).float() / 255)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return -(image[:, None] - self.colours[None, :, :, None, None]).abs().sum(2)
+
+
+class Inverse(nn.Module):
+    """Inverts an image, or leaves it alone."""
+
+    def __init__(self, invert: bool) -> None:
+        super().__init__()
+        self.sign = nn.Parameter(torch.tensor(-1.0 if invert else 1.0), requires_grad=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image * self.sign + (self.sign < 0)
+
+
+def _open(run: str | Path, device: str = "auto") -> Synthesizer:
+    if Path(run).name == "broken":
+        raise RunError(f"{run}/networks is damaged: train or import it again.")
+    return ColourSynthesizer(styles=Path(run).name != "spade")
+
+
+def _load(path: Path) -> AdaptedModel:
+    return AdaptedModel(NearestColour(), SPACE, InferenceConfig())  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def fakes() -> Iterator[None]:
+    """The models above in place of trained ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(desk_module, "Synthesizer", SimpleNamespace(open=_open))
+        patch.setattr(desk_module, "load_adapted", _load)
+        patch.setattr(
+            desk_module,
+            "load_networks",
+            lambda run: SimpleNamespace(translator=lambda to: Inverse(to == "b")),
+        )
+        yield
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with runs of every kind below it, and one beside it."""
+    outer = tmp_path_factory.mktemp("machine")
+    for name, kind in {**_KINDS, "runs/broken": "synthesize", "../elsewhere": "synthesize"}.items():
+        folder = outer / "work" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "run.yaml").write_text(f"kind: {kind}\n", encoding="utf-8")
+    return outer / "work"
+
+
+@pytest.fixture
+def desk(fakes: None, root: Path) -> Desk:
+    """A studio that was started in ``root``, with the fakes."""
+    return Desk(Runs([], root), max_side=64, device="cpu")
+
+
+def encoded(array: np.ndarray, format: str = "PNG") -> bytes:
+    memory = io.BytesIO()
+    Image.fromarray(array).save(memory, format)
+    return memory.getvalue()
+
+
+@pytest.fixture(scope="session")
+def sent() -> Callable[..., dict[str, str]]:
+    """An array (or bytes) as the page sends a file."""
+
+    def send(content: np.ndarray | bytes, name: str = "photo.png", format: str = "PNG") -> dict[str, str]:
+        data = content if isinstance(content, bytes) else encoded(content, format)
+        return {"name": name, "data": base64.b64encode(data).decode()}
+
+    return send
+
+
+@pytest.fixture(scope="session")
+def shown() -> Callable[[str], np.ndarray]:
+    """The array of a picture that the studio sends; an index PNG gives its values."""
+
+    def show(url: str) -> np.ndarray:
+        head, _, data = url.partition(",")
+        assert head == "data:image/png;base64"
+        return np.array(Image.open(io.BytesIO(base64.b64decode(data))))
+
+    return show
+
+
+@pytest.fixture(scope="session")
+def town() -> tuple[np.ndarray, np.ndarray]:
+    """A photo uint8 [32, 48, 3] and its label map: sky over wall, and a window; each in one colour, no class colour."""
+    labels = np.zeros((32, 48), np.uint8)
+    labels[12:] = 1
+    labels[16:24, 10:20] = 2
+    colours = np.array([[10, 20, 30], [40, 50, 60], [250, 240, 230], [0, 0, 0]], np.uint8)
+    return colours[labels], labels
+
+
+@pytest.fixture(scope="session")
+def address(fakes: None, root: Path) -> Iterator[str]:
+    """The studio, served."""
+    pytest.importorskip("gradio", reason="the studio needs gradio: pip install 'stylebridge[studio]'")
+    from stylebridge.studio.app import build, serve
+
+    desk = Desk(Runs([], root), max_side=256, device="cpu")
+    blocks, endpoints = build(desk, run="runs/facades", kind="synthesize", segmenter="runs/town")
+    yield f"http://127.0.0.1:{serve(blocks, endpoints, 0)}"
+    blocks.close(verbose=False)

@@ -1,0 +1,113 @@
+"""The served page: what is answered, and what is not."""
+
+import json
+import re
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("gradio", reason="the studio needs gradio: pip install 'stylebridge[studio]'")
+
+from stylebridge.errors import RunError
+from stylebridge.studio import launch
+
+
+def ask(
+    url: str, data: object = None, headers: dict[str, str] | None = None, method: str | None = None
+) -> tuple[int, str, dict]:
+    body = None if data is None else json.dumps(data).encode()
+    request = urllib.request.Request(
+        url, body, {"content-type": "application/json", **(headers or {})}, method=method
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            return reply.status, reply.read().decode("utf-8", "replace"), dict(reply.headers)
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode("utf-8", "replace"), dict(error.headers)
+
+
+def test_the_page_is_served_and_names_no_path(address: str, root: Path) -> None:
+    status, page, headers = ask(f"{address}/")
+    assert status == 200
+    assert "stylebridge studio" in page
+    assert str(root) not in page
+    assert str(Path.home()) not in page
+    assert "default-src 'self'" in headers["content-security-policy"]
+    status, config, _ = ask(f"{address}/config")
+    assert status == 200
+    assert str(root) not in config
+    assert json.loads(config)["analytics_enabled"] is False
+
+
+def test_a_call_is_answered(address: str) -> None:
+    status, text, _ = ask(f"{address}/gradio_api/run/open_run", {"data": [{"run": "runs/facades"}]})
+    assert status == 200
+    assert json.loads(text)["data"][0]["classes"][1]["name"] == "wall"
+    status, text, _ = ask(f"{address}/gradio_api/run/open_run", {"data": ["nonsense"]})
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/file=/etc/passwd", "/gradio_api/file=conftest.py", "/file=/etc/passwd", "/gradio_api/file/x",
+        "/gradio_api/proxy=http://example.com/", "/gradio_api/upload_progress", "/monitoring", "/gradio_api/runs",
+        "/gradio_api/vibe-code", "/docs", "/redoc", "/openapi.json", "/gradio_api/openapi.json", "/login_check",
+        "/static/../../../etc/passwd", "/static/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd", "/svelte/x", "/nowhere",
+    ],
+)  # fmt: skip
+def test_no_other_address_answers(address: str, path: str) -> None:
+    status, text, _ = ask(address + path)
+    assert status in (403, 404)
+    assert "root:" not in text
+
+
+def test_nothing_can_be_uploaded_or_queued(address: str) -> None:
+    for path in (
+        "upload",
+        "queue/join",
+        "call/generate",
+        "run/unknown",
+        "process_recording",
+        "run-history/connect",
+    ):
+        status, _, _ = ask(f"{address}/gradio_api/{path}", {"data": []})
+        assert status == 404, path
+    assert ask(f"{address}/gradio_api/run/generate", {}, method="DELETE")[0] == 404
+
+
+def test_foreign_pages_and_hosts_are_refused(address: str) -> None:
+    call, data = f"{address}/gradio_api/run/list_runs", {"data": [{}]}
+    assert ask(call, data, {"Origin": address})[0] == 200
+    for origin in ("http://example.com", "null", "http://127.0.0.1:1"):
+        assert ask(call, data, {"Origin": origin})[0] == 403
+    for host in ("example.com", "example.com:7860", "127.0.0.1.example.com", ""):
+        assert ask(call, data, {"Host": host})[0] in (400, 403)
+
+
+def test_a_body_without_end_is_refused(address: str) -> None:
+    status, text, _ = ask(
+        f"{address}/gradio_api/run/list_runs", {"data": [{}]}, {"Content-Length": str(2**31)}
+    )
+    assert status == 413
+    assert re.search(r"\.$", json.loads(text)["error"])
+
+
+def test_wrong_options_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    for options, said in [
+        ({"run": tmp_path}, "--run .* is no run"),
+        ({"run": None, "segmenter": tmp_path / "none"}, "--segmenter .* is no run of `stylebridge adapt`"),
+        ({"run": None, "port": 70000}, "--port is 70000"),
+        ({"run": None, "max_side": 3}, "--max-side is 3"),
+    ]:
+        with pytest.raises(RunError, match=said):
+            launch(**options)
+
+
+def test_a_taken_port_is_told(address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    port = int(address.rpartition(":")[2])
+    with pytest.raises(RunError, match=f"Port {port} is taken"):
+        launch(None, port=port)
