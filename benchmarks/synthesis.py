@@ -100,6 +100,9 @@ def agreement(out: Path) -> dict[str, float]:
 def score(out: Path, segmenter: Path, device: str) -> dict[str, Any]:
     """Everything that is said of one method's pictures."""
     distances = evaluate_images(out / "photos", out / "images", device=device, quiet=True).as_dict()
+    distances = {
+        key: value for key, value in distances.items() if key not in ("real", "fake")
+    }  # folders here
     pairs = evaluate_pairs(out / "photos", out / "images", size=128, device=device, quiet=True)
     plain = {
         **LabelSpace.load("cmp-facades-12").as_dict(),
@@ -120,8 +123,9 @@ def run_one(
 ) -> dict[str, Any]:
     """Train (unless a finished run is there), draw and score."""
     run = args.work / recipe
-    start = time.perf_counter()
+    minutes = None  # of a run that was there already: its report says
     if not (run / "networks").is_dir():
+        start = time.perf_counter()
         train_synthesizer(
             train,
             run,
@@ -133,7 +137,7 @@ def run_one(
             overwrite=True,
             quiet=True,
         )
-    minutes = (time.perf_counter() - start) / 60
+        minutes = (time.perf_counter() - start) / 60
     draw(run, held_out, args.work / f"{recipe}-pictures", args.device)
     kept = load_synthesis_recipe(run / "recipe.yaml")
     about = {"recipe": recipe, "seed": kept.seed, "steps": kept.trainer.steps, "batch": kept.trainer.batch}

@@ -1,5 +1,7 @@
 """MixNMatch's networks against the specification: parameter counts, keys, and every block written out naively."""
 
+import copy
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -188,12 +190,12 @@ def test_presets_and_sizes_of_outputs(name: str) -> None:
 def test_256_pixels_are_one_doubling_more() -> None:
     config = MixNMatchConfig(image_size=256)
     m, f = meta_networks(config)
-    codes = Codes(*(torch.empty(1, n, device="meta") for n in (100, 200, 20, 200)))
+    codes = Codes(*(torch.empty(2, n, device="meta") for n in (100, 200, 20, 200)))
     made = m.generator(codes)
-    assert made.image.shape == (1, 3, 256, 256)
-    assert f.extractor(made.image).shape == (1, 16, 256, 256)
-    assert m.encoders(made.image).shape.shape == (1, 20)
-    assert m.pair_discriminators(made.image, codes).shape == (4, 1)
+    assert made.image.shape == (2, 3, 256, 256)
+    assert f.extractor(made.image).shape == (2, 16, 256, 256)
+    assert m.encoders(made.image).shape.shape == (2, 20)
+    assert m.pair_discriminators(made.image, codes).shape == (4, 2)
 
 
 def test_every_shape_needs_a_texture() -> None:
@@ -378,6 +380,29 @@ def test_encoded_codes() -> None:
     assert torch.equal(codes.pose, read.pose)
     for factor in ("background", "shape", "texture"):
         torch.testing.assert_close(getattr(codes, factor), getattr(read, factor).softmax(1))
+
+
+def test_several_batches_in_one_pass() -> None:
+    """Values, gradients and running statistics are those of one pass after the other."""
+    torch.manual_seed(0)
+    m = MixNMatchNetworks(TINY).double()
+    one, two = torch.randn(2, 3, 3, 64, 64, dtype=torch.float64)
+    for network, run in (
+        (m.encoders.model_b, lambda net, *args: net(*args)),
+        (m.child_discriminator, lambda net, *args: net.judge(*args)),
+    ):
+        other = copy.deepcopy(network)
+        found, expected = (
+            run(network, torch.cat((one, two)), 2),
+            torch.cat((run(other, one), run(other, two))),
+        )
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+        found.square().sum().backward()
+        expected.square().sum().backward()
+        for (name, mine), theirs in zip(network.named_parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-7, atol=1e-9, msg=name)
+        for (name, mine), theirs in zip(network.named_buffers(), other.buffers(), strict=True):
+            torch.testing.assert_close(mine, theirs, msg=name)
 
 
 # --- pair discriminators --------------------------------------------------------------------------------------

@@ -24,8 +24,9 @@ from stylebridge.data.sampling import Sampler
 from stylebridge.errors import DataError
 
 COLUMNS = ("image", "x", "y", "width", "height")
-#: Pixels by which a box may leave its image: coordinates are rounded, and some files count from 1.
-TOLERANCE = 1.0
+#: How far a box may leave its image, as a part of the image's longer side, and in pixels at least: coordinates are
+#: rounded, some files count from 1, and CUB's own boxes go over by 2 pixels.
+TOLERANCE, TOLERANCE_PIXELS = 0.02, 2.0
 #: Half the side of the object's square, as a part of the box's longer side.
 MARGIN = 0.75
 #: An image's short side before a square of 64 is cut from it.
@@ -82,12 +83,13 @@ class Boxes:
         """:meth:`of`, cut to an image of this size.
 
         Raises:
-            DataError: the image has none, or it leaves the image by more than a pixel.
+            DataError: the image has none, or it leaves the image by more than 2 % of its longer side.
         """
         key = self._key(name)
         box = self.by_name[key]
         left, top, right, bottom = box.corners
-        if min(left, top) < -TOLERANCE or right > width + TOLERANCE or bottom > height + TOLERANCE:
+        most = max(TOLERANCE_PIXELS, TOLERANCE * max(width, height)) + 1e-6
+        if max(-left, -top, right - width, bottom - height) > most:
             raise DataError(
                 f"{self.path}, line {self.lines[key]}: the box {_told(box)} leaves its image {name} of "
                 f"{width}×{height}: correct the row, which is x, y, width, height in pixels."

@@ -133,13 +133,12 @@ def load_mixnmatch(generator: Path, encoder: Path, extractor: Path | None = None
     )
     with torch.device("meta"):
         networks = Generator(config), Encoders(config), FeatureExtractor(config)
-    made_extractor = None
-    if extractor is not None and of_extractor is not None:
-        made_extractor = _fill(networks[2], of_extractor, extractor, "feature extractor", config)
+    made = _fill(networks[0], of_generator, generator, "generator", config)
+    made_encoders = _fill(networks[1], of_encoder, encoder, "encoder", config)
+    if extractor is None or of_extractor is None:
+        return Mixer(made, made_encoders)
     return Mixer(
-        _fill(networks[0], of_generator, generator, "generator", config),
-        _fill(networks[1], of_encoder, encoder, "encoder", config),
-        made_extractor,
+        made, made_encoders, _fill(networks[2], of_extractor, extractor, "feature extractor", config)
     )
 
 

@@ -1,0 +1,100 @@
+"""Losses of MixNMatch that have formulas of their own (arXiv 1911.11758; background patches: FineGAN, 1811.11155)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stylebridge.layers.precision import without_autocast
+from stylebridge.losses.segmentation import at_least_float32
+
+#: What one output of the background discriminator sees (pixels), and how far it is to the next one's.
+RECEPTIVE_FIELD, STRIDE = 34, 4
+
+
+def units_of(side: int) -> int:
+    """Outputs of the background discriminator along a side of so many pixels (24 for 126)."""
+    return (side - RECEPTIVE_FIELD) // STRIDE + 1
+
+
+def cross_entropy_of_logits(logits: Tensor, target: float) -> Tensor:
+    """Mean binary cross-entropy of logits of any shape with one target (1: real), in float32 at least."""
+    logits = at_least_float32(logits)
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
+
+
+def background_units(boxes: Tensor, side: int) -> Tensor:
+    """Which outputs of the background discriminator see no part of the object's box: bool [B, 1, u, u].
+
+    Output r of a side sees pixels 4r … 4r + 33; it is not background where ceil((first − 34)/4) ≤ r ≤
+    floor(last/4). A box without width or height covers nothing, as published.
+
+    Args:
+        boxes: [B, 4]: left, top, right, bottom in pixels of the view.
+        side: of the square view (126 published: u = 24).
+    """
+    units = torch.arange(units_of(side), device=boxes.device)
+    left, top, right, bottom = boxes.to(torch.float64).unbind(1)
+
+    def touches(first: Tensor, last: Tensor) -> Tensor:
+        from_unit = ((first - RECEPTIVE_FIELD) / STRIDE).ceil()
+        to_unit = (last / STRIDE).floor()
+        return (units >= from_unit[:, None]) & (units <= to_unit[:, None])
+
+    inside = touches(top, bottom)[:, :, None] & touches(left, right)[:, None, :]
+    there = (right > left) & (bottom > top)
+    return ~(inside & there[:, None, None])[:, None]
+
+
+def background_real_sum(logits: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum of the cross-entropy with 1 over outputs that see background alone, and how many these are.
+
+    Their quotient is the published mean over all outputs, rescaled by all/kept. The count may be 0 (so is the sum).
+
+    Args:
+        logits: [B, 1, u, u].
+        background: bool [B, 1, u, u], of :func:`background_units`.
+    """
+    loss = F.softplus(-at_least_float32(logits))
+    return loss.masked_fill(~background, 0).sum(), background.sum()
+
+
+def gradient_penalty(
+    discriminators: Sequence[nn.Module],
+    pairs: tuple[Tensor, Sequence[Tensor]],
+    others: tuple[Tensor, Sequence[Tensor]],
+    alphas: Sequence[Tensor],
+) -> Tensor:
+    """Σ mean (‖∂score/∂input‖ − 1)² over every discriminator and each of its two inputs, image and code, between two
+    sets of pairs (WGAN-GP, arXiv 1704.00028, on the inputs of each pair discriminator apart).
+
+    Args:
+        discriminators: K of them, ``discriminator(image, code)`` gives scores [B].
+        pairs, others: images [B, 3, S, S] and K codes [B, k] of each set.
+        alphas: 1 + K tensors [B, 1] in [0, 1): the part of ``pairs`` in the image and in each code.
+
+    Returns:
+        A scalar with graph to the discriminators' weights.
+    """
+    (image, codes), (other_image, other_codes) = pairs, others
+    with without_autocast(image.device), torch.enable_grad():
+        mixed = _between(image, other_image, alphas[0][:, :, None, None])
+        inputs: list[Tensor] = []
+        scores = []
+        for discriminator, code, other, alpha in zip(
+            discriminators, codes, other_codes, alphas[1:], strict=True
+        ):
+            pair = mixed.detach().requires_grad_(), _between(code, other, alpha).requires_grad_()
+            inputs += pair
+            scores.append(discriminator(*pair).sum())
+        gradients = torch.autograd.grad(torch.stack(scores).sum(), inputs, create_graph=True)
+        norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients])
+        return (norms - 1).square().mean(1).sum()
+
+
+def _between(one: Tensor, other: Tensor, alpha: Tensor) -> Tensor:
+    one, other = at_least_float32(one.detach()), at_least_float32(other.detach())
+    return alpha * one + (1 - alpha) * other

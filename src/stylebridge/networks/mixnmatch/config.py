@@ -1,0 +1,73 @@
+"""Settings and presets of MixNMatch's networks."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+#: Channels of the features that the parent stage hands to the child stage, at every size of the networks.
+PARENT_CHANNELS = 16
+#: The background discriminator sees a border of one pixel less than the image.
+VIEW_MARGIN = 2
+
+
+class MixNMatchConfig(BaseModel):
+    """Settings of all networks; published values (for CUB) are the defaults.
+
+    ``image_size``: side of the square images. ``shapes``: shape categories Np. ``textures``: texture categories Nc, as
+    many as there are background categories; every texture belongs to the shape floor(texture·Np/Nc).
+    ``pose``: numbers of the pose code. ``*_channels``: of the first layer of generator (published: ngf), child
+    discriminator (ndf; the parent's has half), encoders, pair discriminators and feature extractor.
+
+    One stage that doubles or halves the sides is left out of every network for images of 64 pixels (as published
+    networks would be cut; the published code has 128 only), one more added for 256 (ours too).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image_size: Literal[64, 128, 256] = 128
+    shapes: int = Field(default=20, gt=0)
+    textures: int = Field(default=200, gt=0)
+    pose: int = Field(default=100, gt=0)
+    generator_channels: int = Field(default=64, gt=0, multiple_of=2)
+    discriminator_channels: int = Field(default=64, gt=0, multiple_of=2)
+    encoder_channels: int = Field(default=64, gt=0)
+    pair_channels: int = Field(default=16, gt=0)
+    extractor_channels: int = Field(default=32, gt=0)
+
+    @model_validator(mode="after")
+    def _textures_suffice(self) -> Self:
+        if self.textures < self.shapes:
+            raise ValueError(
+                f"textures {self.textures} are fewer than shapes {self.shapes}: every shape needs a texture of its own"
+            )
+        return self
+
+    @property
+    def doublings(self) -> int:
+        """Times the generator doubles the sides, from 4×4 to the image's."""
+        return self.image_size.bit_length() - 3
+
+    @property
+    def view_size(self) -> int:
+        """Side of the views that the background discriminator sees (126 of 128)."""
+        return self.image_size - VIEW_MARGIN
+
+
+#: ``mixnmatch`` is the published model for CUB; its kin differ in categories, or in size (``-64``). ``mixnmatch-small``
+#: is ours, for CPUs: no paper has it.
+PRESETS: dict[str, MixNMatchConfig] = {
+    "mixnmatch": MixNMatchConfig(),
+    "mixnmatch-dogs": MixNMatchConfig(shapes=12, textures=120),
+    "mixnmatch-cars": MixNMatchConfig(shapes=20, textures=196),
+    "mixnmatch-64": MixNMatchConfig(image_size=64),
+    "mixnmatch-small": MixNMatchConfig(
+        image_size=64,
+        shapes=5,
+        textures=25,
+        generator_channels=32,
+        discriminator_channels=24,
+        encoder_channels=24,
+        pair_channels=8,
+        extractor_channels=16,
+    ),
+}

@@ -1,0 +1,108 @@
+"""Discriminators of images, and of parent features. All of them give logits: the published sigmoids are in the loss."""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from stylebridge.networks.mixnmatch.blocks import SLOPE, conv3, halve, initialise, run_passes
+from stylebridge.networks.mixnmatch.config import PARENT_CHANNELS, MixNMatchConfig
+from stylebridge.networks.mixnmatch.generator import to_view
+
+
+def _leaky() -> nn.LeakyReLU:
+    return nn.LeakyReLU(SLOPE, inplace=True)
+
+
+def _patches(inputs: int, n: int) -> nn.Sequential:
+    """Three 4×4 convolutions without padding or bias, of strides 2, 2 and 1."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, n, 4, 2, bias=False),
+        _leaky(),
+        nn.Conv2d(n, 2 * n, 4, 2, bias=False),
+        _leaky(),
+        nn.Conv2d(2 * n, 4 * n, 4, bias=False),
+        _leaky(),
+    )
+
+
+class BackgroundScores(NamedTuple):
+    """Logits [B, 1, u, u] each: ``background`` (or object), ``real`` (or fake)."""
+
+    background: Tensor
+    real: Tensor
+
+
+class BackgroundDiscriminator(nn.Module):
+    """Views [B, 3, 126, 126] to 24×24 scores; no batch norm. 666,626 parameters as published."""
+
+    def __init__(self, config: MixNMatchConfig) -> None:
+        super().__init__()
+        self.config = config
+        n = config.discriminator_channels
+        self.trunk = _patches(3, n)
+        self.background = nn.Conv2d(4 * n, 1, 4)
+        self.real = nn.Conv2d(4 * n, 1, 4)
+        initialise(self)
+
+    def forward(self, view: Tensor) -> BackgroundScores:
+        """Views [B, 3, s, s] in [−1, 1] to logits."""
+        x = self.trunk(view)
+        return BackgroundScores(self.background(x), self.real(x))
+
+
+class ObjectDiscriminator(nn.Module):
+    """Images to a real/fake logit and to the logits of a category. The published parent discriminator has 32 channels
+    (3,006,357 parameters; its real/fake head is never used), the child's 64 (13,320,137).
+
+    ``code`` (the head of the category) is trained with the generator; ``trunk`` and ``real`` of the child's are not.
+    """
+
+    def __init__(self, config: MixNMatchConfig, channels: int, categories: int) -> None:
+        super().__init__()
+        self.config = config
+        widths = [channels * min(8, 2**i) for i in range(config.doublings)]
+        layers: list[nn.Module] = [halve(3, channels), _leaky()]
+        for before, after in itertools.pairwise(widths):
+            layers += [halve(before, after), nn.BatchNorm2d(after), _leaky()]
+        last = widths[-1]
+        self.trunk = nn.Sequential(*layers, conv3(last, last), nn.BatchNorm2d(last), _leaky())
+        self.code = nn.Sequential(
+            conv3(last, last), nn.BatchNorm2d(last), _leaky(), nn.Conv2d(last, categories, 4, 4)
+        )
+        self.real = nn.Conv2d(last, 1, 4, 4)
+        initialise(self)
+
+    def features(self, image: Tensor, passes: int = 1) -> Tensor:
+        """What both heads read: images [B, 3, S, S] in [−1, 1] to [B, 8n, 4, 4].
+
+        Args:
+            passes: the images are so many batches in one; batch norms take each by itself.
+        """
+        return run_passes(self.trunk, image, passes)
+
+    def judge(self, image: Tensor, passes: int = 1) -> Tensor:
+        """Images [B, 3, S, S] in [−1, 1] to real/fake logits [B]; ``passes`` as in :meth:`features`."""
+        return self.real(self.features(image, passes)).flatten()
+
+    def categorise(self, image: Tensor) -> Tensor:
+        """Images [B, 3, S, S] in [−1, 1] to logits of the categories [B, categories]."""
+        return self.code(self.trunk(image)).flatten(1)
+
+
+class FeatureDiscriminator(nn.Module):
+    """Parent features [B, 16, S, S] to real/fake logits [B, 1, u, u]; 174,081 parameters as published."""
+
+    def __init__(self, config: MixNMatchConfig) -> None:
+        super().__init__()
+        self.config = config
+        n = config.discriminator_channels // 2
+        self.trunk = _patches(PARENT_CHANNELS, n)
+        self.real = nn.Conv2d(4 * n, 1, 4)
+        initialise(self)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits [B, 1, u, u]."""
+        return self.real(self.trunk(to_view(features, self.config.view_size)))

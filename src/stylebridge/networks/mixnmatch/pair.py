@@ -1,0 +1,83 @@
+"""Discriminators of pairs of an image and a code, one a factor (arXiv 1911.11758, section 3.2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from stylebridge.networks.mixnmatch.blocks import SLOPE
+from stylebridge.networks.mixnmatch.codes import Codes
+from stylebridge.networks.mixnmatch.config import MixNMatchConfig
+
+#: Deviations of the noise that follows the layers of the code's branch.
+NOISE = (0.5, 0.3, 0.3)
+
+
+class _Layer(nn.Module):
+    """A layer under its published key; LeakyReLU and noise follow where they are asked for."""
+
+    def __init__(self, layer: nn.Module, activated: bool = True, noise: float = 0.0) -> None:
+        super().__init__()
+        self.model = nn.Sequential(layer, *([nn.LeakyReLU(SLOPE, inplace=True)] if activated else []))
+        self.deviation = noise
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.model(x)
+        return x + torch.randn_like(x) * self.deviation if self.deviation else x
+
+
+class PairDiscriminator(nn.Module):
+    """Whether an image and a code of it were encoded (low) or generated (high), as a raw score."""
+
+    def __init__(self, config: MixNMatchConfig, code: int) -> None:
+        super().__init__()
+        n = config.pair_channels
+        widths = [n * 2**i for i in range(config.doublings)]
+        joint = 2 * widths[-1]
+        halvings = [
+            _Layer(nn.Conv2d(before, after, 4, 2, 1))
+            for before, after in zip([3, *widths[:-1]], widths, strict=True)
+        ]
+        self.image_layer = nn.Sequential(*halvings, _Layer(nn.Conv2d(widths[-1], joint, 4)))
+        sizes = ((code, joint), (joint, joint), (joint, joint))
+        layers = (_Layer(nn.Linear(*size), noise=noise) for size, noise in zip(sizes, NOISE, strict=True))
+        self.code_layer = nn.Sequential(*layers)
+        self.joint = nn.Sequential(
+            _Layer(nn.Linear(2 * joint, 2 * joint)), _Layer(nn.Linear(2 * joint, 1), activated=False)
+        )
+
+    def forward(self, image: Tensor, code: Tensor) -> Tensor:
+        """Images [B, 3, S, S] in [−1, 1] and codes [B, K] to scores [B]."""
+        return self.joint(torch.cat((self.image_layer(image).flatten(1), self.code_layer(code)), 1)).flatten()
+
+
+class PairDiscriminators(nn.Module):
+    """One pair discriminator a factor; 17,753,028 parameters as published.
+
+    Noise is added to codes in evaluation mode too, as published: :meth:`quiet` turns it off, for scoring.
+    """
+
+    def __init__(self, config: MixNMatchConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.BD_z = PairDiscriminator(config, config.pose)
+        self.BD_b = PairDiscriminator(config, config.textures)
+        self.BD_p = PairDiscriminator(config, config.shapes)
+        self.BD_c = PairDiscriminator(config, config.textures)
+
+    @property
+    def each(self) -> tuple[PairDiscriminator, ...]:
+        """In the order of :class:`Codes`."""
+        return self.BD_z, self.BD_b, self.BD_p, self.BD_c
+
+    def quiet(self) -> PairDiscriminators:
+        """Add no noise from now on; gives itself."""
+        for module in self.modules():
+            if isinstance(module, _Layer):
+                module.deviation = 0.0
+        return self
+
+    def forward(self, image: Tensor, codes: Codes) -> Tensor:
+        """Scores [4, B] of images [B, 3, S, S] with each of their codes."""
+        pairs = zip(self.each, codes, strict=True)
+        return torch.stack([discriminator(image, code) for discriminator, code in pairs])
