@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from stylebridge.jobs.evaluate_pairs import evaluate_pairs
     from stylebridge.jobs.export import export
     from stylebridge.jobs.import_weights import import_weights
+    from stylebridge.jobs.mix import mix_images
     from stylebridge.jobs.pack import pack
     from stylebridge.jobs.segment import segment
     from stylebridge.jobs.synthesize import train_synthesizer
@@ -32,6 +33,7 @@ _JOBS = {
     "evaluate_pairs": "evaluate_pairs",
     "export": "export",
     "import_weights": "import_weights",
+    "mix_images": "mix",
     "pack": "pack",
     "segment": "segment",
     "synthesize": "synthesize_apply",
@@ -51,6 +53,7 @@ __all__ = [
     "evaluate_pairs",
     "export",
     "import_weights",
+    "mix_images",
     "pack",
     "segment",
     "synthesize",

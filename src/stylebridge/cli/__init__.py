@@ -11,10 +11,11 @@ from rich.console import Console
 
 from stylebridge.cli.data import data_app
 from stylebridge.cli.evaluate import evaluate_app
+from stylebridge.cli.mix import mix_app
 from stylebridge.cli.options import ClassMaps, Device, LabelSpaceOption, Overwrite, Quiet
 from stylebridge.cli.synthesize import synthesize_app
 from stylebridge.cli.translate import translate_app
-from stylebridge.errors import StylebridgeError, UserError
+from stylebridge.errors import DataError, StylebridgeError, UserError
 from stylebridge.version import __version__
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ recipes_app = typer.Typer(help="Recipes: list them, or show one.", no_args_is_he
 app.add_typer(data_app, name="data")
 app.add_typer(translate_app, name="translate")
 app.add_typer(synthesize_app, name="synthesize")
+app.add_typer(mix_app, name="mix")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(recipes_app, name="recipes")
 
@@ -209,19 +211,40 @@ def studio(
 
 @app.command("import")
 def import_(
-    kind: Annotated[str, typer.Argument(help="fada, deeplab, nice-gan, sean or spade", metavar="KIND")],
-    file: Annotated[Path, typer.Argument(help="The released checkpoint, .pth, .pt or .safetensors")],
+    kind: Annotated[
+        str, typer.Argument(help="fada, deeplab, nice-gan, sean, spade or mixnmatch", metavar="KIND")
+    ],
     out: Annotated[Path, typer.Option(help="Run folder to make")],
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="The released checkpoint, .pth, .pt or .safetensors (not for mixnmatch)"),
+    ] = None,
     label_space: LabelSpaceOption = None,
     image_size: Annotated[
         int | None,
         typer.Option(help="NICE-GAN, SEAN, SPADE: the size it was trained at (256)"),
     ] = None,
+    generator: Annotated[Path | None, typer.Option(help="MixNMatch: G.pth")] = None,
+    encoder: Annotated[Path | None, typer.Option(help="MixNMatch: E.pth")] = None,
+    feature_extractor: Annotated[
+        Path | None, typer.Option(help="MixNMatch: EX.pth, for feature mode")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Make a released checkpoint a run folder, which every other command takes."""
+    from stylebridge.jobs.import_weights import import_mixnmatch
     from stylebridge.jobs.import_weights import import_weights as job
 
+    if kind == "mixnmatch":
+        if generator is None or encoder is None or file is not None:
+            raise DataError("MixNMatch comes in several files: give --generator G.pth and --encoder E.pth.")
+        made = import_mixnmatch(
+            generator, encoder, out, feature_extractor=feature_extractor, overwrite=overwrite
+        )
+        Console().print(f"{generator} is now the run {made}: stylebridge mix apply {made} …", highlight=False)
+        return
+    if file is None:
+        raise DataError(f"Give the released checkpoint: stylebridge import {kind} FILE --out {out}.")
     run = job(kind, file, out, label_space=label_space, image_size=image_size, overwrite=overwrite)
     use = {
         "nice-gan": f"translate apply {run} PHOTOS --out out/",

@@ -16,8 +16,10 @@ from stylebridge.data.label_space import LabelSpace
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.errors import DataError, RunError
 from stylebridge.interop.fada import ReleasedDeepLab, read_released
+from stylebridge.interop.mixnmatch import load_mixnmatch
 from stylebridge.interop.nice_gan import load_nice_gan
 from stylebridge.interop.sean import load_sean, load_spade
+from stylebridge.jobs.mix import save_mixer
 from stylebridge.jobs.recipe import InferenceConfig, Recipe, load_recipe
 from stylebridge.jobs.run_folder import new_run
 from stylebridge.jobs.synthesis_recipe import load_synthesis_recipe
@@ -133,6 +135,47 @@ def _import_synthesizer(
         beside.mkdir(parents=True)
         save_synthesizer(networks, None, beside)
         (beside / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+        text = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
+        (beside / "run.yaml").write_text(text, encoding="utf-8")
+    return folder
+
+
+def import_mixnmatch(
+    generator: str | Path,
+    encoder: str | Path,
+    out: str | Path,
+    *,
+    feature_extractor: str | Path | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Read the checkpoints of MixNMatch's authors and write a run folder that ``mix apply`` takes.
+
+    Args:
+        generator, encoder: ``G.pth`` and ``E.pth``.
+        feature_extractor: ``EX.pth``, for feature mode.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        UserError: a file does not hold such weights, or the folder is in the way.
+    """
+    folder = Path(out)
+    files = {"generator": Path(generator), "encoder": Path(encoder)}
+    if feature_extractor is not None:
+        files["feature_extractor"] = Path(feature_extractor)
+    new_run(folder, overwrite)
+    mixer = load_mixnmatch(files["generator"], files["encoder"], files.get("feature_extractor"))
+    facts = {
+        "kind": "mix",
+        "recipe": None,
+        "data": None,
+        "imported": {name: {"file": path.name, "sha256": _digest(path)} for name, path in files.items()},
+        "versions": {"stylebridge": __version__, "torch": str(torch.__version__)},
+    }
+    with _beside(folder) as beside:
+        beside.mkdir(parents=True)
+        save_mixer(mixer, beside)
         text = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
         (beside / "run.yaml").write_text(text, encoding="utf-8")
     return folder
