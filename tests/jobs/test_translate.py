@@ -1,5 +1,6 @@
 """Translators from end to end: trained, resumed, imported, used."""
 
+import io
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from rich.console import Console
 from safetensors.torch import load_file
 
 from stylebridge.interop.nice_gan import save_nice_gan
@@ -179,9 +181,11 @@ def test_wrong_data_and_runs_are_named(
     stylebridge("translate", "apply", tmp_path / "none", looks[0], "--out", tmp_path / "o").refused("none")
     (tmp_path / "one").mkdir()
     shutil.copy(looks[0] / "0.png", tmp_path / "one")
+    told = Console(file=io.StringIO(), width=200)
     run = train_translator(
-        tmp_path / "one", looks[1], tmp_path / "run", overrides=few(1), device="cpu", quiet=True
-    )  # one image is enough to train on
+        tmp_path / "one", looks[1], tmp_path / "run", overrides=few(1), device="cpu", quiet=True, console=told
+    )
+    assert "one) has one image" in told.file.getvalue()  # type: ignore[attr-defined]
     stylebridge("translate", "apply", run, looks[0], "--to", "c", "--out", tmp_path / "o").refused("'c'")
     shutil.rmtree(run / "networks")
     stylebridge("translate", "apply", run, looks[0], "--out", tmp_path / "o").refused(

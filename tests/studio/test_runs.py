@@ -83,12 +83,12 @@ def test_models_are_kept_until_their_run_is_made_anew(tmp_path: Path) -> None:
         ("No '/data/a b' and (/mnt/disk/m.png).", "No 'a b' and (m.png)."),
         ("C:\\Users\\me\\run is no run.", "run is no run."),
         ("runs/facades/networks is damaged (3/4 read).", "runs/facades/networks is damaged (3/4 read)."),
-        ("/work/place/runs/x is no run.", "runs/x is no run."),
+        ("/data/place/runs/x is no run.", "runs/x is no run."),
         ("Choose a/b or and/or.", "Choose a/b or and/or."),
     ],
 )
 def test_sentences_name_no_folder_of_the_machine(message: str, said: str) -> None:
-    assert without_paths(message, Path("/work/place")) == said
+    assert without_paths(message, Path("/data/place")) == said
 
 
 def test_errors_are_told_and_never_raised(caplog: pytest.LogCaptureFixture) -> None:

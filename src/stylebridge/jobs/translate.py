@@ -90,6 +90,13 @@ def train_translator(
     accelerator = open_accelerator(device, chosen.precision)
     with console.status("Checking the images …"):
         usual = {n: check_domain(domain).sizes.most_common(1)[0][0] for n, domain in domains.items()}
+    for name, domain in domains.items():
+        if len(domain.images) == 1:
+            console.print(
+                f"[yellow]{name} ({domain.root}) has one image:[/] the look that is learnt will be that image's. Give "
+                f"more images of its kind.",
+                highlight=False,
+            )
     if accelerator.is_main_process and not resume:
         run.begin(chosen, _facts(chosen, domains, accelerator.device))  # type: ignore[arg-type]
     accelerator.wait_for_everyone()
