@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.adapt_report import finish_run
 from stylebridge.jobs.domains import AdaptationDomains, open_adaptation, reopen_adaptation
-from stylebridge.jobs.machine import default_workers, device_name
+from stylebridge.jobs.machine import default_workers, facts_of_start
 from stylebridge.jobs.recipe import Recipe, builtin_recipes, load_recipe, override_recipe
 from stylebridge.jobs.run_folder import (
     RunFolder,
@@ -34,7 +32,6 @@ from stylebridge.jobs.stages import StageContext, check_stages, run_stage
 from stylebridge.jobs.translated_source import choose_translator, translated_source
 from stylebridge.metrics.segmentation import SegmentationScores
 from stylebridge.networks.segmenter import Segmenter, load_segmenter
-from stylebridge.version import __version__
 
 #: Chosen by benchmarks/adaptation.py: the best mean over its two pairs of domains.
 DEFAULT_RECIPE = "fada-self-training-small"
@@ -270,11 +267,5 @@ def _facts(domains: AdaptationDomains, recipe: Recipe, device: torch.device) -> 
             for name, domain in labelled.items()
             if domain is not None and domain.space is not None and domain.space != domains.space
         },
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "device": device_name(device),
-        "versions": {
-            "stylebridge": __version__,
-            "torch": str(torch.__version__),
-            "python": platform.python_version(),
-        },
+        **facts_of_start(device),
     }

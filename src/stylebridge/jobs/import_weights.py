@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -22,9 +23,9 @@ from stylebridge.interop.sean import load_sean, load_spade
 from stylebridge.jobs.mix import save_mixer
 from stylebridge.jobs.recipe import InferenceConfig, Recipe, load_recipe
 from stylebridge.jobs.run_folder import new_run
-from stylebridge.jobs.synthesis_recipe import load_synthesis_recipe
+from stylebridge.jobs.synthesis_recipe import SynthesisRecipe, load_synthesis_recipe
 from stylebridge.jobs.synthesizer import save_synthesizer
-from stylebridge.jobs.translation_recipe import load_translation_recipe
+from stylebridge.jobs.translation_recipe import TranslationRecipe, load_translation_recipe
 from stylebridge.jobs.translator_folder import save_networks
 from stylebridge.networks import nice_gan
 from stylebridge.networks.sean import SEANNetworks
@@ -134,9 +135,7 @@ def _import_synthesizer(
     with _beside(folder) as beside:
         beside.mkdir(parents=True)
         save_synthesizer(networks, None, beside)
-        (beside / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-        text = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
-        (beside / "run.yaml").write_text(text, encoding="utf-8")
+        _write_run(beside, recipe, facts)
     return folder
 
 
@@ -176,8 +175,7 @@ def import_mixnmatch(
     with _beside(folder) as beside:
         beside.mkdir(parents=True)
         save_mixer(mixer, beside)
-        text = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
-        (beside / "run.yaml").write_text(text, encoding="utf-8")
+        _write_run(beside, None, facts)
     return folder
 
 
@@ -197,9 +195,7 @@ def _import_translator(path: Path, folder: Path, image_size: int | None) -> Path
     with _beside(folder) as beside:
         beside.mkdir(parents=True)
         save_networks(networks, beside)
-        (beside / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-        text = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
-        (beside / "run.yaml").write_text(text, encoding="utf-8")
+        _write_run(beside, recipe, facts)
     return folder
 
 
@@ -215,9 +211,17 @@ def _write(
             ckpt.save_tensors(
                 released.discriminator.state_dict(), folder / "networks" / "discriminator.safetensors"
             )
+        _write_run(folder, recipe, facts)
+
+
+def _write_run(
+    folder: Path, recipe: Recipe | TranslationRecipe | SynthesisRecipe | None, facts: dict[str, Any]
+) -> None:
+    """``recipe.yaml``, where there is one, and ``run.yaml``."""
+    if recipe is not None:
         (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-        text = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
-        (folder / "run.yaml").write_text(text, encoding="utf-8")
+    text = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
+    (folder / "run.yaml").write_text(text, encoding="utf-8")
 
 
 def _space(classes: int, given: str | Path | None, path: Path) -> LabelSpace:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+from datetime import datetime
+from typing import Any
 
 import torch
+
+from stylebridge.version import __version__
 
 
 def default_workers(device: torch.device) -> int:
@@ -18,3 +22,16 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def facts_of_start(device: torch.device) -> dict[str, Any]:
+    """What every run says of its start: when, on what, with which versions."""
+    return {
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "device": device_name(device),
+        "versions": {
+            "stylebridge": __version__,
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+        },
+    }

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from stylebridge.data.images import read_image
-from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RunError
+from stylebridge.jobs.networks_folder import load_parts, save_parts, write_png
 from stylebridge.jobs.run_folder import open_run
 from stylebridge.jobs.translator_folder import as_pixels
 from stylebridge.networks.mixnmatch import (
@@ -76,10 +72,7 @@ def mix_images(
     else:
         made = mixer.mix_features(photos["shape"], photos["background"], photos["texture"])
     picture = Image.fromarray(as_pixels(to_unit(made.image)[0].float().cpu()))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.partial")
-    picture.save(beside, format="PNG")
-    os.replace(beside, path)
+    write_png(picture, path)
     return path
 
 
@@ -93,15 +86,7 @@ def _read(file: str | Path, side: int) -> Tensor:
 
 def save_mixer(mixer: Mixer, run: Path) -> None:
     """Write ``networks/``: settings, generator, encoders and, where there is one, the feature extractor."""
-    beside = run / ".partial-networks"
-    shutil.rmtree(beside, ignore_errors=True)
-    with ckpt.explain_full_disk("the networks", run):
-        beside.mkdir(parents=True)
-        for name, part in mixer.named_children():
-            ckpt.save_tensors(part.state_dict(), beside / f"{name}.safetensors")
-        (beside / "config.json").write_text(mixer.config.model_dump_json(), encoding="utf-8")
-    shutil.rmtree(run / "networks", ignore_errors=True)
-    os.replace(beside, run / "networks")
+    save_parts(dict(mixer.named_children()), mixer.config.model_dump_json(), run, "the networks")
 
 
 def load_mixer(run: Path) -> Mixer:
@@ -111,14 +96,11 @@ def load_mixer(run: Path) -> Mixer:
         RunError: there is no run, it is of another kind, or it is damaged.
     """
     folder = open_run(run, "mix").path / "networks"
-    try:
-        config = MixNMatchConfig.model_validate_json((folder / "config.json").read_text(encoding="utf-8"))
+
+    def build(settings: str) -> Mixer:
+        config = MixNMatchConfig.model_validate_json(settings)
         with torch.device("meta"):
             extractor = FeatureExtractor(config) if (folder / "extractor.safetensors").is_file() else None
-            mixer = Mixer(Generator(config), Encoders(config), extractor)
-        for name, part in mixer.named_children():
-            part.load_state_dict(load_file(folder / f"{name}.safetensors"), assign=True)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise RunError(f"{folder} is damaged ({reason}): import or train it again.") from error
-    return mixer.requires_grad_(False).eval()
+            return Mixer(Generator(config), Encoders(config), extractor)
+
+    return load_parts(folder, build).requires_grad_(False).eval()

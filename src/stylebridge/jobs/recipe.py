@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -240,6 +240,24 @@ def read_recipe(
     for override in overrides or []:
         _apply_override(data, override)
     return data, label
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def load_recipe_as(
+    model: type[_Model], name_or_path: str | Path, known: dict[str, Path], overrides: list[str] | None
+) -> _Model:
+    """Read a recipe of another kind than :class:`Recipe`; see :func:`read_recipe`.
+
+    Raises:
+        RecipeError: there is no such recipe, or a key or value is wrong; names it.
+    """
+    data, label = read_recipe(name_or_path, known, overrides)
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise RecipeError(f"Recipe {label}: {describe_validation(error).lstrip('.: ')}.") from None
 
 
 def override_recipe(recipe: Recipe, overrides: list[str]) -> Recipe:

@@ -20,7 +20,6 @@ from stylebridge.data.domain import Domain, DomainSummary
 from stylebridge.data.files import FileRef, path_below
 from stylebridge.data.joined import JoinedDataset, JoinedSampler
 from stylebridge.data.label_space import LabelSpace
-from stylebridge.data.loader import Loader
 from stylebridge.data.sampling import (
     ClassBalancedSampler,
     RareClassSampler,
@@ -38,6 +37,7 @@ from stylebridge.errors import RecipeError
 from stylebridge.jobs.inference import predict_files, write_label_png
 from stylebridge.jobs.recipe import InferenceConfig, Recipe, StageConfig, StreamConfig
 from stylebridge.jobs.run_folder import RunFolder
+from stylebridge.jobs.streams import stream_opener
 from stylebridge.methods import SEGMENTATION_METHODS, SegmentationMethod
 from stylebridge.networks.segmenter import Segmenter, SegmenterConfig, build_segmenter, load_segmenter
 
@@ -207,24 +207,7 @@ def _stream_opener(
         uniform = UniformSampler(len(few.images), seed + _FEW_LABELS_SEED)
         sampler = JoinedSampler(sampler, uniform, len(dataset), context.recipe.target_label_share)
         dataset = JoinedDataset(dataset, joined)
-    processes = context.accelerator.num_processes
-    images = stage.trainer.batch // (processes * stage.trainer.accumulate)
-
-    def open_stream(first_micro_batch: int) -> Iterator[Batch]:
-        return iter(
-            Loader(
-                dataset,
-                sampler,
-                batch_size=images,
-                start_position=first_micro_batch * images * processes,
-                process_index=context.accelerator.process_index,
-                process_count=processes,
-                workers=context.workers,
-                pin_memory=context.accelerator.device.type == "cuda",
-            )
-        )
-
-    return open_stream
+    return stream_opener(dataset, sampler, stage.trainer, context.accelerator, context.workers)
 
 
 def _same_size(source: Augmentation, target: StreamConfig | None) -> Augmentation:

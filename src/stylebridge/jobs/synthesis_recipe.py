@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from stylebridge.engine.config import OptimizerConfig, Strict, TrainerConfig
-from stylebridge.errors import RecipeError
-from stylebridge.jobs.recipe import describe_validation, read_recipe
+from stylebridge.jobs.recipe import load_recipe_as
 from stylebridge.jobs.synthesizers import SYNTHESIZERS, SynthesizerKind
 from stylebridge.methods.synthesis import Synthesis, SynthesisOptions
 
@@ -78,8 +77,4 @@ def load_synthesis_recipe(name_or_path: str | Path, overrides: list[str] | None 
     Raises:
         RecipeError: there is no such recipe, or a key or value is wrong; names it.
     """
-    data, label = read_recipe(name_or_path, synthesis_recipes(), overrides)
-    try:
-        return SynthesisRecipe.model_validate(data)
-    except ValidationError as error:
-        raise RecipeError(f"Recipe {label}: {describe_validation(error).lstrip('.: ')}.") from None
+    return load_recipe_as(SynthesisRecipe, name_or_path, synthesis_recipes(), overrides)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +21,15 @@ from stylebridge.data.dataset import DomainDataset
 from stylebridge.data.domain import Domain, check_domain, open_domain
 from stylebridge.data.label_inference import infer_label_space
 from stylebridge.data.label_space import LabelSpace
-from stylebridge.data.loader import Loader
 from stylebridge.data.sampling import UniformSampler
 from stylebridge.engine import Trainer, open_accelerator
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine.method import Batch
 from stylebridge.engine.rng import seed_everything
 from stylebridge.errors import DataError, RunError
-from stylebridge.jobs.machine import default_workers, device_name
+from stylebridge.jobs.machine import default_workers, facts_of_start
 from stylebridge.jobs.run_folder import RunFolder, new_run_when_main, open_run
+from stylebridge.jobs.streams import stream_opener
 from stylebridge.jobs.synthesis_recipe import SynthesisRecipe, load_synthesis_recipe
 from stylebridge.jobs.synthesizer import save_synthesizer
 from stylebridge.jobs.training_report import write_training_report
@@ -39,7 +37,6 @@ from stylebridge.jobs.translator_folder import as_pixels
 from stylebridge.methods.synthesis import Synthesis, published_optimizers
 from stylebridge.networks.label_gan import MultiScaleDiscriminator, open_perceptual_loss
 from stylebridge.networks.sean import SEANNetworks
-from stylebridge.version import __version__
 
 _STAGE = "1-synthesize"
 
@@ -178,24 +175,7 @@ def _opener(
     augmentation = Augmentation(resize=recipe.load or recipe.size, crop=crop, flip=recipe.flip)
     dataset = DomainDataset(domain, augmentation, seed=10 * recipe.seed)
     sampler = UniformSampler(len(domain.images), 10 * recipe.seed)
-    processes = accelerator.num_processes
-    images = recipe.trainer.batch // (processes * recipe.trainer.accumulate)
-
-    def open_stream(first_micro_batch: int) -> Iterator[Batch]:
-        return iter(
-            Loader(
-                dataset,
-                sampler,
-                batch_size=images,
-                start_position=first_micro_batch * images * processes,
-                process_index=accelerator.process_index,
-                process_count=processes,
-                workers=workers,
-                pin_memory=accelerator.device.type == "cuda",
-            )
-        )
-
-    return open_stream
+    return stream_opener(dataset, sampler, recipe.trainer, accelerator, workers)
 
 
 class _Whole:
@@ -298,11 +278,5 @@ def _facts(
         "data": domain.spec,
         "images": len(domain.images),
         "label_space": space.as_dict(),
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "device": device_name(device),
-        "versions": {
-            "stylebridge": __version__,
-            "torch": str(torch.__version__),
-            "python": platform.python_version(),
-        },
+        **facts_of_start(device),
     }

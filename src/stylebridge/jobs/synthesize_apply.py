@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from stylebridge.data.files import FileRef, is_image_name
 from stylebridge.data.images import check_image
 from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.load import load_adapted
+from stylebridge.jobs.networks_folder import write_png
 from stylebridge.jobs.region_styles import MEAN, RegionStyle, StylePhotos, parse_region_styles
 from stylebridge.jobs.segment_inputs import collect_inputs
 from stylebridge.jobs.synthesizer import Style, Synthesizer, mix
@@ -74,10 +74,7 @@ def synthesize(
         size = check_image(file)
         maps = synthesizer.space.read(file, size)
         picture = synthesizer.render(maps, codes(maps) if synthesizer.uses_styles else None, seed)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.partial")
-        Image.fromarray(picture).save(beside, format="PNG")
-        os.replace(beside, path)
+        write_png(Image.fromarray(picture), path)
     return len(outputs)
 
 

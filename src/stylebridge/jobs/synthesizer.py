@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stylebridge.data.label_space import IGNORE, LabelSpace
-from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import RunError
+from stylebridge.jobs.networks_folder import load_parts, save_parts
 from stylebridge.jobs.run_folder import open_run
 from stylebridge.jobs.synthesis_recipe import load_synthesis_recipe
 from stylebridge.jobs.translator_folder import as_pixels, as_tensor
@@ -76,13 +72,7 @@ class Synthesizer:
                 f"{run}`."
             )
         space = LabelSpace.from_dict(opened.facts()["label_space"])
-        try:
-            networks = recipe.kind.build_from((folder / "config.json").read_text(encoding="utf-8"))
-            for name, part in networks.named_children():
-                part.load_state_dict(load_file(folder / f"{name}.safetensors"), assign=True)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            reason = " ".join(str(error).split())[:160]
-            raise RunError(f"{folder} is damaged ({reason}): train or import it again.") from error
+        networks = load_parts(folder, recipe.kind.build_from)
         where = open_accelerator(device).device
         return Synthesizer(networks, space, recipe.size, where)
 
@@ -164,15 +154,7 @@ def save_synthesizer(
     networks: SEANNetworks | SPADENetworks, discriminator: nn.Module | None, run: Path
 ) -> None:
     """Write ``networks/``: settings, generator with the mean styles, encoder, discriminator; whole or not there."""
-    beside = run / ".partial-networks"
-    shutil.rmtree(beside, ignore_errors=True)
-    parts = dict(networks.named_children()) | (
-        {"discriminator": discriminator} if discriminator is not None else {}
-    )
-    with ckpt.explain_full_disk("the synthesizer", run):
-        beside.mkdir(parents=True)
-        for name, part in parts.items():
-            ckpt.save_tensors(part.state_dict(), beside / f"{name}.safetensors")
-        (beside / "config.json").write_text(networks.config.model_dump_json(), encoding="utf-8")
-    shutil.rmtree(run / "networks", ignore_errors=True)
-    os.replace(beside, run / "networks")
+    parts = dict(networks.named_children())
+    if discriminator is not None:
+        parts["discriminator"] = discriminator
+    save_parts(parts, networks.config.model_dump_json(), run, "the synthesizer")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import platform
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +20,19 @@ from stylebridge.data.dataset import DomainDataset
 from stylebridge.data.domain import Domain, check_domain, open_domain
 from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
-from stylebridge.data.loader import Loader
 from stylebridge.data.sampling import UniformSampler
 from stylebridge.engine import Trainer, open_accelerator
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine.method import Batch
 from stylebridge.engine.rng import seed_everything
 from stylebridge.errors import DataError, RunError
-from stylebridge.jobs.machine import default_workers, device_name
+from stylebridge.jobs.machine import default_workers, facts_of_start
 from stylebridge.jobs.recipe import size_for
 from stylebridge.jobs.run_folder import RunFolder, new_run_when_main, open_run
+from stylebridge.jobs.streams import stream_opener
 from stylebridge.jobs.training_report import write_training_report
 from stylebridge.jobs.translation_recipe import TranslationRecipe, load_translation_recipe
 from stylebridge.jobs.translator_folder import as_pixels, as_tensor, save_networks
-from stylebridge.version import __version__
 
 _STAGE = "1-translate"
 
@@ -164,24 +161,7 @@ def _opener(
     augmentation = _augmentation(recipe, usual)
     dataset = DomainDataset(domain, augmentation, seed=seed)
     sampler = UniformSampler(len(domain.images), seed)
-    processes = accelerator.num_processes
-    images = recipe.trainer.batch // (processes * recipe.trainer.accumulate)
-
-    def open_stream(first_micro_batch: int) -> Iterator[Batch]:
-        return iter(
-            Loader(
-                dataset,
-                sampler,
-                batch_size=images,
-                start_position=first_micro_batch * images * processes,
-                process_index=accelerator.process_index,
-                process_count=processes,
-                workers=workers,
-                pin_memory=accelerator.device.type == "cuda",
-            )
-        )
-
-    return open_stream
+    return stream_opener(dataset, sampler, recipe.trainer, accelerator, workers)
 
 
 class _Pictures:
@@ -258,11 +238,5 @@ def _facts(recipe: TranslationRecipe, domains: dict[str, Domain], device: torch.
         "recipe": recipe.name,
         **{name: domain.spec for name, domain in domains.items()},
         "images": {name: len(domain.images) for name, domain in domains.items()},
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "device": device_name(device),
-        "versions": {
-            "stylebridge": __version__,
-            "torch": str(torch.__version__),
-            "python": platform.python_version(),
-        },
+        **facts_of_start(device),
     }

@@ -9,8 +9,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from stylebridge.engine.config import OptimizerConfig, Strict, TrainerConfig
-from stylebridge.errors import RecipeError
-from stylebridge.jobs.recipe import describe_validation, read_recipe
+from stylebridge.jobs.recipe import describe_validation, load_recipe_as
 from stylebridge.jobs.translators import TRANSLATORS, TranslatorKind, translation_recipes
 
 
@@ -72,8 +71,4 @@ def load_translation_recipe(
     Raises:
         RecipeError: there is no such recipe, or a key or value is wrong; names it.
     """
-    data, label = read_recipe(name_or_path, translation_recipes(), overrides)
-    try:
-        return TranslationRecipe.model_validate(data)
-    except ValidationError as error:
-        raise RecipeError(f"Recipe {label}: {describe_validation(error).lstrip('.: ')}.") from None
+    return load_recipe_as(TranslationRecipe, name_or_path, translation_recipes(), overrides)

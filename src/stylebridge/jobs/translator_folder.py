@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,15 +10,13 @@ import torch
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
-from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RunError
+from stylebridge.jobs.networks_folder import load_parts, save_parts, write_png
 from stylebridge.jobs.recipe import size_for
 from stylebridge.jobs.run_folder import open_run
 from stylebridge.jobs.segment_inputs import collect_inputs
@@ -30,16 +26,8 @@ from stylebridge.jobs.translation_recipe import load_translation_recipe
 def save_networks(networks: nn.Module, run: Path) -> None:
     """Write ``networks/discriminators.safetensors`` and ``generators.safetensors``, and the settings; the folder is
     whole or not there."""
-    beside = run / ".partial-networks"
-    shutil.rmtree(beside, ignore_errors=True)
-    with ckpt.explain_full_disk("the translator", run):
-        beside.mkdir(parents=True)
-        for name, part in networks.named_children():
-            ckpt.save_tensors(part.state_dict(), beside / f"{name}.safetensors")
-        settings = networks.config.model_dump_json()  # type: ignore[union-attr,operator]
-        (beside / "config.json").write_text(str(settings), encoding="utf-8")
-    shutil.rmtree(run / "networks", ignore_errors=True)
-    os.replace(beside, run / "networks")
+    settings = networks.config.model_dump_json()  # type: ignore[union-attr,operator]
+    save_parts(dict(networks.named_children()), str(settings), run, "the translator")
 
 
 def load_networks(run: Path) -> nn.Module:
@@ -55,14 +43,7 @@ def load_networks(run: Path) -> nn.Module:
         raise RunError(
             f"{run} has no finished translator: continue it with `stylebridge translate train --resume --out {run}`."
         )
-    try:
-        networks = recipe.kind.build_from((folder / "config.json").read_text(encoding="utf-8"))
-        for name, part in networks.named_children():
-            part.load_state_dict(load_file(folder / f"{name}.safetensors"))
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise RunError(f"{folder} is damaged ({reason}): train or import it again.") from error
-    return networks
+    return load_parts(folder, recipe.kind.build_from)
 
 
 @torch.inference_mode()
@@ -132,10 +113,7 @@ def translate_files(
         picture = Image.fromarray(as_pixels(result))
         if pixels is not None and picture.size != (width, height):
             picture = picture.resize((width, height), Image.Resampling.BICUBIC)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.partial")
-        picture.save(beside, format="PNG")
-        os.replace(beside, path)
+        write_png(picture, path)
 
 
 def as_tensor(image: np.ndarray, size: tuple[int, int] | None = None) -> Tensor:

@@ -1,0 +1,65 @@
+"""``networks/`` of a run of images: the parts' weights and the settings they are built from; and pictures as files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from stylebridge.engine import checkpoint as ckpt
+from stylebridge.errors import RunError
+
+_Networks = TypeVar("_Networks", bound=nn.Module)
+
+
+def save_parts(parts: Mapping[str, nn.Module], settings: str, run: Path, what: str) -> None:
+    """Write ``networks/NAME.safetensors`` for each part, and ``config.json``; the folder is whole or not there.
+
+    Args:
+        settings: JSON that the networks can be built from.
+        what: what a message about a full disk calls it.
+    """
+    beside = run / ".partial-networks"
+    shutil.rmtree(beside, ignore_errors=True)
+    with ckpt.explain_full_disk(what, run):
+        beside.mkdir(parents=True)
+        for name, part in parts.items():
+            ckpt.save_tensors(part.state_dict(), beside / f"{name}.safetensors")
+        (beside / "config.json").write_text(settings, encoding="utf-8")
+    shutil.rmtree(run / "networks", ignore_errors=True)
+    os.replace(beside, run / "networks")
+
+
+def load_parts(folder: Path, build: Callable[[str], _Networks]) -> _Networks:
+    """Build networks from ``config.json`` and give each of their children its weights.
+
+    Args:
+        folder: ``networks/`` of a run.
+        build: makes the networks of the settings; they may be on no device.
+
+    Raises:
+        RunError: something in the folder is missing or damaged.
+    """
+    try:
+        networks = build((folder / "config.json").read_text(encoding="utf-8"))
+        for name, part in networks.named_children():
+            part.load_state_dict(load_file(folder / f"{name}.safetensors"), assign=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise RunError(f"{folder} is damaged ({reason}): train or import it again.") from error
+    return networks
+
+
+def write_png(picture: Image.Image, path: Path) -> None:
+    """Write a picture beside its place and rename it; its folder is made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.partial")
+    picture.save(beside, format="PNG")
+    os.replace(beside, path)
