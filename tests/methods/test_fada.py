@@ -183,16 +183,16 @@ def test_the_adversarial_loss_moves_the_features_but_not_the_classifier(tmp_path
 
 def test_each_network_stands_still_in_the_others_phase(tmp_path: Path) -> None:
     class Watching(FADA):
-        def _segmenter_losses(self, step):
+        def segmenter_losses(self, step):
             seen["discriminator"] = copy.deepcopy(self.discriminator.state_dict())
-            yield from super()._segmenter_losses(step)
+            yield from super().segmenter_losses(step)
             seen["grads"] = [p.grad for p in self.discriminator.parameters()]
 
-        def _discriminator_losses(self, step):
+        def discriminator_losses(self, step):
             for name, value in self.discriminator.state_dict().items():
                 assert torch.equal(value, seen["discriminator"][name])
             before = copy.deepcopy(self.segmenter.state_dict())
-            yield from super()._discriminator_losses(step)
+            yield from super().discriminator_losses(step)
             seen["segmenter"] = before
 
     seen: dict = {}

@@ -269,7 +269,7 @@ def test_the_share_is_that_of_all_processes() -> None:
         process_count=2,
         sum_over_processes=lambda value: next(counts)(value),
     )
-    _, weight = method._pseudo_labels(step, make_streams(1)["target"][0]["image"])
+    _, weight = method.trust(step, method.teach(make_streams(1)["target"][0]["image"]))
     assert weight.unique().tolist() == pytest.approx([0.5])
 
 

@@ -56,13 +56,28 @@ def translate_train(
 @translate_app.command("apply")
 def translate_apply(
     run: Annotated[
-        Path, typer.Argument(help="Run folder of `stylebridge translate train` or `import nice-gan`")
-    ],
-    images: Annotated[
-        list[str], typer.Argument(help="Images, folders, patterns in quotes", metavar="INPUT…")
+        Path,
+        typer.Argument(
+            help="Run folder of `stylebridge translate train`, `import nice-gan`, or `adapt` with a Bridge recipe"
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the translated images (PNG)")],
-    to: Annotated[str, typer.Option(help="The look they shall have: a or b")] = "b",
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Images, folders, patterns in quotes; with --labels keep one labelled set (default: the run's own)",
+            metavar="INPUT…",
+        ),
+    ] = None,
+    to: Annotated[
+        str, typer.Option(help="The look they shall have: a or b (Bridge: the source's, the target's)")
+    ] = "b",
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="keep: write a labelled set: images, their label maps and a manifest", metavar="keep"
+        ),
+    ] = None,
     size: Annotated[
         int | None, typer.Option(help="Resize to this square first; without it at their own size", min=8)
     ] = None,
@@ -72,25 +87,52 @@ def translate_apply(
             help="Translate at about this many pixels (as recipes with pixels: train), resize back", min=64
         ),
     ] = None,
+    style: Annotated[
+        Path | None,
+        typer.Option(help="Bridge: photo whose regions give the styles; without it the mean styles"),
+    ] = None,
+    style_labels: Annotated[
+        Path | None, typer.Option(help="Bridge: its label map; else found beside it by name, or predicted")
+    ] = None,
+    region_style: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Bridge: one class from another photo: road=other.jpg (or road=mean)", metavar="CLASS=PHOTO"
+        ),
+    ] = None,
+    mix: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Bridge: between two photos: sky=a.jpg:b.jpg:0.3", metavar="CLASS=PHOTO:PHOTO:SHARE"
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the styles that --labels keep draws", min=0)] = 0,
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over files in --out")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Translate images with a trained translator."""
-    from stylebridge.jobs.translator_folder import translate
+    from stylebridge.jobs.translate_apply import apply_translator
 
-    written = translate(
+    written = apply_translator(
         run,
-        list(images),
+        list(images or ()),
         out,
         to=to,
+        labels=labels,
         size=size,
         pixels=pixels,
+        style=style,
+        style_labels=style_labels,
+        region_styles=region_style or (),
+        mixes=mix or (),
+        seed=seed,
         device=device,
         overwrite=overwrite,
         quiet=quiet,
     )
-    Console().print(f"{written} image(s) translated into {out}", highlight=False)
+    kept = ", with their labels" if labels else ""
+    Console().print(f"{written} image(s) translated into {out}{kept}", highlight=False)
 
 
 @translate_app.command("recipes")

@@ -17,6 +17,7 @@ from stylebridge.data.dataset import read_pair
 from stylebridge.data.domain import Domain, check_domain
 from stylebridge.data.images import read_image
 from stylebridge.errors import DataError
+from stylebridge.jobs.bridge_run import BridgeRun, bridge_stage
 from stylebridge.jobs.inference import confusion_of, predict_files
 from stylebridge.jobs.recipe import InferenceConfig
 from stylebridge.jobs.stages import StageContext
@@ -138,14 +139,20 @@ def _spread(count: int, wanted: int) -> list[int]:
 
 
 def _source_samples(context: StageContext) -> list[SourceSample]:
-    source = context.source
-    samples = []
+    source, bridge = context.source, None
+    if bridge_stage(context.run, context.recipe) is not None:
+        bridge = BridgeRun.open(context.run.path, context.accelerator.device)
+    styles = _spread(len(context.target.images), 4)
+    samples: list[SourceSample] = []
     for i in _spread(len(source.images), 4):
         image, label = read_pair(source, i)
         assert label is not None
         translated = None
         if context.translated is not None:
             translated = read_image(context.translated.images[i])
+        elif bridge is not None:
+            style = read_image(context.target.images[styles[len(samples) % len(styles)]])
+            translated = bridge.translate(image, label, "target", bridge.styles(style, None, "target"))
         samples.append(SourceSample(image, label, source.images[i].name, translated))
     return samples
 

@@ -63,6 +63,19 @@ class TranslatorConfig(Strict):
     pixels: int | None = Field(default=None, gt=0)
 
 
+class LabelFreeConfig(Strict):
+    """Scores of the segmenter on the unlabelled target while a stage trains, at every ``trainer.sample_every`` steps:
+    its ``certainty`` and its ``agreement`` with itself on changed copies
+    (:class:`stylebridge.metrics.label_free.LabelFreeScore`).
+
+    ``images``: so many target images, evenly spaced. ``choose``: what the stage hands on: the ``last`` weights, or
+    those with the best of either score. ``keep``: keep the weights of all scored steps in ``snapshots/``."""
+
+    images: int = Field(default=24, gt=0)
+    choose: Literal["last", "certainty", "agreement"] = "last"
+    keep: bool = False
+
+
 class StageConfig(Strict):
     """One stage: a method, what it starts from, its streams, its length and its optimisers."""
 
@@ -78,6 +91,7 @@ class StageConfig(Strict):
     pseudo_labels: InferenceConfig | None = Field(
         default=None, description="label the target with the model of the stage before"
     )
+    label_free: LabelFreeConfig | None = None
     segmenter: dict[str, Any] = Field(
         default_factory=dict, description="changes to the segmenter's settings; needs start: initial"
     )
@@ -95,7 +109,7 @@ class StageConfig(Strict):
     def _fits_method(self) -> StageConfig:
         method = SEGMENTATION_METHODS[self.method]
         try:
-            method.Options(**self.options)
+            options = method.Options(**self.options)
         except ValidationError as error:
             raise ValueError(f"options{describe_validation(error)}") from None
         for stream in ("source", "target"):
@@ -108,9 +122,10 @@ class StageConfig(Strict):
             raise ValueError(
                 f"target.sampler {self.target.sampler!r} needs labels: the target has none, use uniform"
             )
-        if set(self.optimizers) != set(method.trains):
+        trained = method.trained(options)
+        if set(self.optimizers) != set(trained):
             raise ValueError(
-                f"optimizers are given for {sorted(self.optimizers)}, but {self.method} trains {sorted(method.trains)}"
+                f"optimizers are given for {sorted(self.optimizers)}, but {self.method} trains {sorted(trained)}"
             )
         wrong = set(self.segmenter) - set(SegmenterConfig.model_fields)
         if wrong:
@@ -315,6 +330,7 @@ def _all_models(model: type[BaseModel]) -> list[type[BaseModel]]:
         model,
         StageConfig,
         StreamConfig,
+        LabelFreeConfig,
         InferenceConfig,
         TranslatorConfig,
         Augmentation,

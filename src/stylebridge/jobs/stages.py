@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from rich.console import Console
@@ -35,8 +34,10 @@ from stylebridge.engine.optim import check_groups
 from stylebridge.engine.rng import seed_everything
 from stylebridge.errors import RecipeError
 from stylebridge.jobs.inference import predict_files, write_label_png
+from stylebridge.jobs.label_free import LabelFreeScores
 from stylebridge.jobs.recipe import InferenceConfig, Recipe, StageConfig, StreamConfig
 from stylebridge.jobs.run_folder import RunFolder
+from stylebridge.jobs.stage_pictures import SamplePictures
 from stylebridge.jobs.streams import stream_opener
 from stylebridge.methods import SEGMENTATION_METHODS, SegmentationMethod
 from stylebridge.networks.segmenter import Segmenter, SegmenterConfig, build_segmenter, load_segmenter
@@ -76,7 +77,19 @@ def run_stage(context: StageContext, index: int, resume: bool) -> Path:
     method = _build_method(context, index)
     previous = context.run.stage(context.recipe.stage_name(index - 1)) if index else None
     domains = _domains(context, stage, name, previous)
-    sampler = SamplePictures(context, method, name)
+    sampler = SamplePictures(
+        context.run, context.source, context.target, context.recipe.inference, method, name
+    )
+    scores = None
+    if stage.label_free is not None:
+        scores = LabelFreeScores(
+            context.run,
+            name,
+            stage.label_free,
+            context.target,
+            context.recipe.inference,
+            context.accelerator.device,
+        )
     trainer = Trainer(
         method=method,
         config=stage.trainer,
@@ -88,7 +101,7 @@ def run_stage(context: StageContext, index: int, resume: bool) -> Path:
         stage=name,
         seed=seed,
         accelerator=context.accelerator,
-        on_sample=sampler,
+        on_sample=lambda step: _on_sample(step, method, sampler, scores),
         console=context.console,
         quiet=context.quiet,
     )
@@ -97,10 +110,24 @@ def run_stage(context: StageContext, index: int, resume: bool) -> Path:
         trainer.resume(saved[-1])
     trainer.fit()
     if context.accelerator.is_main_process:
+        if scores is not None:
+            segmenter = method.networks[method.result]
+            assert isinstance(segmenter, Segmenter)
+            scores.restore_best(segmenter)
         hand_on(method, context, done)
     context.accelerator.wait_for_everyone()
     context.accelerator.free_memory()
     return done
+
+
+def _on_sample(
+    step: int, method: SegmentationMethod[Any], pictures: SamplePictures, scores: LabelFreeScores | None
+) -> None:
+    pictures(step)
+    if scores is not None:
+        segmenter = method.networks[method.result]
+        assert isinstance(segmenter, Segmenter)
+        scores(step, segmenter)
 
 
 def check_stages(recipe: Recipe, num_classes: int, processes: int) -> None:
@@ -136,7 +163,18 @@ def _build_method(context: StageContext, index: int) -> SegmentationMethod[Any]:
         config = SegmenterConfig(**{**context.recipe.segmenter.model_dump(), **stage.segmenter})
         segmenter = build_segmenter(config, context.space.num_classes)
     kind = SEGMENTATION_METHODS[stage.method]
-    return kind(segmenter, kind.Options(**stage.options))
+    method = kind(segmenter, kind.Options(**stage.options))
+    if index:
+        _inherit(method, context.run.stage(context.recipe.stage_name(index - 1)))
+    return method
+
+
+def _inherit(method: SegmentationMethod[Any], previous: Path) -> None:
+    """Take over what the stage before trained besides the segmenter, where this method goes on with it."""
+    for name in set(method.inherits) & set(method.networks):
+        file = previous / "networks" / f"{name}.safetensors"
+        if file.is_file():
+            ckpt.load_network(method.networks[name], file)
 
 
 def _domains(
@@ -261,32 +299,3 @@ def describe_segmenter(context: StageContext) -> dict[str, Any]:
         "label_space": context.space.as_dict(),
         "inference": context.recipe.inference.model_dump(mode="json"),
     }
-
-
-class SamplePictures:
-    """Writes ``samples/<stage>-<step>.png``: fixed target images with the model's present predictions."""
-
-    def __init__(self, context: StageContext, method: SegmentationMethod[Any], stage: str) -> None:
-        self.context, self.method, self.stage = context, method, stage
-        images = context.target.images
-        self.images = [images[i] for i in np.linspace(0, len(images) - 1, min(4, len(images))).astype(int)]
-
-    def __call__(self, step: int) -> None:
-        from stylebridge.report.pictures import overlay, sample_grid
-
-        segmenter = self.method.networks[self.method.result]
-        assert isinstance(segmenter, Segmenter)
-        training = segmenter.training
-        rows = []
-        device = self.context.accelerator.device
-        generator_state = torch.get_rng_state()
-        for _, image, labels in predict_files(segmenter, self.images, self.context.recipe.inference, device):
-            rows.append([image, overlay(image, labels, self.context.space)])
-        torch.set_rng_state(generator_state)
-        segmenter.train(training)
-        grid = sample_grid(rows, ["target", f"{self.stage} · step {step}"])
-        from PIL import Image
-
-        folder = self.context.run.path / "samples"
-        folder.mkdir(exist_ok=True)
-        Image.fromarray(grid).save(folder / f"{self.stage}-{step:06d}.png")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +74,19 @@ def translate(
         UserError: the run, an image or the output folder is not what it should be.
     """
     translator = load_networks(Path(run)).translator(to)  # type: ignore[operator]
-    inputs = collect_inputs([images] if isinstance(images, str | Path) else images)
+    outputs = outputs_of([images] if isinstance(images, str | Path) else images, out, overwrite)
+    accelerator = open_accelerator(device)
+    translate_files(translator.to(accelerator.device), outputs, size=size, pixels=pixels, quiet=quiet)
+    return len(outputs)
+
+
+def outputs_of(images: Sequence[str | Path], out: str | Path, overwrite: bool) -> dict[FileRef, Path]:
+    """The PNG file below ``out`` that each image is translated into.
+
+    Raises:
+        UserError: an image is not there or a video, or an output is there already.
+    """
+    inputs = collect_inputs(images)
     if inputs.videos:
         raise DataError(f"{next(iter(inputs.videos))} is a video: translate takes images.")
     folder = Path(out)
@@ -84,9 +96,7 @@ def translate(
     existing = next((path for path in outputs.values() if path.exists()), None)
     if existing is not None and not overwrite:
         raise RunError(f"{existing} exists already: choose another --out or give --overwrite.")
-    accelerator = open_accelerator(device)
-    translate_files(translator.to(accelerator.device), outputs, size=size, pixels=pixels, quiet=quiet)
-    return len(outputs)
+    return outputs
 
 
 @torch.inference_mode()

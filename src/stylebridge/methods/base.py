@@ -28,8 +28,10 @@ class SegmentationMethod(Method, Generic[OptionsT]):
         options: an instance of the method's ``Options``.
     """
 
-    #: The networks that some phase trains: a recipe gives an optimiser for each.
+    #: The networks that some phase can train: a recipe gives an optimiser for each that its options train.
     trains: ClassVar[tuple[str, ...]] = ("segmenter",)
+    #: The networks besides the segmenter that are taken over from the stage before, where it left them.
+    inherits: ClassVar[tuple[str, ...]] = ()
     Options: ClassVar[type[SegmentationOptions]] = SegmentationOptions
     #: The network that a stage hands on: the segmenter itself, or an average of it.
     result: str = "segmenter"
@@ -39,6 +41,11 @@ class SegmentationMethod(Method, Generic[OptionsT]):
         self.options: OptionsT = options if options is not None else self.Options()  # type: ignore[assignment]
         self.segmenter = segmenter
         self.networks["segmenter"] = segmenter
+
+    @classmethod
+    def trained(cls, options: OptionsT) -> tuple[str, ...]:
+        """The networks that are trained with these options."""
+        return cls.trains
 
     def extra_networks(self) -> dict[str, nn.Module]:
         """The method's networks besides the segmenter."""

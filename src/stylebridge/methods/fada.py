@@ -61,15 +61,15 @@ class FADA(SegmentationMethod[FADAOptions]):
 
     def phases(self) -> Sequence[Phase]:
         return [
-            Phase("segmenter", trains=("segmenter",), losses=self._segmenter_losses),
-            Phase("discriminator", trains=("discriminator",), losses=self._discriminator_losses),
+            Phase("segmenter", trains=("segmenter",), losses=self.segmenter_losses),
+            Phase("discriminator", trains=("discriminator",), losses=self.discriminator_losses),
         ]
 
     def _encode(self, logits: Tensor) -> Tensor:
         o = self.options
         return domain_encoding(logits, temperature=o.temperature, clip=o.clip, hard=o.hard_encoding)
 
-    def _segmenter_losses(self, step: Step) -> Losses:
+    def segmenter_losses(self, step: Step) -> Losses:
         source, target = step.batch["source"], step.batch["target"]
         image, size = source["image"], _size(source["image"])
         if self.options.colour_transfer:
@@ -90,7 +90,7 @@ class FADA(SegmentationMethod[FADAOptions]):
             "adversarial", self._judge(features, encoding, "source"), weight=self.options.adversarial_weight
         )
 
-    def _discriminator_losses(self, step: Step) -> Losses:
+    def discriminator_losses(self, step: Step) -> Losses:
         domains: tuple[Literal["source", "target"], ...] = ("source", "target")
         for domain in domains:
             features, encoding = step.memo[domain]

@@ -64,18 +64,33 @@ class SelfTraining(SegmentationMethod[SelfTrainingOptions]):
             image = match_colour(image, target["image"])
         yield Term("source", mean_cross_entropy(step, self.segmenter(image), source["label"]))
 
-        pseudo, quality = self._pseudo_labels(step, target["image"])
-        mixed, label, weight = self._mix(step, image, source["label"], target["image"], pseudo, quality)
+        pseudo, quality = self.trust(step, self.teach(target["image"]))
+        yield self.mixed_term(step, image, source["label"], target["image"], pseudo, quality)
+
+    def mixed_term(
+        self, step: Step, source: Tensor, label: Tensor, target: Tensor, pseudo: Tensor, quality: Tensor
+    ) -> Term:
+        """The loss on class-mixed images.
+
+        Args:
+            source, target: images [B, 3, H, W] in [0, 1]; ``label``, ``pseudo``: their label maps [B, H, W].
+            quality: [B, H, W], how much each pseudo-label counts.
+        """
+        mixed, label, weight = self._mix(step, source, label, target, pseudo, quality)
         loss = mean_cross_entropy(step, self.segmenter(mixed), label, weight=weight)
-        yield Term("mixed", loss, weight=self.options.mixed_weight)
+        return Term("mixed", loss, weight=self.options.mixed_weight)
 
     @torch.no_grad()
-    def _pseudo_labels(self, step: Step, image: Tensor) -> tuple[Tensor, Tensor]:
-        """The teacher's hard labels [B, H, W] and their weights [B, H, W]."""
+    def teach(self, image: Tensor) -> Tensor:
+        """The teacher's logits [B, K, H, W] of target images; its batch norm gathers their statistics."""
         teacher = self.networks["teacher"]
         use_batch_statistics(teacher)
-        probabilities = teacher(image).float().softmax(1)
-        confidence, label = probabilities.max(1)
+        return teacher(image)
+
+    @torch.no_grad()
+    def trust(self, step: Step, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """The teacher's hard labels [B, H, W] and their weights [B, H, W]."""
+        confidence, label = logits.float().softmax(1).max(1)
         confident = (confidence > self.options.confidence).float()
         if self.options.weighting == "pixel":
             return label, confident
@@ -101,10 +116,12 @@ class SelfTraining(SegmentationMethod[SelfTrainingOptions]):
         return mixed, torch.where(pasted, label, pseudo), weight
 
 
-def use_batch_statistics(network: nn.Module) -> None:
+def use_batch_statistics(network: nn.Module, gather: bool = True) -> None:
     """Let batch norm use (and gather) the statistics of what the network is shown, as DACS's and DAFormer's
     teachers do; all else, dropout above all, stays as in evaluation. Frozen batch norm stays frozen."""
     network.train()
     for module in network.modules():
-        if not isinstance(module, nn.modules.batchnorm._BatchNorm):
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.track_running_stats = gather
+        else:
             module.training = False

@@ -1,0 +1,180 @@
+"""A labelled data set out of a translator: translated images with the labels they had, for training elsewhere."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from stylebridge.data.dataset import read_pair
+from stylebridge.data.domain import Domain, open_domain
+from stylebridge.data.files import path_below
+from stylebridge.data.images import read_image
+from stylebridge.data.label_inference import infer_label_space
+from stylebridge.data.label_space import IGNORE, LabelSpace
+from stylebridge.engine import open_accelerator
+from stylebridge.errors import DataError, RunError
+from stylebridge.jobs.bridge_run import BridgeRun, domain_of
+from stylebridge.jobs.domains import reopen_adaptation
+from stylebridge.jobs.inference import write_label_png
+from stylebridge.jobs.networks_folder import write_png
+from stylebridge.jobs.recipe import size_for
+from stylebridge.jobs.run_folder import RunFolder
+from stylebridge.jobs.translator_folder import as_pixels, as_tensor, load_networks
+
+MANIFEST, SPACE = "manifest.jsonl", "label_space.yaml"
+
+#: Translates the image of a number, given with its label map; returns it and the name of the photo that gave the style.
+Paint = Callable[[int, np.ndarray, np.ndarray], tuple[np.ndarray, str | None]]
+
+
+def write_translated_set(
+    run: str | Path,
+    out: str | Path,
+    data: str | Path | None = None,
+    *,
+    to: str = "b",
+    pixels: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Translate a labelled set and write it with its labels: ``images/``, ``labels/`` (8-bit class numbers, 255 =
+    none), ``label_space.yaml`` and ``manifest.jsonl`` (a line a picture: image, labels, source, the photo of its style,
+    pixels of each class). The folder is whole or not there, and is read as any other domain.
+
+    Args:
+        run: of ``stylebridge adapt`` with a Bridge recipe (each image takes the region styles of a random image of the
+            other domain), or of ``stylebridge translate train``.
+        data: labelled images; None: those that the run was trained on.
+        to: the domain they shall look like: ``a`` (the source) or ``b`` (the target).
+        pixels: translate at about so many pixels (runs of ``translate train`` only).
+        seed: chooses the style photos.
+
+    Returns:
+        How many images were written.
+
+    Raises:
+        UserError: the run, the data or the output folder is not what it should be.
+    """
+    folder = Path(out)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not overwrite:
+        raise RunError(f"{folder} is not empty: choose another --out or give --overwrite.")
+    found = RunFolder(Path(run))
+    where = open_accelerator(device).device
+    kind = found.facts().get("kind") if (found.path / "run.yaml").is_file() else None
+    if kind == "adapt":
+        if pixels is not None:
+            raise DataError(
+                "--pixels does not belong to a Bridge run: it translates at the size it was trained on."
+            )
+        domain, paint = _of_bridge(found, data, to, seed, where)
+    else:
+        domain, paint = _of_translator(found, data, to, pixels, where)
+    assert domain.space is not None
+    beside = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    with (beside / MANIFEST).open("w", encoding="utf-8") as manifest:
+        for index in track(range(len(domain.images)), "translate", console=Console(stderr=True, quiet=quiet)):
+            manifest.write(json.dumps(_write_one(domain, index, paint, beside), ensure_ascii=False) + "\n")
+    (beside / SPACE).write_text(_space_yaml(domain.space), encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    beside.rename(folder)
+    return len(domain.images)
+
+
+def _write_one(domain: Domain, index: int, paint: Paint, folder: Path) -> dict[str, Any]:
+    """One picture and its label map; returns its line of the manifest."""
+    image, labels = read_pair(domain, index)
+    assert labels is not None
+    assert domain.space is not None
+    name = path_below(domain.images[index], domain.root).with_suffix(".png")
+    # Plain folders keep their images below "images"; the set has such a folder of its own.
+    parts = [part for part in name.parts if part not in ("images", "leftImg8bit")]
+    places = {kind: Path(kind, *parts) for kind in ("images", "labels")}
+    made, style = paint(index, image, labels)
+    write_png(Image.fromarray(made), folder / places["images"])
+    write_label_png(labels, domain.space, folder / places["labels"])
+    present, counts = np.unique(labels[labels != IGNORE], return_counts=True)
+    pixels = {domain.space.classes[int(k)]: int(n) for k, n in zip(present, counts, strict=True)}
+    return {
+        "image": places["images"].as_posix(),
+        "labels": places["labels"].as_posix(),
+        "source": str(domain.images[index]),
+        "style": style,
+        "pixels": pixels,
+    }
+
+
+def _of_bridge(
+    run: RunFolder, data: str | Path | None, to: str, seed: int, device: torch.device
+) -> tuple[Domain, Paint]:
+    opened = BridgeRun.open(run.path, device)
+    wanted = domain_of(to)
+    facts = run.facts()
+    if data is None and wanted == "source":
+        raise DataError("The run's target has no labels to keep: give labelled images, or --to b.")
+    domain = reopen_adaptation(facts, None).source if data is None else _labelled(data, opened.space)
+    photos = open_domain(facts[wanted], f"the run's {wanted}", labelled=False).images
+    order = np.random.default_rng(seed).integers(0, len(photos), len(domain.images))
+
+    def paint(index: int, image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, str | None]:
+        photo = photos[int(order[index])]
+        styles = opened.styles(read_image(photo), None, wanted)
+        return opened.translate(image, labels, wanted, styles), str(photo)
+
+    return domain, paint
+
+
+def _of_translator(
+    run: RunFolder, data: str | Path | None, to: str, pixels: int | None, device: torch.device
+) -> tuple[Domain, Paint]:
+    translator = load_networks(run.path).translator(to).to(device)  # type: ignore[operator]
+    own = run.facts().get("a" if to == "b" else "b")
+    if data is None and own is None:
+        raise DataError(
+            "Give the labelled images too: `stylebridge translate apply RUN DATA --labels keep --out DIR`."
+        )
+    domain = _labelled(own if data is None else data, None)
+
+    @torch.inference_mode()
+    def paint(index: int, image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, str | None]:
+        height, width = image.shape[:2]
+        size = size_for(pixels, (width, height)) if pixels else None
+        made = as_pixels(translator(as_tensor(image, size)[None].to(device))[0].float().cpu())
+        if made.shape != image.shape:
+            made = np.array(Image.fromarray(made).resize((width, height), Image.Resampling.BICUBIC))
+        return made, None
+
+    return domain, paint
+
+
+def _labelled(data: str | Path, space: LabelSpace | None) -> Domain:
+    domain = open_domain(data, "the images", labelled=True, space=space)
+    assert domain.labels is not None
+    if domain.space is None:
+        domain = replace(domain, space=infer_label_space(domain.labels)[0])
+    return domain
+
+
+def _space_yaml(space: LabelSpace) -> str:
+    """A label space of class numbers, as ``--label-space`` takes it."""
+    classes = [
+        {"name": name, "colour": list(colour), "raw": [index]}
+        for index, (name, colour) in enumerate(zip(space.classes, space.colours, strict=True))
+    ]
+    return yaml.safe_dump(
+        {"name": space.name, "classes": classes, "ignore_raw": [IGNORE]}, sort_keys=False, allow_unicode=True
+    )

@@ -1,0 +1,19 @@
+"""Bridge's networks (ours): critics that hold the encoders, and generators that paint each region in its style."""
+
+from stylebridge.networks.bridge.config import BridgeConfig
+from stylebridge.networks.bridge.critic import Critic
+from stylebridge.networks.bridge.generator import Generator
+from stylebridge.networks.bridge.styles import StyleHead, Styles
+from stylebridge.networks.bridge.translator import OTHER, BridgeTranslator, Painters, critics
+
+__all__ = [
+    "OTHER",
+    "BridgeConfig",
+    "BridgeTranslator",
+    "Critic",
+    "Generator",
+    "Painters",
+    "StyleHead",
+    "Styles",
+    "critics",
+]

@@ -1,0 +1,47 @@
+"""Settings of Bridge's networks. Each switch is a row of the ablation (docs/bridge.md)."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from stylebridge.networks.nice_gan import NiceGanConfig
+
+
+class BridgeConfig(BaseModel):
+    """Settings of a pair of critics, a pair of generators and a pair of style heads.
+
+    ``channels``: of an encoder's first layer; codes have twice as many.
+    ``blocks``: residual blocks at a quarter of the image's size.
+    ``style_channels``: S, the length of a region's style code.
+    ``hidden``: channels between the two convolutions of a label map in a norm.
+    ``class_critics``: patch heads with 2K outputs (domain and class at once); else one output, as in NICE-GAN.
+    ``region_styles``: a style for each class; else one for the whole image.
+    ``output``: ``residual``: the generator changes its input's colours pixel by pixel, ``x·(1 + a) + b``; ``image``: it
+    paints the image anew from the code, as NICE-GAN and SEAN do.
+    ``base``: what the residual starts from: the image itself, or the image with the colour statistics of the wanted
+    style (of the whole image, or mixed with those of each region, which count ``region_share``). ``grain``: it also
+    gets the wanted image's noise.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    channels: int = Field(default=32, gt=0)
+    blocks: int = Field(default=2, ge=0)
+    style_channels: int = Field(default=32, gt=0)
+    hidden: int = Field(default=32, gt=0)
+    class_critics: bool = True
+    region_styles: bool = True
+    output: Literal["residual", "image"] = "residual"
+    base: Literal["image", "colour", "region-colour"] = "region-colour"
+    region_share: float = Field(default=0.5, ge=0, le=1)
+    grain: bool = True
+
+    @property
+    def code_channels(self) -> int:
+        """Channels of a code, at a quarter of the image's size."""
+        return 2 * self.channels
+
+    @property
+    def encoder(self) -> NiceGanConfig:
+        """The encoder is NICE-GAN's."""
+        return NiceGanConfig(channels=self.channels, layers=6)

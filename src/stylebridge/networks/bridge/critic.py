@@ -1,0 +1,44 @@
+"""Bridge's critic: NICE-GAN's encoder, and patch heads that can name domain and class at once."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from stylebridge.layers.spectral import SpectralConv2d
+from stylebridge.networks.bridge.config import BridgeConfig
+from stylebridge.networks.nice_gan.discriminator import KERNEL, Encoder, SpectralBlock
+
+
+class Critic(Encoder):
+    """Encoder and classifiers of one domain: the global attention head, local patches, wide patches.
+
+    Patch heads have 2K outputs, the first half of them "real, of class k", the second "made, of class k"; or one, the
+    raw score of NICE-GAN.
+
+    Args:
+        classes: K.
+    """
+
+    def __init__(self, config: BridgeConfig, classes: int) -> None:
+        super().__init__(config.encoder)
+        code = config.code_channels
+        outputs = 2 * classes if config.class_critics else 1
+        self.near = SpectralBlock((code, 2 * code, 2))
+        self.far = SpectralBlock((2 * code, 4 * code, 2))
+        self.near_scores = SpectralConv2d(2 * code, outputs, KERNEL)
+        self.far_scores = SpectralConv2d(4 * code, outputs, KERNEL)
+
+    def judge(self, code: Tensor, passes: int = 1) -> tuple[Tensor, Tensor]:
+        """Scores of codes [B, 2·channels, h, w]: [B, outputs, h/2 − 1, w/2 − 1] and [B, outputs, h/4 − 1, w/4 − 1].
+
+        Args:
+            passes: several passes in one batch, as in :class:`~stylebridge.layers.spectral.SpectralConv2d`.
+        """
+        near = self.near(code, passes)
+        far = self.far(near, passes)
+        edge = (1, 1, 1, 1)
+        return (
+            self.near_scores(F.pad(near, edge, mode="reflect"), passes),
+            self.far_scores(F.pad(far, edge, mode="reflect"), passes),
+        )

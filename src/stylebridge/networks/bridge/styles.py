@@ -1,0 +1,116 @@
+"""Region styles, pooled from the encoder that a critic holds (design: SEAN's codes without an encoder of their own)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stylebridge.layers.sean import region_means
+from stylebridge.layers.spade import LabelMaps
+from stylebridge.networks.bridge.config import BridgeConfig
+
+#: How fast the running means of a domain's regions follow.
+MEAN_DECAY = 0.99
+#: Means, covariances and grain of three colours.
+LOOKS = 12
+_FIRST, _SECOND = [0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]
+#: The median of |x| of a standard normal x.
+MEDIAN_NORMAL = 0.6745
+
+
+class Styles(NamedTuple):
+    """``codes``: [B, K, S]. ``looks``: what is plain to see, [B, K + 1, 12], without gradient: means of red, green and
+    blue in each region, their covariances (rr, gg, bb, rg, rb, gb), and their grain; the last row is of the whole image
+    (grain is the whole image's everywhere). ``present``: bool [B, K], where the image itself has the class; elsewhere
+    stands the class's running mean."""
+
+    codes: Tensor
+    looks: Tensor
+    present: Tensor
+
+
+class StyleHead(nn.Module):
+    """One domain's projections P_k from the encoder's mean over a region to a style code.
+
+    ``means`` [K + 1, 2·channels + 12] are buffers: running means over the domain's images of what is pooled from a
+    region and from the whole image; ``known`` [K + 1] says what was seen at all.
+    """
+
+    means: Tensor
+    known: Tensor
+
+    def __init__(self, config: BridgeConfig, classes: int) -> None:
+        super().__init__()
+        self.config, self.classes = config, classes
+        inputs = config.code_channels
+        self.weight = nn.Parameter(torch.randn(classes, inputs, config.style_channels) * inputs**-0.5)
+        self.bias = nn.Parameter(torch.zeros(classes, config.style_channels))
+        self.register_buffer("means", torch.zeros(classes + 1, inputs + LOOKS))
+        self.register_buffer("known", torch.zeros(classes + 1, dtype=torch.bool))
+
+    def forward(
+        self, code: Tensor, image: Tensor, labels: Tensor | LabelMaps, *, follow: bool = False
+    ) -> Styles:
+        """Styles of images.
+
+        Args:
+            code: [B, 2·channels, h, w] of the domain's encoder.
+            image: [B, 3, H, W] in [0, 1].
+            labels: [B, H, W], 255 = no class.
+            follow: move the running means; for real images of the domain in training.
+
+        Raises:
+            DataError: a label is no class.
+        """
+        height, width = code.shape[-2:]
+        small = F.adaptive_avg_pool2d(image, (height, width)).to(code.dtype)
+        pooled = torch.cat((code, small, small[:, _FIRST] * small[:, _SECOND]), 1)
+        regions, present = region_means(pooled, labels, self.classes)
+        rows = torch.cat((regions, pooled.mean((2, 3))[:, None]), 1)
+        rows = torch.cat((rows, grain(image).to(rows.dtype)[:, None].expand(-1, rows.shape[1], -1)), 2)
+        seen = F.pad(present, (0, 1), value=True)
+        if follow:
+            self._follow(rows.detach(), seen)
+        stand_in = torch.where(self.known[:, None], self.means.to(rows.dtype), rows[:, -1:])
+        return Styles(*self._project(torch.where(seen[..., None], rows, stand_in)), present)
+
+    def mean_styles(self, images: int) -> Styles:
+        """The domain's mean styles, for so many images; those of the whole image where a class was never seen."""
+        rows = torch.where(self.known[:, None], self.means, self.means[-1:])[None].expand(images, -1, -1)
+        return Styles(*self._project(rows), self.known[:-1].expand(images, -1))
+
+    def _project(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes and looks of what is pooled from K regions and the whole image [B, K + 1, 2·channels + 12]."""
+        channels = self.config.code_channels
+        if not self.config.region_styles:
+            rows = rows[:, -1:].expand_as(rows)
+        codes = torch.einsum("bkc,kcs->bks", rows[:, :-1, :channels], self.weight.to(rows.dtype))
+        mean, product, grains = rows[..., channels:].detach().float().split((3, 6, 3), -1)
+        covariance = product - mean[..., _FIRST] * mean[..., _SECOND]
+        return (codes + self.bias.to(codes.dtype)).tanh(), torch.cat((mean, covariance, grains), -1)
+
+    @torch.no_grad()
+    def _follow(self, rows: Tensor, seen: Tensor) -> None:
+        """Move the running means of what is there."""
+        count = seen.sum(0)
+        mean = ((rows * seen[..., None]).sum(0) / count.clamp(min=1)[:, None]).to(self.means.dtype)
+        decay = torch.where(self.known, MEAN_DECAY, 0.0)[:, None]
+        moved = decay * self.means + (1 - decay) * mean
+        self.means.copy_(torch.where(count[:, None] > 0, moved, self.means))
+        self.known |= count > 0
+
+
+def grain(image: Tensor) -> Tensor:
+    """The deviation of white noise in images [B, 3, H, W]: [B, 3], without gradient.
+
+    The median of the absolute diagonal differences, which edges hardly move (Donoho and Johnstone, Biometrika 1994).
+    """
+    x = image.detach().float()
+    height, width = (side // 2 * 2 for side in x.shape[-2:])
+    upper, lower = x[..., 0:height:2, :], x[..., 1:height:2, :]
+    diagonal = upper - lower
+    diagonal = (diagonal[..., 0:width:2] - diagonal[..., 1:width:2]).abs() / 2
+    return diagonal.flatten(2).median(2).values / MEDIAN_NORMAL

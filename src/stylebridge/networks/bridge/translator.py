@@ -1,0 +1,109 @@
+"""Both directions of Bridge's translation: what the translators' phase trains, and how an image goes through it."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stylebridge.errors import DataError
+from stylebridge.layers.spade import LabelMaps
+from stylebridge.networks.bridge.config import BridgeConfig
+from stylebridge.networks.bridge.critic import Critic
+from stylebridge.networks.bridge.generator import Generator
+from stylebridge.networks.bridge.styles import StyleHead, Styles
+from stylebridge.networks.nice_gan.config import STRIDE
+
+#: The two domains, and the one each is translated to.
+OTHER = {"source": "target", "target": "source"}
+
+
+class Painters(nn.Module):
+    """``generators`` (each paints its domain) and ``heads`` (each reads its domain's region styles)."""
+
+    def __init__(self, config: BridgeConfig, classes: int) -> None:
+        super().__init__()
+        self.config, self.classes = config, classes
+        self.generators = nn.ModuleDict({domain: Generator(config, classes) for domain in OTHER})
+        self.heads = nn.ModuleDict({domain: StyleHead(config, classes) for domain in OTHER})
+
+    def styles(
+        self, domain: str, code: Tensor, image: Tensor, labels: Tensor | LabelMaps, *, follow: bool = False
+    ) -> Styles:
+        """The region styles of a domain's images; see :class:`StyleHead`."""
+        return self.heads[domain](code, image, labels, follow=follow)
+
+    def paint(
+        self,
+        domain: str,
+        code: Tensor,
+        image: Tensor,
+        labels: Tensor | LabelMaps,
+        own: Styles,
+        wanted: Styles,
+    ) -> Tensor:
+        """Images as the domain's; see :class:`Generator`."""
+        return self.generators[domain](code, image, labels, own, wanted)
+
+
+def critics(config: BridgeConfig, classes: int) -> nn.ModuleDict:
+    """A critic for each domain."""
+    return nn.ModuleDict({domain: Critic(config, classes) for domain in OTHER})
+
+
+class BridgeTranslator(nn.Module):
+    """One direction in use: images of one domain, with their label maps, in the region styles of the other.
+
+    Args:
+        critics, painters: trained networks, which are used in place.
+        to: ``source`` or ``target``.
+
+    Raises:
+        DataError: there is no such domain.
+    """
+
+    def __init__(self, critics: nn.ModuleDict, painters: Painters, to: str) -> None:
+        super().__init__()
+        if to not in OTHER:
+            raise DataError(f"There is no domain {to!r}: translate to source or to target.")
+        self.critics, self.painters, self.domain = critics, painters, to
+
+    def forward(self, image: Tensor, labels: Tensor, wanted: Styles | None = None) -> Tensor:
+        """Images [B, 3, H, W] in [0, 1] to images of the same shape and range.
+
+        Sides that are no multiples of 4 are padded by their last rows and columns, and cropped back.
+
+        Args:
+            labels: [B, H, W], 255 = no class.
+            wanted: from :meth:`styles_of`, for as many images or for one; None: the domain's mean styles.
+        """
+        height, width = image.shape[-2:]
+        image, labels = padded(image, labels)
+        here = OTHER[self.domain]
+        code = self._encode(here, image)
+        own = self.painters.styles(here, code, image, labels)
+        if wanted is None:
+            wanted = self.painters.heads[self.domain].mean_styles(1)  # type: ignore[operator]
+        assert wanted is not None
+        wanted = Styles(*(t.expand(len(image), *t.shape[1:]) for t in wanted))
+        made = self.painters.paint(self.domain, code, image, labels, own, wanted)
+        return made[..., :height, :width]
+
+    def styles_of(self, image: Tensor, labels: Tensor) -> Styles:
+        """The region styles of images of the domain that is painted."""
+        image, labels = padded(image, labels)
+        return self.painters.styles(self.domain, self._encode(self.domain, image), image, labels)
+
+    def _encode(self, domain: str, image: Tensor) -> Tensor:
+        critic = self.critics[domain]
+        assert isinstance(critic, Critic)
+        return critic.encode(image * 2 - 1).code
+
+
+def padded(image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Image and label map with their last rows and columns repeated up to multiples of 4 (at least 8)."""
+    height, width = image.shape[-2:]
+    right, below = (max(8, -(-side // STRIDE) * STRIDE) - side for side in (width, height))
+    if not right and not below:
+        return image, labels
+    labels = F.pad(labels[:, None].float(), (0, right, 0, below), mode="replicate")[:, 0].long()
+    return F.pad(image, (0, right, 0, below), mode="replicate"), labels
