@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from stylebridge.engine.method import Losses, Phase, Step, Term
 from stylebridge.losses.adversarial import least_squares
