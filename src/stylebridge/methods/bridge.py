@@ -41,6 +41,7 @@ class BridgeOptions(SegmentationOptions):
     ``train``: the phases that run. Without ``critics`` and ``painters`` the translators stay as they are.
     ``painters_every``: critics and painters run every so many steps. ``turns``: source to target and target to source
     are trained by turns, else both in every step.
+    ``style_weight``, ``look_weight``: of style recovery: of codes, and of the regions' mean colours and contrasts.
     ``translated_weight``, ``source_weight``: of the segmenter's cross-entropy on translated and on untouched source
     images. ``alignment``: FADA's options, None: no feature discriminator. ``self_training``: options of the
     self-training term; None: the teacher labels the target for the translators only, decaying by ``teacher_decay``.
@@ -54,6 +55,7 @@ class BridgeOptions(SegmentationOptions):
     cycle_weight: float = Field(default=1.0, ge=0)
     reconstruction_weight: float = Field(default=0.0, ge=0)
     style_weight: float = Field(default=1.0, ge=0)
+    look_weight: float = Field(default=10.0, ge=0)
     semantic_weight: float = Field(default=1.0, ge=0)
     translated_weight: float = Field(default=1.0, ge=0)
     source_weight: float = Field(default=0.0, ge=0)
@@ -240,10 +242,12 @@ class Bridge(SegmentationMethod[BridgeOptions]):
             for score in critic.judge(encoding.code):
                 adversarial = adversarial + self._verdict(score, evidence, True)
             terms = [Term(f"adversarial_{there}", adversarial, o.adversarial_weight)]
-            if o.cycle_weight or o.style_weight:
+            if o.cycle_weight or o.style_weight or o.look_weight:
                 again = self._painters.styles(there, encoding.code, made, label)
                 if o.style_weight:
                     terms.append(Term(f"style_{there}", _style_distance(again, wanted), o.style_weight))
+                if o.look_weight:
+                    terms.append(Term(f"look_{there}", _look_distance(again, wanted), o.look_weight))
                 if o.cycle_weight:
                     back = paint(here, encoding.code, made, label, again, own)
                     terms.append(Term(f"cycle_{here}", _distance(back, image[here]), o.cycle_weight))
@@ -279,6 +283,8 @@ class Bridge(SegmentationMethod[BridgeOptions]):
 
 
 _DOMAINS: tuple[str, str] = ("source", "target")
+#: Of variances of colours.
+_EPS = 1e-4
 
 
 def _distance(image: Tensor, wanted: Tensor) -> Tensor:
@@ -289,4 +295,14 @@ def _style_distance(styles: Styles, wanted: Styles) -> Tensor:
     """Mean |difference| of the codes of classes that the made image has."""
     shown = styles.present[..., None]
     difference = (at_least_float32(styles.codes) - wanted.codes.detach()).abs() * shown
+    return difference.sum() / (shown.sum() * difference.shape[-1]).clamp(min=1)
+
+
+def _look_distance(styles: Styles, wanted: Styles) -> Tensor:
+    """Mean |difference| of the mean colours and of their deviations, over the classes that the made image has."""
+    shown = styles.present[..., None]
+    mine, others = (
+        (s.looks[:, :-1, :3], s.looks[:, :-1, 3:6].clamp(min=_EPS).sqrt()) for s in (styles, wanted)
+    )
+    difference = torch.cat([(a - b.detach()).abs() for a, b in zip(mine, others, strict=True)], 2) * shown
     return difference.sum() / (shown.sum() * difference.shape[-1]).clamp(min=1)

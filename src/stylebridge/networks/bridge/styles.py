@@ -22,7 +22,7 @@ MEDIAN_NORMAL = 0.6745
 
 
 class Styles(NamedTuple):
-    """``codes``: [B, K, S]. ``looks``: what is plain to see, [B, K + 1, 12], without gradient: means of red, green and
+    """``codes``: [B, K, S]. ``looks``: what is plain to see, [B, K + 1, 12]: means of red, green and
     blue in each region, their covariances (rr, gg, bb, rg, rb, gb), and their grain; the last row is of the whole image
     (grain is the whole image's everywhere). ``present``: bool [B, K], where the image itself has the class; elsewhere
     stands the class's running mean."""
@@ -88,7 +88,7 @@ class StyleHead(nn.Module):
         if not self.config.region_styles:
             rows = rows[:, -1:].expand_as(rows)
         codes = torch.einsum("bkc,kcs->bks", rows[:, :-1, :channels], self.weight.to(rows.dtype))
-        mean, product, grains = rows[..., channels:].detach().float().split((3, 6, 3), -1)
+        mean, product, grains = rows[..., channels:].float().split((3, 6, 3), -1)
         covariance = product - mean[..., _FIRST] * mean[..., _SECOND]
         return (codes + self.bias.to(codes.dtype)).tanh(), torch.cat((mean, covariance, grains), -1)
 
