@@ -5,9 +5,10 @@
 
 Rows: the baselines of benchmarks/adaptation.py (same pairs, sizes and seeds; rows that its JSON holds are taken from
 there), ``bridge`` (the built-in recipe bridge-small), and every recipe file in benchmarks/bridge/. Target labels serve
-the scores only. Beside mIoU: how much of the way from source-only to the oracle is gone, the distance of translations to
-the target (FD-lite0: Fréchet distance of EfficientNet-Lite0 features), minutes, peak memory, and how well the label-free
-scores rank the checkpoints of a run (Spearman's ρ with true mIoU, mean over runs). Runs that are finished are not repeated.
+the scores only. Beside mIoU: how much of the way from source-only to the oracle is gone, the distance of translations
+to the target (FD-lite0: Fréchet distance of EfficientNet-Lite0 features), minutes, peak memory, and how well the
+label-free scores rank the checkpoints of a run (Spearman's ρ with true mIoU, mean over runs). Runs that are
+finished are not repeated.
 """
 
 from __future__ import annotations
@@ -25,17 +26,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from adaptation import METHODS, Pair, camvid_pair, run_one, toy_pair
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file
 
+from adaptation import METHODS, Pair, camvid_pair, run_one, toy_pair
 from stylebridge.data.domain import open_domain
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.jobs.adapt import adapt
 from stylebridge.jobs.inference import confusion_of
 from stylebridge.jobs.label_free import SCORES
 from stylebridge.jobs.machine import device_name
+from stylebridge.jobs.recipe import load_recipe
 from stylebridge.jobs.run_folder import RunFolder
 from stylebridge.metrics.label_free import rank_correlation
 from stylebridge.networks.segmenter import load_segmenter
@@ -43,7 +45,7 @@ from stylebridge.version import __version__
 
 HERE = Path(__file__).parent
 RECIPES = {"bridge": "bridge-small"} | {
-    path.stem: str(path) for path in sorted((HERE / "bridge").glob("*.yaml"))
+    path.stem.removeprefix("bridge-"): str(path) for path in sorted((HERE / "bridge").glob("*.yaml"))
 }
 CAMVID = HERE.parents[1] / "shared" / "data" / "camvid"
 
@@ -60,7 +62,7 @@ def run_bridge(pair: Pair, row: str, seed: int, work: Path, device: str, reuse: 
     taken = next((path for path in reuse if (path / "stages").is_dir()), None)
     outcome = adapt(
         pair.source, pair.target, out, recipe=RECIPES[row], label_space="camvid-11", evaluate_on=pair.held_out,
-        seed=seed, device=device, overwrite=True, quiet=True, reuse=taken,
+        seed=seed, device=device, overwrite=True, quiet=True, reuse=taken, overrides=keep_checkpoints(RECIPES[row]),
     )  # fmt: skip
     assert outcome.after is not None
     return {
@@ -80,6 +82,14 @@ def run_bridge(pair: Pair, row: str, seed: int, work: Path, device: str, reuse: 
             [[int(n) for n in row] for row in outcome.before.confusion] if outcome.before else None
         ),
     }
+
+
+def keep_checkpoints(recipe: str) -> list[str]:
+    """Changes to a recipe: the weights of all checkpoints that are scored without labels are kept."""
+    stages = load_recipe(recipe).stages
+    return [
+        f"stages.{i}.label_free.keep=true" for i, stage in enumerate(stages) if stage.label_free is not None
+    ]
 
 
 def score_checkpoints(run: Path, pair: Pair, device: torch.device) -> list[dict[str, Any]]:
@@ -108,7 +118,9 @@ def translation_distance(run: Path, pair: Pair, device: str) -> float | None:
 
     made = run / "translated"
     apply_translator(run, [], made, labels="keep", device=device, quiet=True, overwrite=True)
-    scores = evaluate_images(pair.target / "images", made / "images", features="lite0", device=device, quiet=True)
+    scores = evaluate_images(
+        pair.target / "images", made / "images", features="lite0", device=device, quiet=True
+    )
     return scores["FD-lite0"].value
 
 
@@ -140,7 +152,17 @@ class Line:
         ]
 
 
-COLUMNS = ("pair", "row", "mIoU", "gap closed", "each seed", "FD-lite0", "minutes", "GiB", "ρ certainty, agreement")
+COLUMNS = (
+    "pair",
+    "row",
+    "mIoU",
+    "gap closed",
+    "each seed",
+    "FD-lite0",
+    "minutes",
+    "GiB",
+    "ρ certainty, agreement",
+)
 
 
 def summarise(rows: list[dict[str, Any]]) -> list[Line]:
@@ -175,7 +197,7 @@ def summarise(rows: list[dict[str, Any]]) -> list[Line]:
 
 
 def rank_correlations(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Spearman's ρ of each label-free score with true mIoU over the checkpoints of a run's stages, mean over runs."""
+    """Spearman's ρ of each label-free score with true mIoU over the checkpoints of a run, mean over runs."""
     found: dict[str, list[float]] = {"certainty": [], "agreement": []}
     for row in rows:
         points = row.get("checkpoints") or []
@@ -249,7 +271,8 @@ def main() -> None:
     parser.add_argument("--one", nargs=3, metavar=("PAIR", "ROW", "SEED"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        return train_one(args)
+        train_one(args)
+        return
     console = Console()
     names = ["toy", "camvid"] if args.pair == "both" else [args.pair]
     if "camvid" in names and not args.camvid.is_dir():

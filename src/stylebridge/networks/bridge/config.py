@@ -33,7 +33,7 @@ class BridgeConfig(BaseModel):
     region_styles: bool = True
     output: Literal["residual", "image"] = "residual"
     base: Literal["image", "colour", "region-colour"] = "region-colour"
-    region_share: float = Field(default=0.5, ge=0, le=1)
+    region_share: float = Field(default=0.75, ge=0, le=1)
     grain: bool = True
 
     @property
