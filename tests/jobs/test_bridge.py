@@ -1,0 +1,192 @@
+"""A Bridge run: stages hand their networks on, and what comes out can be used."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from stylebridge.data.domain import open_domain
+from stylebridge.data.label_space import LabelSpace
+from stylebridge.engine import checkpoint as ckpt
+from stylebridge.errors import DataError, RunError
+from stylebridge.jobs.adapt import adapt
+from stylebridge.jobs.bridge_run import BridgeRun
+from stylebridge.jobs.label_free import SCORES
+from stylebridge.jobs.translate_apply import apply_translator
+from stylebridge.networks.segmenter import load_segmenter
+from support import folders
+from support.folders import CommandLine, World, assert_same, tiny_adapt, weights
+
+own_cache, world, stylebridge, finished = (
+    folders.own_cache,
+    folders.world,
+    folders.stylebridge,
+    folders.finished,
+)
+RECIPE = "bridge-small"
+TINY = [
+    *(
+        f"stages.{i}.options.networks={{channels: 4, blocks: 1, style_channels: 4, hidden: 4}}"
+        for i in (1, 2, 3)
+    ),
+    *(f"stages.{i}.label_free={{images: 3, choose: agreement, keep: true}}" for i in (1, 3)),
+    *(f"stages.{i}.trainer.sample_every=1" for i in (1, 2, 3)),
+]
+
+
+@pytest.fixture(scope="module")
+def done(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("bridge") / "run"
+    tiny_adapt(world, out, RECIPE, overrides=TINY, evaluate_on=world.held_out)
+    return out
+
+
+def stage_file(run: Path, stage: str, network: str) -> dict[str, torch.Tensor]:
+    return ckpt.load_file(run / "stages" / stage / "networks" / f"{network}.safetensors")
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_stages_hand_on_what_they_trained(done: Path) -> None:
+    """Painters move in their own stage only, and arrive unchanged at the end."""
+    for network in ("critics", "painters"):
+        before, trained, after = (
+            stage_file(done, s, network) for s in ("2-alignment", "3-translators", "4-self-training")
+        )
+        assert not same(before, trained)
+        assert same(trained, after)
+
+
+def test_a_run_killed_in_a_stage_ends_the_same(world: World, done: Path, tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    from stylebridge.engine import Trainer
+
+    run, original = tmp_path / "run", Trainer.save
+    with pytest.MonkeyPatch.context() as patch:
+
+        def save(self, log=None):
+            original(self, log)
+            if self.stage == "3-translators" and self.step == 1:
+                raise Killed
+
+        patch.setattr(Trainer, "save", save)
+        with pytest.raises(Killed):
+            tiny_adapt(world, run, RECIPE, overrides=TINY)
+    adapt(out=run, resume=True, device="cpu", quiet=True)
+    assert_same(weights(run), weights(done))
+    assert same(
+        stage_file(run, "4-self-training", "painters"), stage_file(done, "4-self-training", "painters")
+    )
+
+
+def test_checkpoints_are_scored_and_the_best_is_handed_on(done: Path) -> None:
+    lines = [json.loads(line) for line in (done / SCORES).read_text().splitlines()]
+    assert [(line["stage"], line["step"]) for line in lines] == [
+        ("2-alignment", 1), ("2-alignment", 2), ("4-self-training", 1), ("4-self-training", 2)
+    ]  # fmt: skip
+    last = [line for line in lines if line["stage"] == "4-self-training"]
+    best = max(last, key=lambda line: (line["agreement"], line["step"]))["step"]
+    chosen = ckpt.load_file(done / "snapshots" / f"4-self-training-{best:06d}.safetensors")
+    handed_on = load_segmenter(done / "stages" / "4-self-training" / "segmenter")
+    assert same(chosen, dict(handed_on.state_dict()))
+
+
+def test_target_labels_do_not_touch_scores_or_weights(world: World, done: Path, tmp_path: Path) -> None:
+    blind = tmp_path / "run"
+    tiny_adapt(world, blind, RECIPE, overrides=TINY)
+    assert (blind / SCORES).read_text() == (done / SCORES).read_text()
+    assert_same(weights(blind), weights(done))
+
+
+def test_pictures_show_translations_and_the_report_too(done: Path) -> None:
+    names = sorted(path.name for path in (done / "samples").iterdir())
+    assert "3-translators-000002.png" in names
+    assert "translated: " in (done / "report.html").read_text()
+
+
+def test_both_directions_at_any_size_and_styles_reach_their_region(world: World, done: Path) -> None:
+    run = BridgeRun.open(done, torch.device("cpu"))
+    image = np.array(Image.open(next((world.source / "images").iterdir())))
+    for to in ("a", "b", "source", "target"):
+        torch.manual_seed(0)
+        assert run.translate(image, None, to).shape == image.shape
+    labels = np.zeros(image.shape[:2], np.uint8)
+    labels[:, : image.shape[1] // 2] = 1
+    mean = run.mean_styles("b")
+    looks = mean.looks.clone()
+    looks[:, 1, :3] = 0.0
+    made = []
+    for wanted in (mean, mean._replace(looks=looks)):
+        torch.manual_seed(0)
+        made.append(run.translate(image, labels, "b", wanted).astype(int))
+    changed = np.abs(made[0] - made[1]).mean((0, 2))
+    middle = image.shape[1] // 2
+    assert changed[: middle - 8].mean() > 5 * changed[middle + 8 :].mean()
+
+
+def test_a_labelled_set_comes_out_and_is_read_again(world: World, done: Path, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    count = apply_translator(done, [], out, labels="keep", device="cpu", quiet=True, seed=3)
+    source = open_domain(world.source, "source", labelled=True, space=LabelSpace.load(world.space))
+    made = open_domain(out, "made", labelled=True, space=LabelSpace.load(out / "label_space.yaml"))
+    assert count == len(made.images) == len(source.images)
+    lines = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+    for i, line in enumerate(lines):
+        assert (out / line["image"]).is_file()
+        assert line["source"] == str(source.images[i])
+        assert Path(line["style"]).parent == world.target / "images"
+        image = Image.open(source.images[i])
+        assert Image.open(out / line["image"]).size == image.size
+        truth = source.space.read(source.labels[i], image.size)
+        np.testing.assert_array_equal(np.array(Image.open(out / line["labels"])), truth)
+        kept = made.space.read(made.labels[i], image.size)
+        np.testing.assert_array_equal(kept, truth)
+        assert sum(line["pixels"].values()) == int((truth != 255).sum())
+    again = tmp_path / "again"
+    apply_translator(done, [], again, labels="keep", device="cpu", quiet=True, seed=3)
+    assert (again / "manifest.jsonl").read_text() == (out / "manifest.jsonl").read_text()
+
+
+def test_commands(world: World, done: Path, tmp_path: Path, stylebridge: CommandLine) -> None:
+    photo = next((world.target / "images").iterdir())
+    first = LabelSpace.load(world.space).classes[0]
+    told = stylebridge(
+        "translate", "apply", done, world.source / "images", "--style", photo, "--region-style", f"{first}=mean",
+        "--out", tmp_path / "out", "--device", "cpu", "--quiet",
+    )  # fmt: skip
+    assert told.code == 0, told.err
+    assert "6 image(s) translated" in told.out
+    told = stylebridge("translate", "apply", done, "--labels", "keep", "--out", tmp_path / "set", "--quiet")
+    assert told.code == 0, told.err
+    assert "with their labels" in told.out
+
+
+def test_wrong_wishes_are_refused(
+    world: World, done: Path, finished: Path, tmp_path: Path, stylebridge: CommandLine
+) -> None:
+    out, images = tmp_path / "out", world.source / "images"
+
+    def refused(*arguments: object, named: tuple[str, ...]) -> None:
+        stylebridge("translate", "apply", *arguments, "--out", out, "--device", "cpu").refused(*named)
+
+    refused(finished, images, named=(str(finished), "no translator"))
+    refused(done, named=("--labels keep",))
+    refused(done, images, "--labels", "drop", named=("drop",))
+    refused(done, images, "--size", 64, named=("--size",))
+    refused(done, images, "--to", "c", named=("'c'",))
+    refused(done, images, "--region-style", "nothing=mean", named=("nothing",))
+    refused(done, images, images, "--labels", "keep", named=("one labelled set",))
+    refused(done, "--labels", "keep", "--to", "a", named=("--to b",))
+    assert not out.exists()
+    with pytest.raises(DataError, match="no domain"):
+        apply_translator(done, [images], out, to="d", device="cpu")
+    (out / "x").mkdir(parents=True)
+    with pytest.raises(RunError, match="not empty"):
+        apply_translator(done, [], out, labels="keep", device="cpu")
