@@ -11,27 +11,14 @@ convolutions and linear layers that a step cannot avoid, at the rate that the un
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
-import os
-import resource
-import statistics
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
-from speed import UNITS_A_STEP, Enough, cpu_name, make_unit, timed
-from stylebridge.engine import Step, Trainer, TrainerConfig, open_accelerator
+import common
+from stylebridge.engine import TrainerConfig
 from stylebridge.methods.mixnmatch import MixNMatch, MixNMatchOptions, published_optimizers
 from stylebridge.networks.mixnmatch import PRESETS, MixNMatchConfig, MixNMatchNetworks
 
@@ -52,156 +39,51 @@ def random_batch(config: MixNMatchConfig, images: int, device: str = "cpu") -> d
     }
 
 
-class NoModules(contextlib.nullcontext):
-    """In place of the counter's tracker of modules, whose hooks cannot stand gradients of inputs (the penalty's)."""
-
-    parents = frozenset({"Global"})
-
-
-def step_flops(config: MixNMatchConfig, images: int) -> int:
-    """Operations of convolutions and linear layers in one step: shapes only, nothing is computed."""
-    with torch.device("meta"):
-        method = MixNMatch(MixNMatchNetworks(config))
-    batch = {"images": random_batch(config, images, "meta")}
-    step = Step(number=0, batch=batch, device=torch.device("meta"), seed=0)
-    counter = FlopCounterMode(display=False)
-    counter.mod_tracker = NoModules()  # type: ignore[assignment]
-    with counter:
-        for phase in method.phases():
-            for name, network in method.networks.items():
-                network.requires_grad_(name in phase.trains)
-            for terms in phase.losses(step):
-                together = terms if isinstance(terms, list) else [terms]
-                torch.stack([term.value * term.weight for term in together]).sum().backward()
-    return counter.get_total_flops()
-
-
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Train so many steps and time them; the unit is timed between them."""
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
+    """Train so many steps and time them."""
     config = PRESETS[args.preset]
-    unit, unit_flops = make_unit()
-    times: dict[str, list[float]] = {"step": [], "unit": []}
-
-    def stream(_: int) -> Iterator[dict[str, Tensor]]:
-        # What lies between two requests is a step.
-        start = 0.0
-        for number in range(args.warm_up + args.steps + 1):
-            if number > args.warm_up:
-                times["step"].append(time.perf_counter() - start)
-            if number >= args.warm_up:
-                times["unit"] += [timed(unit) for _ in range(UNITS_A_STEP)]
-            if number == args.warm_up + args.steps:
-                raise Enough
-            batch = random_batch(config, args.batch)
-            start = time.perf_counter()
-            yield batch
-
+    with torch.device("meta"):
+        planned = MixNMatch(MixNMatchNetworks(config))
+    flops = common.step_flops(planned, {"images": random_batch(config, args.batch, "meta")})
     method = MixNMatch(MixNMatchNetworks(config), MixNMatchOptions(share_graphs=not args.remake))
-    never = 10**9
     settings = TrainerConfig(
-        steps=never,
+        steps=common.NEVER,
         batch=args.batch,
-        checkpoint_every=never,
+        checkpoint_every=common.NEVER,
         sample_every=0,
         channels_last=not args.channels_first,
     )
-    unit()
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(
-            method,
-            settings,
-            published_optimizers(),
-            {"images": stream},
-            run=Path(folder),
-            stage="1-speed",
-            seed=0,
-            accelerator=open_accelerator("cpu"),
-            quiet=True,
-        )
-        with contextlib.suppress(Enough):
-            trainer.fit()
-    second, step = statistics.median(times["unit"]), statistics.median(times["step"])
-    floor = step_flops(config, args.batch) / unit_flops
+    batches = {"images": lambda: random_batch(config, args.batch)}
+    taken = common.time_steps(method, published_optimizers(), batches, settings, args)
     bars = (PUBLISHED, BAR) if (args.preset, args.batch) == ("mixnmatch", 4) else (None, None)
-    return {
+    choices = {
         "preset": args.preset,
         "batch": args.batch,
         "share_graphs": not args.remake,
         "channels_last": not args.channels_first,
-        "units": step / second,
-        "floor_units": floor,
-        "published_units": bars[0],
-        "bar_units": bars[1],
-        "step_seconds": step,
-        "unit_seconds": second,
-        "floor_seconds": floor * second,
-        "unit_gflops": unit_flops / second / 1e9,
-        "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        "steps": len(times["step"]),
-        "step_seconds_all": times["step"],
-        "unit_seconds_all": times["unit"],
     }
-
-
-def show(row: dict[str, Any], threads: int) -> None:
-    """Print the table."""
-    view = Table(
-        title=f"{row['preset']}, first stage, batch {row['batch']}, fp32, {cpu_name()}, {threads} threads"
-    )
-    cells = {
-        "units": f"{row['units']:.1f}",
-        "bar": str(row["bar_units"] or "–"),
-        "published": str(row["published_units"] or "–"),
-        "floor": f"{row['floor_units']:.1f}",
-        "s/step": f"{row['step_seconds']:.2f}",
-        "s/unit": f"{row['unit_seconds']:.4f}",
-        "floor s": f"{row['floor_seconds']:.2f}",
-        "peak GiB": f"{row['peak_memory_gib']:.2f}",
-    }
-    for column in cells:
-        view.add_column(column, justify="right")
-    view.add_row(*cells.values())
-    Console().print(view)
+    return choices | common.compared(taken, flops, *bars)
 
 
 def main() -> None:
-    """Measure in a process of its own, for its peak memory, and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Measure, and print."""
+    parser = common.options(__doc__, "mixnmatch_speed.json")
     parser.add_argument("--preset", choices=list(PRESETS), default="mixnmatch")
     parser.add_argument("--batch", type=int, default=4, help="images a step")
     parser.add_argument("--steps", type=int, default=5, help="steps to time; their median counts")
     parser.add_argument("--warm-up", type=int, default=2, help="steps before those")
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--channels-first", action="store_true", help="layout of weights and images")
     parser.add_argument("--remake", action="store_true", help="share_graphs: false (less memory, more time)")
-    parser.add_argument(
-        "--json", type=Path, default=Path(__file__).parent / "results" / "mixnmatch_speed.json"
-    )
-    parser.add_argument("--here", action="store_true", help="in this process, printed as JSON")
     args = parser.parse_args()
     if args.here:
-        print(json.dumps(measure(args)))
+        common.row_here(lambda: measure(args), args.threads)
         return
-    command = [sys.executable, __file__, "--here", *sys.argv[1:]]
-    # Threads that wait for each other sleep: see speed.py.
-    policy = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
-    environment = os.environ | {"OMP_WAIT_POLICY": policy}
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
-    row = json.loads(done.stdout)
-    show(row, args.threads)
-    facts = {
-        "command": " ".join(["python benchmarks/mixnmatch_speed.py", *sys.argv[1:]]),
-        "device": cpu_name(),
-        "wait_policy": policy,
-        "threads": args.threads,
-        "torch": torch.__version__,
-    }
-    args.json.parent.mkdir(parents=True, exist_ok=True)
-    args.json.write_text(json.dumps(facts | {"rows": [row]}, indent=1) + "\n", encoding="utf-8")
+    row = common.row_elsewhere(sys.argv[1:])
+    title = (
+        f"{args.preset}, first stage, batch {args.batch}, fp32, {common.cpu_name()}, {args.threads} threads"
+    )
+    common.show_steps(title, [row])
+    common.write(args.json, args.threads, [row])
 
 
 if __name__ == "__main__":

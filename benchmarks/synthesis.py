@@ -75,7 +75,7 @@ def draw(run: Path, held_out: Path, out: Path, device: str) -> None:
         )
         codes = None
         if synthesizer.uses_styles:
-            codes = synthesizer.complete(labels, synthesizer.encode(np.array(photo), labels))
+            codes = synthesizer.complete(synthesizer.encode(np.array(photo), labels))
         Image.fromarray(synthesizer.render(labels, codes)).save(out / "images" / f"{image.stem}.png")
         photo.save(out / "photos" / f"{image.stem}.png")
         raw = Image.fromarray(labels)

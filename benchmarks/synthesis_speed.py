@@ -1,58 +1,54 @@
 """What SEAN costs on a CPU, in units that any machine can check.
 
-    python benchmarks/synthesis_speed.py            # published size, 256×256, batch 1, at 19 and at 150 classes
+    python benchmarks/synthesis_speed.py            # published size, 256×256, batch 1; 19 classes, and 150
 
 Forward is the style encoder and the generator in training mode without a graph; forward and backward give gradients to
 all weights. The unit is that of ``speed.py``: one forward and backward pass of a 3×3 convolution of 256 → 256 channels
 on [1, 256, 64, 64] in fp32, measured in the same process between the passes. The floor is the arithmetic of
 convolutions and matrix products that these passes do, at the rate that the unit reached.
 
-Label maps are made of patches, or (``--maps noise``) of a class at random for every pixel.
+A row ``150:40`` is a network of 150 classes and a label map that shows 40 of them; ``150`` shows all. A photo of
+ADE20K, the set with 150 classes, shows 10 or 20. Label maps are made of 16 × 16 patches, or (``--maps noise``) of a
+class at random for every pixel.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import resource
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
-from speed import THREADS, cpu_name, make_unit, timed
+import common
 from stylebridge.networks.sean import SEANConfig, SEANNetworks
 
-UNITS_A_PASS = 3
 #: Units of the published code (19 classes), as measured by issue 5, and the most ours may cost.
 PUBLISHED, BAR = {"forward": 93, "both": 353}, {"forward": 35, "both": 130}
-#: The most that 150 classes may cost, in terms of 19.
+#: The most that any row may cost, in terms of the first.
 BAR_RATIO = 1.3
 SIDE = 256
+ROWS = ["19", "150", "150:40", "150:19"]
 
 
-def label_maps(classes: int, kind: str) -> Tensor:
-    """[1, 256, 256]: ``patches`` of 16 × 16 pixels, or ``noise``."""
+def label_maps(classes: int, shown: int, kind: str) -> Tensor:
+    """[1, 256, 256] with exactly ``shown`` of the classes: ``patches`` of 16 × 16 pixels, or ``noise``."""
+    generator = torch.Generator().manual_seed(0)
     side = 16 if kind == "patches" else SIDE
-    coarse = torch.randint(classes, (1, 1, side, side), generator=torch.Generator().manual_seed(0))
+    drawn = torch.randperm(classes, generator=generator)[:shown]
+    # Each once, and the others at random.
+    which = torch.cat((torch.arange(shown), torch.randint(shown, (side**2 - shown,), generator=generator)))
+    coarse = drawn[which[torch.randperm(side**2, generator=generator)]].view(1, 1, side, side)
     return F.interpolate(coarse.float(), size=(SIDE, SIDE))[:, 0].long()
 
 
-def make_passes(classes: int, maps: str) -> dict[str, Callable[[], None]]:
+def make_passes(classes: int, shown: int, maps: str) -> dict[str, Callable[[], None]]:
     """The two things that are measured."""
-    torch.manual_seed(0)
     networks = SEANNetworks(SEANConfig(classes=classes)).train()
-    labels, image = label_maps(classes, maps), torch.rand(1, 3, SIDE, SIDE)
+    labels, image = label_maps(classes, shown, maps), torch.rand(1, 3, SIDE, SIDE)
 
     def forward() -> None:
         with torch.no_grad():
@@ -65,98 +61,79 @@ def make_passes(classes: int, maps: str) -> dict[str, Callable[[], None]]:
     return {"forward": forward, "both": both}
 
 
-def measure(classes: int, maps: str, passes: int, warm_up: int) -> dict[str, Any]:
+def measure(classes: int, shown: int, args: argparse.Namespace) -> dict[str, Any]:
     """Time so many passes of either kind, and units between them."""
-    torch.set_num_threads(THREADS)
-    unit, unit_flops = make_unit()
-    works = make_passes(classes, maps)
+    unit, unit_flops = common.make_unit()
+    works = make_passes(classes, shown, args.maps)
     times: dict[str, list[float]] = {"unit": []}
-    flops: dict[str, int] = {}
-    unit()
-    for name, work in works.items():
-        with FlopCounterMode(display=False) as counter:
+    flops = {name: common.operations(work) for name, work in works.items()}
+    for _ in range(args.warm_up - 1):
+        for work in works.values():
             work()
-        flops[name] = counter.get_total_flops()
-        for _ in range(warm_up - 1):
-            work()
-    for _ in range(passes):
+    for _ in range(args.passes):
         for name, work in works.items():
-            times["unit"] += [timed(unit) for _ in range(UNITS_A_PASS)]
-            times.setdefault(name, []).append(timed(work))
+            times["unit"] += [common.timed(unit) for _ in range(common.UNITS)]
+            times.setdefault(name, []).append(common.timed(work))
     second = statistics.median(times["unit"])
-    row: dict[str, Any] = {"classes": classes, "maps": maps, "unit_seconds": second, "times": times}
+    row: dict[str, Any] = {"classes": classes, "shown": shown, "maps": args.maps}
+    row |= {"unit_seconds": second, "times": times}
     for name in works:
         taken = statistics.median(times[name])
         row |= {f"{name}_units": taken / second, f"{name}_seconds": taken}
         row[f"{name}_floor_units"] = flops[name] / unit_flops
-    row["peak_memory_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return row
+    return row | {"peak_memory_gib": common.peak_memory()}
 
 
-def show(rows: list[dict[str, Any]]) -> None:
-    """Print the table, and what more classes cost."""
-    view = Table(
-        title=f"SEAN with style encoder, {SIDE}×{SIDE}, batch 1, fp32, {cpu_name()}, {THREADS} threads"
-    )
-    for column in (
-        "classes",
-        "maps",
-        "pass",
-        "units",
-        "bar",
-        "published",
-        "floor",
-        "s",
-        "s/unit",
-        "peak GiB",
-    ):
-        view.add_column(column, justify="right")
-    for row in rows:
-        for name in PUBLISHED:
-            first = row["classes"] == rows[0]["classes"]
-            view.add_row(
-                str(row["classes"]),
-                row["maps"],
-                "forward" if name == "forward" else "forward + backward",
-                f"{row[f'{name}_units']:.1f}",
-                str(BAR[name]) if first else f"{BAR_RATIO * rows[0][f'{name}_units']:.1f}",
-                str(PUBLISHED[name]) if row["classes"] == 19 else "–",
-                f"{row[f'{name}_floor_units']:.1f}",
-                f"{row[f'{name}_seconds']:.2f}",
-                f"{row['unit_seconds']:.4f}",
-                f"{row['peak_memory_gib']:.2f}",
-            )
-    Console().print(view)
+def cells(row: dict[str, Any], first: dict[str, Any]) -> list[dict[str, str]]:
+    """The table's two lines of a row; ``first`` is what it is compared with."""
+    return [
+        {
+            "classes": str(row["classes"]),
+            "in the map": str(row["shown"]),
+            "pass": "forward" if name == "forward" else "forward + backward",
+            "units": f"{row[f'{name}_units']:.1f}",
+            "bar": str(bar) if row is first else f"{BAR_RATIO * first[f'{name}_units']:.1f}",
+            "× the first": f"{row[f'{name}_units'] / first[f'{name}_units']:.2f}",
+            "published": str(PUBLISHED[name]) if row["classes"] == 19 else "–",
+            "floor": f"{row[f'{name}_floor_units']:.1f}",
+            "s": f"{row[f'{name}_seconds']:.2f}",
+            "s/unit": f"{row['unit_seconds']:.4f}",
+            "peak GiB": f"{row['peak_memory_gib']:.2f}",
+        }
+        for name, bar in BAR.items()
+    ]
 
 
 def main() -> None:
-    """Measure every number of classes in a process of its own, and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    """Measure every row, and print."""
+    parser = common.options(__doc__, "synthesis_speed.json")
+    parser.add_argument(
+        "--classes", nargs="+", default=ROWS, help="K, or K:SHOWN of which so many are in the map"
     )
-    parser.add_argument("--classes", type=int, nargs="+", default=[19, 150], help="of the label maps")
     parser.add_argument("--maps", choices=("patches", "noise"), default="patches", help="kind of label maps")
     parser.add_argument("--passes", type=int, default=5, help="passes to time; their median counts")
     parser.add_argument("--warm-up", type=int, default=2, help="passes before those, at least 1")
-    parser.add_argument("--json", type=Path, help="default: results/synthesis_speed.json beside this file")
-    parser.add_argument("--here", action="store_true", help="one row in this process, printed as JSON")
     args = parser.parse_args()
     if args.here:
-        print(json.dumps(measure(args.classes[0], args.maps, args.passes, args.warm_up)))
+        classes, _, shown = args.classes[0].partition(":")
+        common.row_here(lambda: measure(int(classes), int(shown or classes), args), args.threads)
         return
-    rows = []
-    for classes in args.classes:
-        command = [sys.executable, __file__, "--here", "--classes", str(classes), "--maps", args.maps]
-        command += ["--passes", str(args.passes), "--warm-up", str(args.warm_up)]
-        environment = os.environ | {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
-        rows.append(json.loads(done.stdout))
-    show(rows)
-    facts = {"command": " ".join(["python", "benchmarks/synthesis_speed.py", *sys.argv[1:]])}
-    facts |= {"device": cpu_name(), "threads": THREADS, "torch": torch.__version__}
-    path = args.json or Path(__file__).parent / "results" / "synthesis_speed.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(facts | {"rows": rows}, indent=1) + "\n", encoding="utf-8")
+    given = [
+        "--maps",
+        args.maps,
+        "--passes",
+        args.passes,
+        "--warm-up",
+        args.warm_up,
+        "--threads",
+        args.threads,
+    ]
+    rows = [common.row_elsewhere(["--classes", classes, *given]) for classes in args.classes]
+    title = (
+        f"SEAN with style encoder, {SIDE}×{SIDE}, batch 1, fp32, {common.cpu_name()}, {args.threads} threads"
+    )
+    common.show(title, [line for row in rows for line in cells(row, rows[0])])
+    common.write(args.json, args.threads, rows)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """The SEAN norm and region-wise pooling, against the specification written out: style maps, convolved whole."""
 
+import copy
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from stylebridge.errors import DataError
-from stylebridge.layers.sean import SEANNorm, noise_like, region_means
+from stylebridge.layers.sean import SEANNorm, class_linear, noise_like, region_means
 from support.published_label_gan import ace, blocks_of_labels, one_hot, published_norm, shaken
 
 K, S = 5, 6
@@ -106,6 +108,79 @@ def test_a_regions_style_changes_nothing_elsewhere() -> None:
     one, two = (norm(x, labels, c, torch.Generator().manual_seed(0)) for c in (codes, other))
     assert torch.equal(one[..., :7], two[..., :7])
     assert not torch.allclose(one[..., 8:], two[..., 8:])
+
+
+# --- the linear layers of the classes -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("images", [1, 3])
+@pytest.mark.parametrize("chosen", [None, [0, 2, 3], [4]])
+def test_a_linear_layer_for_each_class(images: int, chosen: list[int] | None) -> None:
+    codes = torch.randn(images, K, S, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(K, 4, S, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(K, 4, dtype=torch.float64, requires_grad=True)
+    numbers = chosen if chosen is not None else list(range(K))
+    expected = torch.stack([F.linear(codes[:, k], weight[k], bias[k]) for k in numbers], 1)
+    ours = class_linear(codes, weight, bias, None if chosen is None else torch.tensor(chosen))
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)
+    g, leaves = torch.randn_like(expected), (codes, weight, bias)
+    found, wanted = (torch.autograd.grad(y, leaves, g) for y in (ours, expected))
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
+def gradient_of(norm: SEANNorm, labels: torch.Tensor) -> torch.Tensor:
+    """Of the classes' weights, from inputs that depend on nothing but the labels."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(len(labels), 4, *labels.shape[1:], generator=generator, dtype=torch.float64)
+    codes = torch.randn(len(labels), norm.classes, S, generator=generator, dtype=torch.float64)
+    y = norm(x, labels, codes, torch.Generator().manual_seed(0))
+    return torch.autograd.grad(y.square().sum(), norm.code_weight)[0]
+
+
+def test_gradients_that_are_held_are_never_written_over() -> None:
+    norm = shaken(SEANNorm(4, 12, S, hidden=3))
+    all_classes = blocks_of_labels(1, 24, 16, 12, side=2)
+    few = torch.where(all_classes > 1, 255, all_classes)
+    fresh = {
+        name: gradient_of(copy.deepcopy(norm), labels)
+        for name, labels in (("all", all_classes), ("few", few))
+    }
+    held = [gradient_of(norm, labels) for labels in (all_classes, few, all_classes, few)]
+    for one, name in zip(held, ("all", "few", "all", "few"), strict=True):
+        assert torch.equal(one, fresh[name])
+    assert fresh["all"][2:].any()
+    assert fresh["few"][:2].any()
+    assert not fresh["few"][2:].any()
+    # None is held: the next lies where the last did, and nothing of it is left.
+    del one, held
+    where = gradient_of(norm, all_classes).data_ptr()
+    again = gradient_of(norm, few)
+    assert again.data_ptr() == where
+    assert torch.equal(again, fresh["few"])
+
+
+def test_gradients_of_steps_add_up_and_lie_in_memory_kept_from_the_last() -> None:
+    norm = shaken(SEANNorm(4, 12, S, hidden=3))
+    labels = blocks_of_labels(1, 24, 16, 12, side=2)
+    once = gradient_of(copy.deepcopy(norm), labels)
+
+    def step() -> torch.Tensor:
+        generator = torch.Generator().manual_seed(0)
+        x, codes = (
+            torch.randn(1, *n, generator=generator, dtype=torch.float64) for n in ((4, 24, 16), (12, S))
+        )
+        norm(x, labels, codes, torch.Generator().manual_seed(0)).square().sum().backward()
+        assert norm.code_weight.grad is not None
+        return norm.code_weight.grad
+
+    first = step().data_ptr()
+    norm.zero_grad()
+    assert step().data_ptr() == first  # taken as it is, not copied
+    for times in (2, 3, 4):
+        torch.testing.assert_close(step(), times * once)
+    norm.zero_grad()
+    torch.testing.assert_close(step(), once)
 
 
 # --- pooling --------------------------------------------------------------------------------------------------

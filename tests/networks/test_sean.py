@@ -6,11 +6,10 @@ from torch import Tensor, nn
 
 from stylebridge.errors import DataError
 from stylebridge.networks.sean import PRESETS, SEANConfig, SEANGenerator, SEANNetworks, SEANStyleEncoder
-from support.published_label_gan import blocks_of_labels, generate, published, shaken, style_matrix
+from support.published_label_gan import NORMAL, blocks_of_labels, generate, published, shaken, style_matrix
 
 K = 3
 TINY = SEANConfig(classes=K, channels=2, hidden=4, style_channels=16)
-NORMAL = ["G_middle_0", "up_0", "up_1", "up_2", "up_3"]
 
 
 def count(module: nn.Module) -> int:

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 State = dict[str, Tensor]
 Draw = Callable[[Tensor], Tensor]
+#: The blocks that an upsampling comes before, where it is "normal".
+NORMAL = ["G_middle_0", "up_0", "up_1", "up_2", "up_3"]
 BLOCKS = ("head_0", "G_middle_0", "G_middle_1", "up_0", "up_1", "up_2", "up_3", "up_4")
 
 

@@ -124,7 +124,7 @@ class _Codes:
                 self.synthesizer.space.num_classes, 1
             )
         else:
-            codes = self.synthesizer.complete(labels, self.base).clone()
+            codes = self.synthesizer.complete(self.base).clone()
         for index, row in self.rows.items():
             codes[index] = row
         return codes

@@ -112,7 +112,7 @@ class Synthesizer:
                 f"A label map of {width}×{height} is larger than {MAX_PIXELS} pixels: make it smaller."
             )
         if codes is None and self.uses_styles:
-            codes = self.complete(labels, None)
+            codes = self.complete(None)
         noise = torch.Generator(device=self.device).manual_seed(seed)
         maps = self._labels(labels)
         if isinstance(self.networks, SEANNetworks):
@@ -122,19 +122,21 @@ class Synthesizer:
             picture = self.networks.generator(maps, generator=noise)
         return as_pixels(picture[0, :, :height, :width].float().cpu())
 
-    def complete(self, labels: np.ndarray, style: Style | None) -> Tensor:
-        """Codes [K, S] for a label map: the style's, and the class means for classes that it lacks.
+    def complete(self, style: Style | None) -> Tensor:
+        """Codes [K, S]: the style's, and the class means for classes that it lacks; None: class means alone.
 
         Without means (imported weights) an absent class keeps the code 0, as in the published program.
+
+        Raises:
+            RunError: there is neither a style nor a mean style.
         """
-        means = self.means
         if style is None:
-            if means is None:
+            if self.means is None:
                 raise RunError("This run has no mean styles (its weights were imported): give a style photo.")
-            return means.codes
-        if means is None:
-            return style.codes
-        return torch.where(style.present[:, None], style.codes, means.codes)
+            return self.means.codes
+        assert isinstance(self.networks, SEANNetworks)
+        codes, present = (t[None].to(self.device) for t in (style.codes, style.present))
+        return self.networks.generator.complete(codes, present)[0].float().cpu()
 
     def _labels(self, labels: np.ndarray) -> Tensor:
         """[1, H', W'] on the device, padded with no class to what the network takes."""

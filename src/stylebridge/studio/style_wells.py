@@ -92,7 +92,7 @@ def codes_for(
     rows = {k: _row(synthesizer, k, wells.get(k, Well()), store, run) for k in drawn}
     some = next(iter(rows.values()), None)
     if some is None:  # nothing but pixels without a class
-        return synthesizer.complete(labels, None)
+        return synthesizer.complete(None)
     codes = torch.zeros(synthesizer.space.num_classes, len(some))
     codes[drawn] = torch.stack([rows[k] for k in drawn])
     return codes
