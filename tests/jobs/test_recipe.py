@@ -26,9 +26,9 @@ def stage_of(recipe: Recipe, name: str) -> StageConfig:
 
 def test_the_built_in_recipes() -> None:
     small = {f"{name}-small" for name in ("source-only", "colour-transfer", "fada", "self-training")}
-    small |= {"fada-self-training-small", "translate-then-train-small"}
+    small |= {"fada-self-training-small", "translate-then-train-small", "bridge-small"}
     published = {"source-only", "colour-transfer", "fada", "self-training", "self-training-dinov2"}
-    published.add("translate-then-train")
+    published |= {"translate-then-train", "bridge"}
     assert set(builtin_recipes()) == small | published
 
 
@@ -50,7 +50,12 @@ def test_every_built_in_recipe_gives_each_trained_network_its_optimiser(name: st
         "fada": {"segmenter", "discriminator"}
     }
     for stage in load_recipe(name).stages:
-        assert set(stage.optimizers) == trains[stage.method]
+        wanted = trains[stage.method]
+        if stage.method == "bridge":
+            wanted = set(stage.options["train"]) | (
+                {"discriminator"} if "alignment" in stage.options else set()
+            )
+        assert set(stage.optimizers) == wanted
 
 
 @pytest.mark.parametrize("name", builtin_recipes())

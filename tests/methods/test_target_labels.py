@@ -10,10 +10,13 @@ from torch import Tensor
 from stylebridge.engine import OptimizerConfig, Trainer
 from stylebridge.engine.method import Batch
 from stylebridge.methods import SEGMENTATION_METHODS, SegmentationMethod
+from stylebridge.methods.bridge import Bridge, BridgeOptions
 from stylebridge.methods.colour_transfer import ColourTransfer
 from stylebridge.methods.fada import FADA, FADAOptions
 from stylebridge.methods.self_training import SelfTraining, SelfTrainingOptions
 from support.mini import SGD, assert_same_weights, batches, mini_segmenter, mini_trainer
+
+SIZE = (32, 40)
 
 
 class Sealed(dict):
@@ -49,12 +52,25 @@ def fada() -> FADA:
     return method
 
 
+def bridge() -> Bridge:
+    torch.manual_seed(2)
+    networks = {"channels": 4, "blocks": 1, "style_channels": 4, "hidden": 4}
+    options = BridgeOptions(
+        networks=networks, alignment=FADAOptions(), self_training=SelfTrainingOptions(confidence=0.5)
+    )  # type: ignore[call-arg]
+    method = Bridge(mini_segmenter(), options)
+    for network in method.networks.values():
+        network.double()
+    return method
+
+
 MAKERS: dict[str, Callable[[], SegmentationMethod]] = {
     "fada": fada,
     "self-training": lambda: SelfTraining(
         mini_segmenter(), SelfTrainingOptions(confidence=0.5, colour_transfer=True)
     ),
     "colour-transfer": lambda: ColourTransfer(mini_segmenter()),
+    "bridge": bridge,
 }
 
 
@@ -63,9 +79,9 @@ def optimizers(method: SegmentationMethod) -> dict[str, OptimizerConfig]:
 
 
 def streams(target_label: int | None) -> dict[str, list[Batch]]:
-    made = {"source": batches(2, (9, 12), seed=1), "target": batches(2, (9, 12), seed=2, labelled=False)}
+    made = {"source": batches(2, SIZE, seed=1), "target": batches(2, SIZE, seed=2, labelled=False)}
     for batch in made["target"] if target_label is not None else ():
-        batch["label"] = torch.full((2, 9, 12), target_label)
+        batch["label"] = torch.full((2, *SIZE), target_label)
         batch["secret"] = torch.ones(1)
     return made
 
