@@ -190,3 +190,21 @@ def test_wrong_wishes_are_refused(
     (out / "x").mkdir(parents=True)
     with pytest.raises(RunError, match="not empty"):
         apply_translator(done, [], out, labels="keep", device="cpu")
+
+
+def test_the_studio_translates_with_it(world: World, done: Path, finished: Path, tmp_path: Path) -> None:
+    from stylebridge.studio.desk import Desk
+    from stylebridge.studio.runs import Runs
+
+    desk = Desk(Runs([done, finished], tmp_path), device="cpu")
+    (name,) = desk.runs.listed("translate")
+    assert set(desk.runs.listed("adapt")) == {
+        name,
+        *(n for n, path in desk.runs.given.items() if path == finished),
+    }
+    image = np.array(Image.open(next((world.source / "images").iterdir())))
+    torch.manual_seed(0)
+    made = desk.translate(name, "a", image)
+    torch.manual_seed(0)
+    expected = BridgeRun.open(done, torch.device("cpu")).translate(image, None, "source")
+    np.testing.assert_array_equal(made, expected)

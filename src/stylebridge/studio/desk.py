@@ -6,15 +6,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError
+from stylebridge.jobs.bridge_run import BridgeRun
 from stylebridge.jobs.inference import predict_arrays
 from stylebridge.jobs.load import AdaptedModel, load_adapted
 from stylebridge.jobs.synthesizer import Synthesizer
-from stylebridge.jobs.translator_folder import load_networks
-from stylebridge.studio.runs import Models, Runs, identity
+from stylebridge.jobs.translator_folder import as_pixels, as_tensor, load_networks
+from stylebridge.studio.runs import Models, Runs, identity, kind_of
 from stylebridge.studio.style_wells import StyleStore
 from stylebridge.studio.uploads import read_map, read_photo
 
@@ -66,15 +68,22 @@ class Desk:
 
         return self.models.get(("adapt",), path, opened)
 
-    def translator(self, name: str, to: str) -> Any:
-        """The network that carries images to domain ``a`` or ``b``, on the device. Raises UserError."""
+    def translate(self, name: str, to: str, photo: np.ndarray) -> np.ndarray:
+        """A photo uint8 [H, W, 3] carried to domain ``a`` or ``b``; by a Bridge run with the mean styles of the
+        domain's regions. Raises UserError."""
         path = self.runs.find(name, "translate")
+        device = open_accelerator(self.device).device
+        if kind_of(path) == "adapt":
+            bridge = self.models.get(("bridge",), path, lambda: BridgeRun.open(path, device))
+            with self.models.lock:
+                return bridge.translate(photo, None, to)
 
         def opened() -> Any:
-            networks = load_networks(path)
-            return networks.translator(to).to(open_accelerator(self.device).device)  # type: ignore[operator]
+            return load_networks(path).translator(to).to(device)  # type: ignore[operator]
 
-        return self.models.get(("translate", to), path, opened)
+        translator = self.models.get(("translate", to), path, opened)
+        with self.models.lock, torch.inference_mode():
+            return as_pixels(translator(as_tensor(photo)[None].to(device))[0].float().cpu())
 
     def predict(self, model: AdaptedModel, photo: np.ndarray) -> np.ndarray:
         """The label map uint8 [H, W] that a segmenter gives a photo uint8 [H, W, 3]."""
