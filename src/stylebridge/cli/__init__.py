@@ -12,7 +12,16 @@ from rich.console import Console
 from stylebridge.cli.data import data_app
 from stylebridge.cli.evaluate import evaluate_app
 from stylebridge.cli.mix import mix_app
-from stylebridge.cli.options import ClassMaps, Device, LabelSpaceOption, Overwrite, Quiet
+from stylebridge.cli.options import (
+    ClassMaps,
+    Device,
+    LabelSpaceOption,
+    Overwrite,
+    Quiet,
+    Resume,
+    Seed,
+    Workers,
+)
 from stylebridge.cli.synthesize import synthesize_app
 from stylebridge.cli.translate import translate_app
 from stylebridge.errors import DataError, StylebridgeError, UserError
@@ -77,10 +86,10 @@ def adapt(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Change the recipe: stages.0.trainer.steps=100")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Replaces the recipe's seed", min=0)] = None,
+    seed: Seed = None,
     device: Device = "auto",
-    workers: Annotated[int | None, typer.Option(help="Processes that load images", min=0)] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out")] = False,
+    workers: Workers = None,
+    resume: Resume = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out")] = False,
     reuse: Annotated[
         Path | None, typer.Option(help="Take finished stages over from this run where all settings are equal")

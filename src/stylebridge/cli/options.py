@@ -10,6 +10,10 @@ import typer
 Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu or cuda")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on the terminal")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is in --out")]
+Seed = Annotated[int | None, typer.Option(help="Replaces the recipe's seed", min=0)]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in --out")]
+Workers = Annotated[int | None, typer.Option(help="Processes that load images", min=0)]
+Changes = Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: trainer.steps=100")]
 LabelSpaceOption = Annotated[
     str | None,
     typer.Option("--label-space", help="Name or YAML file; without it, taken from the labels and told"),

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stylebridge.cli.options import Device, LabelSpaceOption, Overwrite, Quiet
+from stylebridge.cli.options import Changes, Device, LabelSpaceOption, Overwrite, Quiet, Resume, Seed, Workers
 
 synthesize_app = typer.Typer(
     help="Draw pictures from label maps: train a synthesizer, and use it.", no_args_is_help=True
@@ -23,13 +23,11 @@ def synthesize_train(
         str, typer.Option(help="Synthesis recipe (see `stylebridge synthesize recipes`) or YAML file")
     ] = "sean-small",
     label_space: LabelSpaceOption = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Change the recipe: trainer.steps=100")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Replaces the recipe's seed", min=0)] = None,
+    set_: Changes = None,
+    seed: Seed = None,
     device: Device = "auto",
-    workers: Annotated[int | None, typer.Option(help="Processes that load images", min=0)] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out")] = False,
+    workers: Workers = None,
+    resume: Resume = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stylebridge.cli.options import Device, Overwrite, Quiet
+from stylebridge.cli.options import Changes, Device, Overwrite, Quiet, Resume, Seed, Workers
 
 translate_app = typer.Typer(
     help="Translate images between two looks: train a translator, and use it.", no_args_is_help=True
@@ -23,13 +23,11 @@ def translate_train(
     recipe: Annotated[
         str, typer.Option(help="Translation recipe (see `stylebridge translate recipes`) or YAML file")
     ] = "nice-gan-small",
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Change the recipe: trainer.steps=100")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Replaces the recipe's seed", min=0)] = None,
+    set_: Changes = None,
+    seed: Seed = None,
     device: Device = "auto",
-    workers: Annotated[int | None, typer.Option(help="Processes that load images", min=0)] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out")] = False,
+    workers: Workers = None,
+    resume: Resume = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
