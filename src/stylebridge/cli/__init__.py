@@ -57,7 +57,7 @@ def adapt(
     source: Annotated[
         str | None,
         typer.Option(
-            help="Labelled: a folder or zip, or LAYOUT[/SPLIT]:PATH such as gta5:PATH", metavar="DATA"
+            help="Labelled: a folder or zip, or LAYOUT:PATH such as gta5:PATH", metavar="DATA"
         ),
     ] = None,
     target: Annotated[str | None, typer.Option(help="Unlabelled, given alike", metavar="DATA")] = None,

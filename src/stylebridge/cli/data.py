@@ -20,7 +20,7 @@ Workers = Annotated[int | None, typer.Option(help="How many files are read at on
 @data_app.command("doctor")
 def data_doctor(
     paths: Annotated[
-        list[str], typer.Argument(help="Folders, zip files or LAYOUT[/SPLIT]:PATH", metavar="DATA…")
+        list[str], typer.Argument(help="Folders, zip files or LAYOUT:PATH", metavar="DATA…")
     ],
     evaluation: Annotated[
         list[str] | None,
@@ -53,7 +53,7 @@ def data_doctor(
 
 @data_app.command("pack")
 def data_pack(
-    data: Annotated[str, typer.Argument(help="A folder, a zip file or LAYOUT[/SPLIT]:PATH", metavar="DATA")],
+    data: Annotated[str, typer.Argument(help="A folder, a zip file or LAYOUT:PATH", metavar="DATA")],
     out: Annotated[Path, typer.Option(help="Folder for the shards")],
     label_space: LabelSpaceOption = None,
     unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Pack the images alone")] = False,
