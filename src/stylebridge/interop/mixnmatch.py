@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from stylebridge.errors import WeightsError
 from stylebridge.networks.mixnmatch import Encoders, FeatureExtractor, Generator, Mixer, MixNMatchConfig
 from stylebridge.networks.mixnmatch.config import PARENT_CHANNELS
-from stylebridge.networks.pretrained import misfit, strip_prefix
+from stylebridge.networks.pretrained import misfit, read_authors_file, strip_prefix
 
 PREFIX = "module."
 #: What each file is called in the authors' release.
@@ -46,15 +46,7 @@ def read_network(path: Path, kind: str) -> dict[str, Tensor]:
             another of the three networks).
     """
     name = FILES[kind]
-    if not path.is_file():
-        raise WeightsError(f"There is no file {path}: give the {kind} of MixNMatch's authors ({name}).")
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # torch's own text advises to unpickle code, so it is not passed on.
-        raise WeightsError(
-            f"{path} is not a readable file of plain tensors: give a state dict that torch.save wrote ({name})."
-        ) from error
+    loaded = read_authors_file(path, f"the {kind} of MixNMatch's authors ({name})")
     if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise WeightsError(f"{path} is no dictionary of tensors: give the {kind}'s state dict ({name}).")
     state = strip_prefix(loaded, PREFIX)

@@ -19,7 +19,7 @@ from torch import Tensor
 from stylebridge.errors import WeightsError
 from stylebridge.networks.nice_gan import NiceGanConfig, NiceGanNetworks
 from stylebridge.networks.nice_gan.config import STRIDE
-from stylebridge.networks.pretrained import misfit, strip_prefix
+from stylebridge.networks.pretrained import misfit, read_authors_file, strip_prefix
 
 #: Our networks, by the authors' names.
 PARTS = {
@@ -40,17 +40,7 @@ def read_checkpoint(path: Path) -> dict[str, dict[str, Tensor]]:
     Raises:
         WeightsError: there is no such file, it cannot be read, or a network is missing.
     """
-    if not path.is_file():
-        raise WeightsError(
-            f"There is no file {path}: give a checkpoint of NICE-GAN's authors (NAME_params_latest.pt)."
-        )
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # torch's own text advises to unpickle code, so it is not passed on.
-        raise WeightsError(
-            f"{path} is not a readable file of plain tensors: give a checkpoint that torch.save wrote."
-        ) from error
+    loaded = read_authors_file(path, "a checkpoint of NICE-GAN's authors (NAME_params_latest.pt)")
     absent = [
         part for part in PARTS if not isinstance(loaded, Mapping) or not isinstance(loaded.get(part), Mapping)
     ]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from stylebridge.errors import WeightsError
 from stylebridge.networks.label_gan import LabelGanConfig, MultiScaleDiscriminator
-from stylebridge.networks.pretrained import misfit, strip_prefix
+from stylebridge.networks.pretrained import misfit, read_authors_file, strip_prefix
 from stylebridge.networks.sean import SEANConfig, SEANNetworks
 from stylebridge.networks.spade import SPADEConfig, SPADENetworks
 
@@ -138,17 +138,7 @@ def read_state(path: Path, what: str) -> dict[str, Any]:
     Raises:
         WeightsError: there is no such file, or it cannot be read or is no dictionary of tensors.
     """
-    if not path.is_file():
-        raise WeightsError(
-            f"There is no file {path}: give a {what} checkpoint of its authors (latest_net_G.pth)."
-        )
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # torch's own text advises to unpickle code, so it is not passed on.
-        raise WeightsError(
-            f"{path} is not a readable file of plain tensors: give a checkpoint that torch.save wrote."
-        ) from error
+    loaded = read_authors_file(path, f"a {what} checkpoint of its authors (latest_net_G.pth)")
     if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise WeightsError(
             f"{path} is no state dict: give a {what} checkpoint of its authors (latest_net_G.pth)."

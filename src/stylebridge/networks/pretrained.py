@@ -87,6 +87,26 @@ def read_weights(path: Path) -> dict[str, Any]:
     return dict(loaded)
 
 
+def read_authors_file(path: Path, what: str) -> Any:
+    """What ``torch.save`` wrote, read without unpickling code.
+
+    Args:
+        what: what should be given, as in "a NICE-GAN checkpoint (NAME.pt)".
+
+    Raises:
+        WeightsError: there is no such file, or it cannot be read.
+    """
+    if not path.is_file():
+        raise WeightsError(f"There is no file {path}: give {what}.")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # torch's own text advises to unpickle code, so it is not passed on.
+        raise WeightsError(
+            f"{path} is not a readable file of plain tensors: give {what} as torch.save wrote it."
+        ) from error
+
+
 def misfit(module: nn.Module, state: Mapping[str, Any]) -> str | None:
     """Why ``state`` does not fit ``module`` (missing, surplus and wrong-shaped keys), or None if it does.
 
