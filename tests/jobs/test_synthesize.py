@@ -228,6 +228,12 @@ def test_an_imported_sean_draws_what_the_published_networks_give(
     ours = picture(tmp_path / "out.png").astype(float) / 255
     np.testing.assert_allclose(ours, wanted.permute(1, 2, 0).numpy(), atol=0.5 / 255 + 1e-4)
     stylebridge("synthesize", "train", "--resume", "--out", tmp_path / "run").refused("imported")
+    # It has no mean styles: without a photo nothing can be drawn, not even a map without a class.
+    for value in (1, 255):
+        Image.fromarray(np.full((64, 96), value, np.uint8)).save(tmp_path / "plain.png")
+        stylebridge(
+            "synthesize", "apply", tmp_path / "run", "--labels", tmp_path / "plain.png", "--out", tmp_path / "no.png",
+        ).refused("--style")  # fmt: skip
 
 
 def test_spade_takes_no_styles(data: Path, tmp_path: Path) -> None:
