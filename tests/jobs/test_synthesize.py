@@ -232,7 +232,8 @@ def test_an_imported_sean_draws_what_the_published_networks_give(
     for value in (1, 255):
         Image.fromarray(np.full((64, 96), value, np.uint8)).save(tmp_path / "plain.png")
         stylebridge(
-            "synthesize", "apply", tmp_path / "run", "--labels", tmp_path / "plain.png", "--out", tmp_path / "no.png", "--quiet",
+            "synthesize", "apply", tmp_path / "run", "--labels", tmp_path / "plain.png",
+            "--out", tmp_path / "no.png", "--quiet",
         ).refused("--style")  # fmt: skip
 
 
