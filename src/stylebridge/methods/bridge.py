@@ -172,7 +172,10 @@ class Bridge(SegmentationMethod[BridgeOptions]):
         if missing:
             labels, image = self._labels(step), {d: step.batch[d]["image"] for d in _DOMAINS}
             codes = {d: self._code(d, image[d]) for d in _DOMAINS}
-            styles = {d: self._painters.styles(d, codes[d], image[d], labels[d][0]) for d in _DOMAINS}
+            follow = "painters" not in self.options.train  # else their own phase does
+            styles = {
+                d: self._painters.styles(d, codes[d], image[d], labels[d][0], follow=follow) for d in _DOMAINS
+            }
             for there in missing:
                 here = OTHER[there]
                 made[there] = self._painters.paint(
