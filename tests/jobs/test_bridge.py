@@ -26,7 +26,8 @@ own_cache, world, stylebridge, finished = (
     folders.stylebridge,
     folders.finished,
 )
-RECIPE = "bridge-small"
+#: With learnt painters: everything that a Bridge run can hold.
+RECIPE = str(Path(__file__).parents[2] / "benchmarks" / "bridge" / "bridge-painters.yaml")
 TINY = [
     *(
         f"stages.{i}.options.networks={{channels: 4, blocks: 1, style_channels: 4, hidden: 4}}"
@@ -48,6 +49,11 @@ def stage_file(run: Path, stage: str, network: str) -> dict[str, torch.Tensor]:
     return ckpt.load_file(run / "stages" / stage / "networks" / f"{network}.safetensors")
 
 
+def learnt(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Without the running means of a domain, which every stage follows."""
+    return {key: value for key, value in state.items() if not key.endswith((".means", ".known"))}
+
+
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
@@ -56,7 +62,7 @@ def test_stages_hand_on_what_they_trained(done: Path) -> None:
     """Painters move in their own stage only, and arrive unchanged at the end."""
     for network in ("critics", "painters"):
         before, trained, after = (
-            stage_file(done, s, network) for s in ("2-alignment", "3-translators", "4-self-training")
+            learnt(stage_file(done, s, network)) for s in ("2-alignment", "3-translators", "4-self-training")
         )
         assert not same(before, trained)
         assert same(trained, after)
@@ -166,6 +172,20 @@ def test_commands(world: World, done: Path, tmp_path: Path, stylebridge: Command
     told = stylebridge("translate", "apply", done, "--labels", "keep", "--out", tmp_path / "set", "--quiet")
     assert told.code == 0, told.err
     assert "with their labels" in told.out
+
+
+def test_the_built_in_recipe_translates_in_closed_form(world: World, tmp_path: Path) -> None:
+    """No network is built for it; the domain's mean styles are known all the same, in both directions."""
+    out = tmp_path / "run"
+    tiny_adapt(world, out, "bridge-small")
+    run = BridgeRun.open(out, torch.device("cpu"))
+    assert not list(run.critics.parameters())
+    assert all(run.painters.heads[domain].known[-1] for domain in ("source", "target"))
+    image = np.array(Image.open(next((world.source / "images").iterdir())))
+    torch.manual_seed(0)
+    dark, same = (run.translate(image, None, to).mean() for to in ("b", "a"))
+    assert dark < 0.7 * same, "the target is darker"
+    assert same > 0.7 * image.mean()
 
 
 def test_wrong_wishes_are_refused(

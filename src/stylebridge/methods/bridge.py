@@ -31,6 +31,7 @@ from stylebridge.networks.bridge import (
     Painters,
     Styles,
     critics,
+    encode,
 )
 from stylebridge.networks.segmenter import Segmenter
 
@@ -69,6 +70,10 @@ class BridgeOptions(SegmentationOptions):
     def _fits(self) -> BridgeOptions:
         if not self.train:
             raise ValueError("train names no phase: give critics, painters, segmenter or several of them")
+        if not self.networks.learnt and {"critics", "painters"} & set(self.train):
+            raise ValueError(
+                "networks.output is look: there are no critics or painters to train, leave them out of train"
+            )
         if self.segmenting and self.translated_weight == self.source_weight == 0:
             raise ValueError(
                 "translated_weight and source_weight are both 0: the segmenter would see no labels"
@@ -162,7 +167,9 @@ class Bridge(SegmentationMethod[BridgeOptions]):
         return ("source",) if odd else ("target",)
 
     def _code(self, domain: str, image: Tensor) -> Tensor:
-        return self._critic(domain).encode(image * 2 - 1).code
+        both = self.networks["critics"]
+        assert isinstance(both, nn.ModuleDict)
+        return encode(both, domain, image)
 
     @torch.no_grad()
     def _made(self, step: Step, *domains: str) -> dict[str, Tensor]:

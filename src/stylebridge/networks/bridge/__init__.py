@@ -4,7 +4,7 @@ from stylebridge.networks.bridge.config import BridgeConfig
 from stylebridge.networks.bridge.critic import Critic
 from stylebridge.networks.bridge.generator import Generator
 from stylebridge.networks.bridge.styles import StyleHead, Styles
-from stylebridge.networks.bridge.translator import OTHER, BridgeTranslator, Painters, critics
+from stylebridge.networks.bridge.translator import OTHER, BridgeTranslator, Painters, critics, encode
 
 __all__ = [
     "OTHER",
@@ -16,4 +16,5 @@ __all__ = [
     "StyleHead",
     "Styles",
     "critics",
+    "encode",
 ]

@@ -16,9 +16,10 @@ class BridgeConfig(BaseModel):
     ``hidden``: channels between the two convolutions of a label map in a norm.
     ``class_critics``: patch heads with 2K outputs (domain and class at once); else one output, as in NICE-GAN.
     ``region_styles``: a style for each class; else one for the whole image.
-    ``output``: ``residual``: the generator changes its input's colours pixel by pixel, ``x·(1 + a) + b``; ``image``: it
-    paints the image anew from the code, as NICE-GAN and SEAN do.
-    ``base``: what the residual starts from: the image itself, or the image with the colour statistics of the wanted
+    ``output``: ``look``: the base alone, in closed form, and no network is built; ``residual``: the generator changes
+    the base pixel by pixel, ``x·(1 + a) + b + n·noise``; ``image``: it paints the image anew from the code, as NICE-GAN
+    and SEAN do.
+    ``base``: what is changed: the image itself, or the image with the colour statistics of the wanted
     style (of the whole image, or mixed with those of each region, which count ``region_share``). ``grain``: it also
     gets the wanted image's noise.
     """
@@ -31,15 +32,20 @@ class BridgeConfig(BaseModel):
     hidden: int = Field(default=32, gt=0)
     class_critics: bool = True
     region_styles: bool = True
-    output: Literal["residual", "image"] = "residual"
+    output: Literal["look", "residual", "image"] = "residual"
     base: Literal["image", "colour", "region-colour"] = "region-colour"
     region_share: float = Field(default=0.75, ge=0, le=1)
     grain: bool = True
 
     @property
+    def learnt(self) -> bool:
+        """Whether there is anything to train."""
+        return self.output != "look"
+
+    @property
     def code_channels(self) -> int:
-        """Channels of a code, at a quarter of the image's size."""
-        return 2 * self.channels
+        """Channels of a code, at a quarter of the image's size; none where nothing is learnt."""
+        return 2 * self.channels if self.learnt else 0
 
     @property
     def encoder(self) -> NiceGanConfig:

@@ -31,6 +31,8 @@ class Generator(nn.Module):
     def __init__(self, config: BridgeConfig, classes: int) -> None:
         super().__init__()
         self.config = config
+        if not config.learnt:
+            return
         code, half = config.code_channels, config.channels
 
         def norm(channels: int) -> SEANNorm:
@@ -62,6 +64,9 @@ class Generator(nn.Module):
             own, wanted: the image's own styles, and those to paint in.
         """
         maps = LabelMaps.of(labels, wanted.codes.shape[1])
+        if not self.config.learnt:
+            base, noise = self._base(image, maps, own.looks, wanted.looks)
+            return (base + torch.randn_like(image) * noise).clamp(0, 1)
         x = self.start(code)
         for block in self.blocks:
             x = block(x, maps, wanted.codes)

@@ -46,7 +46,9 @@ class StyleHead(nn.Module):
         super().__init__()
         self.config, self.classes = config, classes
         inputs = config.code_channels
-        self.weight = nn.Parameter(torch.randn(classes, inputs, config.style_channels) * inputs**-0.5)
+        self.weight = nn.Parameter(
+            torch.randn(classes, inputs, config.style_channels) * max(inputs, 1) ** -0.5
+        )
         self.bias = nn.Parameter(torch.zeros(classes, config.style_channels))
         self.register_buffer("means", torch.zeros(classes + 1, inputs + LOOKS))
         self.register_buffer("known", torch.zeros(classes + 1, dtype=torch.bool))

@@ -46,8 +46,18 @@ class Painters(nn.Module):
 
 
 def critics(config: BridgeConfig, classes: int) -> nn.ModuleDict:
-    """A critic for each domain."""
-    return nn.ModuleDict({domain: Critic(config, classes) for domain in OTHER})
+    """A critic for each domain; none where nothing is learnt."""
+    return nn.ModuleDict({domain: Critic(config, classes) for domain in OTHER} if config.learnt else {})
+
+
+def encode(critics: nn.ModuleDict, domain: str, image: Tensor) -> Tensor:
+    """The code of a domain's images [B, 3, H, W] in [0, 1]: [B, 2·channels, H/4, W/4], without channels where nothing
+    is learnt. Sides are multiples of 4."""
+    if domain not in critics:
+        return image.new_zeros(len(image), 0, image.shape[2] // STRIDE, image.shape[3] // STRIDE)
+    critic = critics[domain]
+    assert isinstance(critic, Critic)
+    return critic.encode(image * 2 - 1).code
 
 
 class BridgeTranslator(nn.Module):
@@ -79,7 +89,7 @@ class BridgeTranslator(nn.Module):
         height, width = image.shape[-2:]
         image, labels = padded(image, labels)
         here = OTHER[self.domain]
-        code = self._encode(here, image)
+        code = encode(self.critics, here, image)
         own = self.painters.styles(here, code, image, labels)
         if wanted is None:
             wanted = self.painters.heads[self.domain].mean_styles(1)  # type: ignore[operator]
@@ -91,12 +101,7 @@ class BridgeTranslator(nn.Module):
     def styles_of(self, image: Tensor, labels: Tensor) -> Styles:
         """The region styles of images of the domain that is painted."""
         image, labels = padded(image, labels)
-        return self.painters.styles(self.domain, self._encode(self.domain, image), image, labels)
-
-    def _encode(self, domain: str, image: Tensor) -> Tensor:
-        critic = self.critics[domain]
-        assert isinstance(critic, Critic)
-        return critic.encode(image * 2 - 1).code
+        return self.painters.styles(self.domain, encode(self.critics, self.domain, image), image, labels)
 
 
 def padded(image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
