@@ -1,4 +1,4 @@
-"""``stylebridge mix``: the factors of four photos in one picture."""
+"""``stylebridge mix``: factors of photos in one picture, in sheets and in videos; and how well they are told apart."""
 
 from __future__ import annotations
 
@@ -8,11 +8,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stylebridge.cli.options import Device, Overwrite
+from stylebridge.cli.mix_train import mix_recipes, mix_train
+from stylebridge.cli.options import Device, Overwrite, Quiet
+from stylebridge.errors import DataError
 
 mix_app = typer.Typer(
     help="Mix pose, background, shape and texture of four photos (MixNMatch).", no_args_is_help=True
 )
+
+_Run = Annotated[Path, typer.Argument(help="Run folder of `stylebridge mix train` or `import mixnmatch`")]
+_Mode = Annotated[
+    str, typer.Option(help="code, or feature: pose and shape pixel by pixel from the --shape photo")
+]
 
 
 @mix_app.callback()
@@ -22,30 +29,97 @@ def _mix() -> None:
 
 @mix_app.command("apply")
 def mix_apply(
-    run: Annotated[Path, typer.Argument(help="Run folder of `stylebridge import mixnmatch`")],
-    background: Annotated[Path, typer.Option(help="Photo that gives the background")],
-    shape: Annotated[Path, typer.Option(help="Photo that gives the shape")],
-    texture: Annotated[Path, typer.Option(help="Photo that gives the texture")],
-    out: Annotated[Path, typer.Option(help="Picture to write (PNG)")],
+    run: _Run,
     pose: Annotated[Path | None, typer.Option(help="Photo that gives the pose (code mode)")] = None,
-    mode: Annotated[
-        str, typer.Option(help="code, or feature: pose and shape pixel by pixel from the --shape photo")
-    ] = "code",
+    background: Annotated[Path | None, typer.Option(help="Photo that gives the background")] = None,
+    shape: Annotated[Path | None, typer.Option(help="Photo that gives the shape")] = None,
+    texture: Annotated[Path | None, typer.Option(help="Photo that gives the texture")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Picture to write (PNG); with --video the video (MP4)")
+    ] = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="One factor from each photo of a folder: texture=folder/; twice for a sheet of two factors",
+            metavar="FACTOR=PHOTOS",
+        ),
+    ] = None,
+    grid: Annotated[Path | None, typer.Option(help="With --vary: the sheet to write (PNG)")] = None,
+    video: Annotated[
+        Path | None, typer.Option(help="Each frame gives the pose (in feature mode pose and shape)")
+    ] = None,
+    masks: Annotated[
+        bool, typer.Option("--masks", help="Write the masks of shape and texture beside it")
+    ] = False,
+    mode: _Mode = "code",
     device: Device = "auto",
     overwrite: Overwrite = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Mix four photos in one picture."""
-    from stylebridge.jobs.mix import mix_images
+    """Mix photos: one picture, a sheet that varies one or two factors (--vary), or a video (--video)."""
+    photos = {"pose": pose, "background": background, "shape": shape, "texture": texture}
+    common = {"mode": mode, "masks": masks, "device": device, "overwrite": overwrite}
+    if vary and video is not None:
+        raise DataError("--vary makes a sheet and --video a video: give one of them.")
+    if (grid is None) != (not vary):
+        raise DataError("--vary FACTOR=PHOTOS and --grid SHEET.png belong together: give both or none.")
+    if vary:
+        if out is not None:
+            raise DataError("With --vary the result is the sheet of --grid: leave out --out.")
+        from stylebridge.jobs.mix_grid import mix_grid
 
-    made = mix_images(
+        made = mix_grid(run, grid, vary=vary, quiet=quiet, **photos, **common)  # type: ignore[arg-type]
+        Console().print(f"sheet written to {made}", highlight=False)
+    elif video is not None:
+        from stylebridge.jobs.mix_video import mix_video
+
+        made = mix_video(run, video, out, quiet=quiet, **photos, **common)  # type: ignore[arg-type]
+        Console().print(f"video written to {made}", highlight=False)
+    else:
+        from stylebridge.jobs.mix import mix_images
+
+        made = mix_images(run, out, **photos, **common)  # type: ignore[arg-type]
+        Console().print(f"picture written to {made}", highlight=False)
+
+
+@mix_app.command("evaluate")
+def mix_evaluate(
+    run: _Run,
+    data: Annotated[Path, typer.Option(help="Folder or zip file of photos", metavar="FOLDER")],
+    boxes: Annotated[
+        Path | None, typer.Option(help="CSV file of boxes: photos are cut to them, as in training")
+    ] = None,
+    pairs: Annotated[int, typer.Option(help="Pairs of photos that are mixed", min=2)] = 500,
+    seed: Annotated[int, typer.Option(help="Of the pairs", min=0)] = 0,
+    json: Annotated[Path | None, typer.Option(help="Also write the numbers there")] = None,
+    mode: _Mode = "code",
+    features: Annotated[
+        str, typer.Option(help="inception (FID, KID, IS), lite0 (kin of other names), or auto")
+    ] = "auto",
+    weights: Annotated[
+        Path | None, typer.Option(help="Inception weights; without it torch.hub's cache or the network")
+    ] = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Whether mixing keeps texture, shape and background, and how near mixes are to photos."""
+    from stylebridge.jobs.mix_evaluate import evaluate_mixing, print_mix_scores
+
+    scores = evaluate_mixing(
         run,
-        out,
-        pose=pose,
-        background=background,
-        shape=shape,
-        texture=texture,
+        data,
+        boxes=boxes,
+        pairs=pairs,
+        seed=seed,
+        out=json,
         mode=mode,  # type: ignore[arg-type]
+        features=features,  # type: ignore[arg-type]
+        weights=weights,
         device=device,
-        overwrite=overwrite,
+        quiet=quiet,
     )
-    Console().print(f"picture written to {made}", highlight=False)
+    print_mix_scores(scores, Console())
+
+
+mix_app.command("train")(mix_train)
+mix_app.command("recipes")(mix_recipes)

@@ -102,6 +102,13 @@ def print_synthesis_recipes(console: Console) -> None:
     _print_recipes(synthesis_recipes(), console)
 
 
+def print_mix_recipes(console: Console) -> None:
+    """The built-in recipes of mixers and what they are."""
+    from stylebridge.jobs.mix_recipe import mix_recipes
+
+    _print_recipes(mix_recipes(), console)
+
+
 def _print_recipes(recipes: dict[str, Path], console: Console) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("recipe", style="bold")

@@ -1,0 +1,66 @@
+"""``stylebridge mix train`` and ``mix recipes``: both stages of MixNMatch on photos with boxes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from stylebridge.cli.options import Device, Overwrite, Quiet, Resume, Seed
+
+
+def mix_train(
+    data: Annotated[str | None, typer.Option(help="Photos: a folder or a zip file", metavar="DATA")] = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV of image, x, y, width, height, or CUB's bounding_boxes.txt; else the one of these in DATA"
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Run folder to make")] = Path("runs/mix"),
+    recipe: Annotated[
+        str, typer.Option(help="Recipe of a mixer (see `stylebridge mix recipes`) or YAML file")
+    ] = "mixnmatch-small",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change the recipe: code.trainer.steps=100, networks.textures=40"),
+    ] = None,
+    seed: Seed = None,
+    device: Device = "auto",
+    workers: Annotated[int | None, typer.Option(help="Threads that load photos", min=0)] = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train both stages (code mode, then feature mode) on photos with a box around each object."""
+    from stylebridge.jobs.mix_train import train_mixer
+
+    run = train_mixer(
+        data,
+        out,
+        recipe,
+        boxes=boxes,
+        seed=seed,
+        device=device,
+        overrides=set_,
+        resume=resume,
+        overwrite=overwrite,
+        workers=workers,
+        quiet=quiet,
+    )
+    Console().print(f"report   {run}/report.html", highlight=False)
+    Console().print(
+        f"use it   stylebridge mix apply {run} --pose a.jpg --background b.jpg --shape c.jpg --texture d.jpg "
+        "--out mix.png",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def mix_recipes() -> None:
+    """The built-in recipes of mixers, a line each."""
+    from stylebridge.jobs.tables import print_mix_recipes
+
+    print_mix_recipes(Console())

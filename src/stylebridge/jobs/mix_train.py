@@ -1,0 +1,357 @@
+"""Train a mixer: both stages of MixNMatch, on one set of photos with a box around each object."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+
+from stylebridge.data.boxes import BoxedImages, Boxes, boxed_batches, read_boxes
+from stylebridge.data.files import FileRef, open_tree
+from stylebridge.data.images import check_image
+from stylebridge.data.sampling import UniformSampler
+from stylebridge.engine import Trainer, open_accelerator
+from stylebridge.engine import checkpoint as ckpt
+from stylebridge.engine.config import OptimizerConfig, TrainerConfig
+from stylebridge.engine.method import Batch, Method
+from stylebridge.engine.rng import seed_everything
+from stylebridge.errors import DataError, RecipeError, RunError
+from stylebridge.jobs.machine import default_workers, facts_of_start
+from stylebridge.jobs.mix import load_mixer, save_mixer
+from stylebridge.jobs.mix_pictures import ROWS, MixPictures
+from stylebridge.jobs.mix_recipe import CodeStage, FeatureStage, MixRecipe, load_mix_recipe
+from stylebridge.jobs.run_folder import RunFolder, new_run_when_main, open_run
+from stylebridge.jobs.training_report import write_training_report
+from stylebridge.methods import mixnmatch, mixnmatch_features
+from stylebridge.methods.mixnmatch import MixNMatch
+from stylebridge.methods.mixnmatch_features import MixNMatchFeatures
+from stylebridge.networks.mixnmatch import FeatureNetworks, Generator, Mixer, MixNMatchNetworks
+
+CODE_STAGE, FEATURE_STAGE = "1-code", "2-feature"
+#: Boxes files that are taken where none is named.
+_BOXES = ("boxes.csv", "bounding_boxes.txt")
+_EXTRACTOR = "extractor.safetensors"
+
+
+@dataclass(frozen=True)
+class BoxedSet:
+    """Photos, their names as the boxes file has them, and the boxes."""
+
+    root: Path
+    images: tuple[FileRef, ...]
+    names: tuple[str, ...]
+    boxes: Boxes
+
+
+@dataclass(frozen=True)
+class _Context:
+    """What both stages share."""
+
+    run: RunFolder
+    recipe: MixRecipe
+    data: BoxedSet
+    accelerator: Accelerator
+    threads: int
+    resume: bool
+    console: Console
+    quiet: bool
+
+
+def train_mixer(
+    data: str | Path | None = None,
+    out: str | Path = "runs/mix",
+    recipe: str | Path = "mixnmatch-small",
+    *,
+    boxes: str | Path | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+    overrides: list[str] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    workers: int | None = None,
+    quiet: bool = False,
+    console: Console | None = None,
+) -> Path:
+    """Train generator and encoders (code mode), then the feature extractor (feature mode).
+
+    A run that was stopped at any moment goes on with ``resume``. When the first stage is done, the run can be used in
+    code mode already.
+
+    Args:
+        data: photos, a folder or a zip file; of a folder with ``images/`` in it, those below that. May be left out with
+            ``resume``.
+        out: the run folder to make.
+        recipe: a built-in recipe's name (:func:`~stylebridge.jobs.mix_recipe.mix_recipes`), or a YAML file.
+        boxes: see :func:`~stylebridge.data.boxes.read_boxes`; a path that does not exist is looked for in ``data``.
+            None: ``boxes.csv`` or ``bounding_boxes.txt`` of ``data``.
+        workers: threads that load photos.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        UserError: a path, key or value is wrong.
+        TrainingStopped: a loss or gradient was not finite.
+    """
+    console = console or Console(stderr=True, quiet=quiet)
+    if resume:
+        run, chosen, data, boxes = _taken_up(Path(out))
+    elif data is None:
+        raise DataError("Give --data FOLDER: photos, with a box around the object in each.")
+    else:
+        run = new_run_when_main(Path(out), overwrite)
+        changes = [*(overrides or []), *([f"seed={seed}"] if seed is not None else [])]
+        chosen = load_mix_recipe(recipe, changes)
+    photos = open_boxed_set(Path(data), boxes)
+    accelerator = open_accelerator(device, chosen.precision)
+    check_amounts(chosen, len(photos.images), accelerator.num_processes)
+    console.print(f"data: {len(photos.images)} photos with boxes from {photos.boxes.path}.", highlight=False)
+    with console.status("Checking the photos and boxes …"):
+        check_photos(photos)
+    if accelerator.is_main_process and not resume:
+        run.begin(chosen, _facts(chosen, photos, accelerator.device))  # type: ignore[arg-type]
+    accelerator.wait_for_everyone()
+    threads = workers if workers is not None else default_workers(accelerator.device)
+    context = _Context(run, chosen, photos, accelerator, max(1, threads), resume, console, quiet)
+    started = time.perf_counter()
+    _train_codes(context)
+    _train_features(context)
+    if accelerator.is_main_process:
+        _report(context, time.perf_counter() - started)
+    accelerator.wait_for_everyone()
+    return run.path
+
+
+def _taken_up(out: Path) -> tuple[RunFolder, MixRecipe, str, str]:
+    """A run that is to go on: its folder, recipe, data and boxes file.
+
+    Raises:
+        RunError: there is none, it is of another kind, or it was imported.
+    """
+    run = open_run(out, "mix")
+    facts = run.facts()
+    if facts.get("imported") or "data" not in facts:
+        raise RunError(f"{run.path} was imported, so it has no training to resume: start a new run.")
+    return run, load_mix_recipe(run.path / "recipe.yaml"), facts["data"], facts["boxes"]
+
+
+# --- data -----------------------------------------------------------------------------------------------------
+
+
+def open_boxed_set(data: Path, boxes: str | Path | None) -> BoxedSet:
+    """The photos of a folder or zip file, and their boxes.
+
+    Raises:
+        DataError: there is no photo or no boxes file, the file is malformed, or a photo has no box.
+    """
+    tree = open_tree(data)
+    found = tree.images("images" if tree.has("images") else "")
+    if not found:
+        raise DataError(f"There is no image in {data}: give the folder that holds the photos.")
+    read = read_boxes(_boxes_file(data, boxes))
+    read.check(found)
+    return BoxedSet(data, tuple(found.values()), tuple(found), read)
+
+
+def _boxes_file(data: Path, boxes: str | Path | None) -> Path:
+    if boxes is not None:
+        inside = data / boxes
+        return inside if not Path(boxes).exists() and inside.is_file() else Path(boxes)
+    for name in _BOXES:
+        if (data / name).is_file():
+            return data / name
+    raise DataError(f"{data} holds neither {' nor '.join(_BOXES)}: give --boxes FILE.")
+
+
+def check_photos(data: BoxedSet) -> None:
+    """Raises DataError for the first photo that cannot be read or whose box leaves it."""
+
+    def check(photo: tuple[FileRef, str]) -> None:
+        data.boxes.inside(photo[1], *check_image(photo[0]))
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for _ in pool.map(check, zip(data.images, data.names, strict=True)):
+            pass
+
+
+def check_amounts(recipe: MixRecipe, images: int, processes: int) -> None:
+    """Raises RecipeError where there are fewer images than a batch or than categories, or a batch cannot be shared."""
+    textures = recipe.configure().textures
+    if images < textures:
+        raise RecipeError(
+            f"Recipe {recipe.name} asks for {textures} texture categories, but there are {images} photos: set "
+            "networks.textures lower or give more photos."
+        )
+    for name in ("code", "feature"):
+        trainer: TrainerConfig = getattr(recipe, name).trainer
+        pieces = processes * trainer.accumulate
+        if images < trainer.batch:
+            raise RecipeError(
+                f"{name}.trainer.batch is {trainer.batch}, but there are {images} photos: set it lower or give more."
+            )
+        if trainer.batch % pieces or trainer.batch // pieces < 2:
+            raise RecipeError(
+                f"{name}.trainer.batch {trainer.batch} cannot be split over {pieces} (processes × accumulate) with 2 "
+                "images or more for each: make it a larger multiple."
+            )
+
+
+# --- stages ---------------------------------------------------------------------------------------------------
+
+
+def _train_codes(context: _Context) -> None:
+    """The first stage; leaves ``networks/`` with the averaged generator and the encoders."""
+    config, recipe = context.recipe.configure(), context.recipe
+    if (context.run.path / "networks").is_dir():
+        return
+    seed = 1000 * recipe.seed
+    seed_everything(seed)
+    networks = MixNMatchNetworks(config)
+    method = MixNMatch(networks, recipe.code.options)
+
+    def mixer() -> Mixer:
+        """With the generator's average: that is what is kept."""
+        average = method.networks["generator_average"]
+        assert isinstance(average, Generator)
+        return Mixer(average, networks.encoders)
+
+    trainer = _trainer(
+        context, method, CODE_STAGE, recipe.code, mixnmatch.published_optimizers(), seed, mixer, 0
+    )
+    _fit(context, trainer)
+    if context.accelerator.is_main_process:
+        save_mixer(mixer(), context.run.path)
+    context.accelerator.wait_for_everyone()
+    context.accelerator.free_memory()
+
+
+def _train_features(context: _Context) -> None:
+    """The second stage; puts the feature extractor beside the other networks."""
+    recipe, path = context.recipe, context.run.path / "networks" / _EXTRACTOR
+    if path.is_file():
+        return
+    first = load_mixer(context.run.path).to(context.accelerator.device)
+    seed = 1000 * recipe.seed + 1
+    seed_everything(seed)
+    networks = FeatureNetworks(first.generator)
+    method = MixNMatchFeatures(networks, recipe.feature.options)
+
+    def mixer() -> Mixer:
+        return Mixer(first.generator, first.encoders, networks.extractor)
+
+    optimizers = mixnmatch_features.published_optimizers()
+    before = recipe.code.trainer.steps
+    trainer = _trainer(context, method, FEATURE_STAGE, recipe.feature, optimizers, seed, mixer, before)
+    _fit(context, trainer)
+    if context.accelerator.is_main_process:
+        beside = path.with_name(f".{_EXTRACTOR}.partial")
+        with ckpt.explain_full_disk("the feature extractor", context.run.path / "trainer_state"):
+            ckpt.save_tensors(networks.extractor.state_dict(), beside)
+        os.replace(beside, path)
+    context.accelerator.wait_for_everyone()
+
+
+def _trainer(
+    context: _Context,
+    method: Method,
+    name: str,
+    stage: CodeStage | FeatureStage,
+    published: dict[str, OptimizerConfig],
+    seed: int,
+    mixer: Callable[[], Mixer],
+    steps_before: int,
+) -> Trainer:
+    config, data = context.recipe.configure(), context.data
+    images = BoxedImages(data.images, data.names, data.boxes, config.image_size, seed=seed)
+    pictures = None
+    if stage.trainer.sample_every and context.accelerator.is_main_process:
+        pictures = MixPictures(context.run.path, images, config, context.accelerator.device)
+
+    def on_sample(step: int) -> None:
+        if pictures is None:
+            return
+        modes = {key: network.training for key, network in method.networks.items()}
+        pictures.write(steps_before + step, mixer())
+        for key, training in modes.items():  # a mixer is made ready for use: back to training
+            method.networks[key].train(training)
+
+    return Trainer(
+        method=method,
+        config=stage.trainer,
+        optimizers=stage.optimizers or published,
+        streams={"images": _opener(context, images, stage.trainer, seed)},
+        run=context.run.path,
+        stage=name,
+        seed=seed,
+        accelerator=context.accelerator,
+        on_sample=on_sample,
+        console=context.console,
+        quiet=context.quiet,
+    )
+
+
+def _opener(
+    context: _Context, images: BoxedImages, config: TrainerConfig, seed: int
+) -> Callable[[int], Iterator[Batch]]:
+    accelerator, sampler = context.accelerator, UniformSampler(len(images), seed)
+    processes = accelerator.num_processes
+    batch = config.batch // (processes * config.accumulate)
+
+    def open_stream(first_micro_batch: int) -> Iterator[Batch]:
+        start, rank = first_micro_batch * batch * processes, accelerator.process_index
+        return boxed_batches(images, sampler, batch, start, rank, processes, context.threads)
+
+    return open_stream
+
+
+def _fit(context: _Context, trainer: Trainer) -> None:
+    """Train the stage from its last checkpoint, if the run goes on and there is one."""
+    found = ckpt.find_checkpoints(trainer.folder) if context.resume else []
+    saved = [checkpoint for checkpoint in found if checkpoint.stage == trainer.stage]
+    if saved:
+        trainer.resume(saved[-1])
+    trainer.fit()
+
+
+# --- report ---------------------------------------------------------------------------------------------------
+
+
+def _report(context: _Context, seconds: float) -> None:
+    recipe, run, data = context.recipe, context.run, context.data
+    config, second = recipe.configure(), recipe.feature.trainer
+    write_training_report(
+        run,
+        title=data.root.resolve().name,
+        lead="Pictures painted of random codes and of photos' codes by the generator's average. The photos are of the "
+        "training set; the steps of both stages are counted through.",
+        rows=ROWS,
+        data=[
+            ("data", f"{len(data.images):,} photos\n{data.root}"),
+            ("boxes", str(data.boxes.path)),
+            ("categories", f"{config.shapes} shapes, {config.textures} textures and as many backgrounds"),
+            ("second stage", f"{second.steps:,} steps of {second.batch} images"),
+        ],
+        recipe=recipe,
+        seconds=seconds,
+        use=f"stylebridge mix apply {run.path} --pose a.jpg --background b.jpg --shape c.jpg --texture d.jpg "
+        "--out mix.png",
+    )
+
+
+def _facts(recipe: MixRecipe, data: BoxedSet, device: torch.device) -> dict[str, Any]:
+    return {
+        "kind": "mix",
+        "recipe": recipe.name,
+        "data": str(data.root),
+        "boxes": str(data.boxes.path),
+        "images": len(data.images),
+        **facts_of_start(device),
+    }
