@@ -55,14 +55,15 @@ def open_pair(name: str, work: Path, camvid: Path) -> Pair:
     return toy_pair(work) if name == "toy" else camvid_pair(work, camvid)
 
 
-def run_bridge(pair: Pair, row: str, seed: int, work: Path, device: str, reuse: list[Path]) -> dict[str, Any]:
+def run_bridge(
+    pair: Pair, row: str, seed: int, work: Path, device: str, reuse: Path | None
+) -> dict[str, Any]:
     """Train and score one Bridge recipe with one seed; see :func:`main` for why this is a process of its own."""
     out = work / "runs" / f"{pair.name}-{row}-{seed}"
     start = time.perf_counter()
-    taken = next((path for path in reuse if (path / "stages").is_dir()), None)
     outcome = adapt(
         pair.source, pair.target, out, recipe=RECIPES[row], label_space="camvid-11", evaluate_on=pair.held_out,
-        seed=seed, device=device, overwrite=True, quiet=True, reuse=taken, overrides=keep_checkpoints(RECIPES[row]),
+        seed=seed, device=device, overwrite=True, quiet=True, reuse=reuse, overrides=keep_checkpoints(RECIPES[row]),
     )  # fmt: skip
     assert outcome.after is not None
     return {
@@ -74,7 +75,7 @@ def run_bridge(pair: Pair, row: str, seed: int, work: Path, device: str, reuse: 
         "pixel_accuracy": outcome.after.pixel_accuracy,
         "protocol": outcome.after.protocol,
         "minutes": (time.perf_counter() - start) / 60,
-        "stages_reused_from": taken.name if taken is not None else None,
+        "stages_reused_from": reuse.name if reuse is not None else None,
         "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "checkpoints": score_checkpoints(out, pair, torch.device("cpu")),
         "confusion": [[int(n) for n in row] for row in outcome.after.confusion],
@@ -82,6 +83,13 @@ def run_bridge(pair: Pair, row: str, seed: int, work: Path, device: str, reuse: 
             [[int(n) for n in row] for row in outcome.before.confusion] if outcome.before else None
         ),
     }
+
+
+def shared_stages(one: str, other: str) -> int:
+    """How many of the first stages of two rows are the same."""
+    first, second = (load_recipe(RECIPES.get(name, f"{name}-small")).stages for name in (one, other))
+    equal = [a == b for a, b in zip(first, second, strict=False)]
+    return equal.index(False) if False in equal else len(equal)
 
 
 def keep_checkpoints(recipe: str) -> list[str]:
@@ -233,8 +241,10 @@ def train_one(args: argparse.Namespace) -> None:
     name, row, seed = args.one[0], args.one[1], int(args.one[2])
     pair = open_pair(name, args.work, args.camvid)
     runs = args.work / "runs"
-    reuse = [runs / f"{name}-{other}-{seed}" for other in ("bridge", "source-only") if other != row]
-    result = run_bridge(pair, row, seed, args.work, args.device, reuse)
+    others = {other: runs / f"{name}-{other}-{seed}" for other in (*RECIPES, "source-only") if other != row}
+    finished = {other: path for other, path in others.items() if (path / "stages").is_dir()}
+    reuse = max(finished, key=lambda other: shared_stages(other, row), default=None)
+    result = run_bridge(pair, row, seed, args.work, args.device, finished[reuse] if reuse else None)
     out = runs / f"{name}-{row}-{seed}"
     result["fd_lite0"] = translation_distance(out, pair, args.device)
     (out / "benchmark.json").write_text(json.dumps(result, indent=1))

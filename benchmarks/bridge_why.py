@@ -7,7 +7,7 @@
 * class features: means of the segmenter's features for each class, by domain, on the first two principal axes, before
   and after; and how far the domains' means lie apart against the distance between classes;
 * broken labels: how often a segmenter trained with target labels (the oracle) finds a class again where the label map
-  of a translated image has it; for the whole model, without the semantic term, and for closed-form looks alone.
+  of a translated image has it; for closed-form looks (the default), learnt painters, and those without the semantic term.
 
 Target labels are read here, after training, to explain; no training sees them.
 """
@@ -41,7 +41,7 @@ from stylebridge.report.pictures import sample_grid
 
 HERE = Path(__file__).parent
 SPACE = LabelSpace.load("camvid-11")
-VARIANTS = ("bridge", "no-semantics", "looks-only")
+VARIANTS = ("bridge", "painters", "no-semantics")
 
 
 def chosen(domain: Domain, count: int) -> list[int]:
