@@ -7,7 +7,7 @@
 * class features: means of the segmenter's features for each class, by domain, on the first two principal axes, before
   and after; and how far the domains' means lie apart against the distance between classes;
 * broken labels: how often a segmenter trained with target labels (the oracle) finds a class again where the label map
-  of a translated image has it; for closed-form looks (the default), learnt painters, and those without the semantic term.
+  of a translated image has it; for closed-form looks (the default), learnt painters, and those without semantics.
 
 Target labels are read here, after training, to explain; no training sees them.
 """

@@ -82,6 +82,50 @@ def test_the_commands_give_the_networks_output(
     )
 
 
+def test_masks_are_written_beside(
+    stylebridge: CommandLine, released: tuple[Path, Mixer], photos: dict[str, Path], run: Path
+) -> None:
+    out = run.parent / "bird.png"
+    done = stylebridge("mix", "apply", run, *arguments(photos), "--out", out, "--masks")
+    assert done.code == 0, done.err
+    made = released[1].mix(**{name: tensor(path) for name, path in photos.items()})
+    for name, mask in (("shape", made.parent_mask), ("texture", made.child_mask)):
+        found = np.array(Image.open(run.parent / f"bird-{name}-mask.png")).astype(float) / 255
+        wanted = mask[0].permute(1, 2, 0).expand(-1, -1, 3).numpy()
+        np.testing.assert_allclose(found, wanted, atol=0.5 / 255 + 1e-4)
+    stylebridge("mix", "apply", run, *arguments(photos), "--out", run.parent / "bird.png").refused("exists")
+
+
+def test_sketches_and_cartoons_are_taken_whatever_their_kind_and_size(
+    stylebridge: CommandLine, released: tuple[Path, Mixer], run: Path, tmp_path: Path
+) -> None:
+    """A grey sketch, a cartoon of few colours, a picture with transparency, and one of a single pixel."""
+    rng = np.random.default_rng(1)
+    drawn = {
+        "pose": Image.fromarray(rng.integers(0, 2, (90, 40), np.uint8) * 255),
+        "background": Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).quantize(8),
+        "shape": Image.fromarray(rng.integers(0, 256, (31, 77, 4), np.uint8)),
+        "texture": Image.fromarray(np.full((1, 1, 3), 200, np.uint8)),
+    }
+    paths = {name: tmp_path / f"{name}.png" for name in drawn}
+    for name, picture in drawn.items():
+        picture.save(paths[name])
+    out = tmp_path / "out.png"
+    done = stylebridge("mix", "apply", run, *arguments(paths), "--out", out)
+    assert done.code == 0, done.err
+    images = {
+        name: torch.from_numpy(
+            np.array(picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+        )
+        for name, picture in drawn.items()
+    }
+    made = released[1].mix(**{name: image.permute(2, 0, 1)[None] / 255 for name, image in images.items()})
+    wanted = made.image[0].permute(1, 2, 0) * 0.5 + 0.5
+    np.testing.assert_allclose(
+        np.array(Image.open(out)) / 255, wanted.clamp(0, 1).numpy(), atol=0.5 / 255 + 1e-4
+    )
+
+
 def test_what_users_get_wrong_is_named(
     stylebridge: CommandLine, released: tuple[Path, Mixer], photos: dict[str, Path], run: Path, tmp_path: Path
 ) -> None:
@@ -99,5 +143,13 @@ def test_what_users_get_wrong_is_named(
     swapped = ["--generator", files / "E.pth", "--encoder", files / "G.pth"]
     stylebridge("import", "mixnmatch", *swapped, "--out", tmp_path / "y").refused("E.pth", "encoder")
     stylebridge("segment", run, photos["pose"], "--out", tmp_path / "m").refused("mix")
+    stylebridge("mix", "apply", run, *arguments(photos)).refused("--out")
+    stylebridge(
+        "mix", "apply", run, *arguments(photos), "--out", tmp_path / "no.png", "--video", "x"
+    ).refused(".mp4")
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    (begun / "run.yaml").write_text("kind: mix\n", encoding="utf-8")
+    stylebridge("mix", "apply", begun, *arguments(photos), "--out", out).refused("--resume")
     (run / "networks" / "generator.safetensors").write_bytes(b"x")
     stylebridge("mix", "apply", run, *arguments(photos), "--out", out).refused("damaged")

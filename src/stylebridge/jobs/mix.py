@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.networks_folder import load_parts, save_parts, write_png
 from stylebridge.jobs.run_folder import open_run
-from stylebridge.jobs.translator_folder import as_pixels
 from stylebridge.networks.mixnmatch import (
+    Codes,
     Encoders,
     FeatureExtractor,
     Generator,
@@ -25,63 +27,235 @@ from stylebridge.networks.mixnmatch import (
     to_unit,
 )
 
+Mode = Literal["code", "feature"]
+#: The factors, in the order in which commands and pages name them.
+FACTORS = ("pose", "background", "shape", "texture")
+#: Photos or mixes a forward pass.
+BATCH = 16
+
+#: What the encoders of one factor give N photos, [N, …] each: the background's pose code and categories, the parent
+#: features of a shape in feature mode, one code otherwise.
+Coded = tuple[Tensor, ...]
+
+
+class Mixed(NamedTuple):
+    """Pictures [B, 3, S, S] in [0, 1], and where the generator pasted shape and texture: masks [B, 1, S, S]."""
+
+    image: Tensor
+    shape_mask: Tensor
+    texture_mask: Tensor
+
+    @property
+    def object_mask(self) -> Tensor:
+        """How much of each pixel is not background: 1 − (1 − shape)·(1 − texture), [B, 1, S, S]."""
+        return 1 - (1 - self.shape_mask) * (1 - self.texture_mask)
+
+
+class Mixing:
+    """A mixer in use: photos are encoded once, and any of their codes mixed in batches.
+
+    Args:
+        mode: ``code``: pose and shape are codes. ``feature``: both are taken pixel by pixel from the shape photo.
+
+    Raises:
+        RunError: there is no such mode, or the mixer has no feature extractor for it.
+    """
+
+    def __init__(self, mixer: Mixer, mode: Mode = "code") -> None:
+        if mode not in ("code", "feature"):
+            raise RunError(f"--mode is {mode!r}: choose code or feature.")
+        if mode == "feature" and mixer.extractor is None:
+            raise RunError(
+                "Feature mode needs a feature extractor, which this run has not: train its second stage, or choose "
+                "code mode."
+            )
+        self.mixer, self.mode = mixer, mode
+        #: Those that need a photo.
+        self.factors = FACTORS if mode == "code" else FACTORS[1:]
+        self.side = mixer.config.image_size
+
+    @classmethod
+    def open(cls, run: str | Path, mode: Mode = "code", device: str = "auto") -> Mixing:
+        """That of a run. Raises UserError."""
+        return cls(load_mixer(Path(run)).to(open_accelerator(device).device), mode)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.mixer.parameters()).device
+
+    def read(self, files: Sequence[FileRef]) -> np.ndarray:
+        """Photos resized to the networks' square, whatever their aspect (as published): uint8 [N, S, S, 3].
+
+        Raises:
+            DataError: a file is not an image.
+        """
+        return np.stack([squared(read_image(file), self.side) for file in files])
+
+    @torch.inference_mode()
+    def encode(self, factor: str, photos: np.ndarray) -> Coded:
+        """Encode photos uint8 [N, S, S, 3] by the encoders of one factor alone, a batch at a time."""
+        parts = [self._encoded(factor, photos[i : i + BATCH]) for i in range(0, len(photos), BATCH)]
+        return tuple(torch.cat(part) for part in zip(*parts, strict=True))
+
+    def _encoded(self, factor: str, photos: np.ndarray) -> Coded:
+        unit = torch.from_numpy(photos).to(self.device).permute(0, 3, 1, 2).float() / 255
+        image, encoders = unit * 2 - 1, self.mixer.encoders
+        if factor == "pose":
+            return (encoders.pose(image),)
+        if factor == "background":
+            return encoders.pose(image), encoders.model_b(image).softmax(1)
+        if factor == "texture":
+            return (encoders.model_c(image).softmax(1),)
+        if self.mode == "feature":
+            assert self.mixer.extractor is not None
+            return (self.mixer.extractor(image),)
+        return (encoders.model_p(image).softmax(1),)
+
+    def paint(self, coded: Mapping[str, Coded], picks: Mapping[str, Sequence[int]]) -> Iterator[Mixed]:
+        """Mix, a batch at a time.
+
+        Args:
+            coded: of the photos of each of :attr:`factors`.
+            picks: for each of them, which of its photos each of M mixes takes: M numbers.
+        """
+        count = len(picks[self.factors[0]])
+        for first in range(0, count, BATCH):
+            chosen = {f: torch.as_tensor(picks[f][first : first + BATCH]) for f in self.factors}
+            yield self._painted({f: tuple(t[chosen[f].to(t.device)] for t in coded[f]) for f in self.factors})
+
+    @torch.inference_mode()
+    def _painted(self, coded: Mapping[str, Coded]) -> Mixed:
+        behind, background = coded["background"]
+        (shape,), (texture,) = coded["shape"], coded["texture"]
+        if self.mode == "code":
+            codes = Codes(coded["pose"][0], background, shape, texture)
+            made = self.mixer.generator(codes, background_pose=behind)
+        else:
+            # The shape code has no part where features are given.
+            no_shape = behind.new_zeros(len(behind), self.mixer.config.shapes)
+            made = self.mixer.generator(Codes(behind, background, no_shape, texture), features=shape)
+        return Mixed(to_unit(made.image).float(), made.parent_mask.float(), made.child_mask.float())
+
+
+def squared(photo: np.ndarray, side: int) -> np.ndarray:
+    """RGB uint8 [H, W, 3] resized to [side, side, 3], whatever its aspect."""
+    if photo.shape[:2] == (side, side):
+        return photo
+    return np.array(Image.fromarray(photo).resize((side, side), Image.Resampling.BILINEAR))
+
+
+def pixels(pictures: Tensor) -> np.ndarray:
+    """Pictures or masks [B, 3 or 1, H, W] in [0, 1] as RGB uint8 [B, H, W, 3]."""
+    rgb = pictures.expand(-1, 3, -1, -1)
+    return (rgb.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
 
 def mix_images(
     run: str | Path,
-    out: str | Path,
+    out: str | Path | None,
     *,
-    background: str | Path,
-    shape: str | Path,
-    texture: str | Path,
+    background: str | Path | None,
+    shape: str | Path | None,
+    texture: str | Path | None,
     pose: str | Path | None = None,
-    mode: Literal["code", "feature"] = "code",
+    mode: Mode = "code",
+    masks: bool = False,
     device: str = "auto",
     overwrite: bool = False,
 ) -> Path:
     """One picture, each of its factors from a photo of its own.
 
-    Photos are resized to the networks' square, whatever their aspect (as published).
-
     Args:
         out: the PNG file to write.
-        pose: needed in code mode.
-        mode: ``code``: pose and shape are codes. ``feature``: both are taken pixel by pixel from ``shape``, and the run
-            needs a feature extractor.
+        pose: needed in code mode, left out in feature mode.
+        mode: see :class:`Mixing`; feature mode needs a run with a feature extractor.
+        masks: also write the masks of shape and texture beside it: ``NAME-shape-mask.png``, ``NAME-texture-mask.png``.
 
     Raises:
         UserError: the run, a photo or the output is not what it should be.
     """
-    path = Path(out)
-    if path.suffix.lower() != ".png":
-        raise DataError(f"--out {path} does not end in .png: pictures are written as PNG files.")
-    if path.exists() and not overwrite:
-        raise RunError(f"{path} exists already: choose another --out or give --overwrite.")
-    if mode not in ("code", "feature"):
-        raise RunError(f"--mode is {mode!r}: choose code or feature.")
-    if mode == "code" and pose is None:
-        raise DataError("Give --pose PHOTO too: only feature mode takes the pose from the --shape photo.")
-    if mode == "feature" and pose is not None and str(pose) != str(shape):
-        raise DataError("In feature mode pose and shape come from one photo: leave out --pose.")
-    mixer = load_mixer(Path(run)).to(open_accelerator(device).device)
-    where = next(mixer.parameters()).device
-    side = mixer.config.image_size
-    files = {"pose": pose or shape, "background": background, "shape": shape, "texture": texture}
-    photos = {name: _read(file, side).to(where) for name, file in files.items()}
-    if mode == "code":
-        made = mixer.mix(**photos)
-    else:
-        made = mixer.mix_features(photos["shape"], photos["background"], photos["texture"])
-    picture = Image.fromarray(as_pixels(to_unit(made.image)[0].float().cpu()))
-    write_png(picture, path)
+    path = output_path(out, ".png", "--out", masks=masks, overwrite=overwrite)
+    files = check_photos(
+        {"pose": pose, "background": background, "shape": shape, "texture": texture}, mode=mode
+    )
+    mixing = Mixing.open(run, mode, device)
+    coded = {factor: mixing.encode(factor, mixing.read([Path(file)])) for factor, file in files.items()}
+    (made,) = mixing.paint(coded, {factor: [0] for factor in files})
+    for place, picture in beside(path, made, masks).items():
+        write_png(Image.fromarray(pixels(picture)[0]), place)
     return path
 
 
-def _read(file: str | Path, side: int) -> Tensor:
-    """A photo [1, 3, side, side] in [0, 1]."""
-    image = read_image(Path(file))
-    if image.shape[:2] != (side, side):
-        image = np.array(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))
-    return torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+def check_photos(
+    given: Mapping[str, str | Path | None], *, mode: str, elsewhere: Mapping[str, str] | None = None
+) -> dict[str, Path]:
+    """The photo of each factor that needs one.
+
+    Args:
+        elsewhere: factors that another option gives, and that option.
+
+    Raises:
+        DataError: a factor has no photo, or two sources; the option is named.
+    """
+    elsewhere = elsewhere or {}
+    pose, shape = given.get("pose"), given.get("shape")
+    if mode == "feature":
+        own_pose = pose is not None and (shape is None or str(pose) != str(shape))
+        if own_pose or "pose" in elsewhere:
+            raise DataError(
+                f"In feature mode pose and shape come from one photo: leave out {elsewhere.get('pose', '--pose')}."
+            )
+    found: dict[str, Path] = {}
+    for factor in FACTORS if mode != "feature" else FACTORS[1:]:
+        photo = given.get(factor)
+        if factor in elsewhere:
+            if photo is not None:
+                raise DataError(f"The {factor} comes from {elsewhere[factor]}: leave out --{factor}.")
+        elif photo is None:
+            only = ": only feature mode takes the pose from the --shape photo" if factor == "pose" else ""
+            raise DataError(f"Give --{factor} PHOTO too{only}.")
+        else:
+            found[factor] = Path(photo)
+    return found
+
+
+def output_path(
+    given: str | Path | None, ending: str, option: str, *, masks: bool = False, overwrite: bool = False
+) -> Path:
+    """Where to write.
+
+    Args:
+        ending: of the file's name, such as ``.png``.
+        masks: the files that :func:`beside` names are written, too.
+
+    Raises:
+        UserError: there is none, its name ends otherwise, or a file is there already.
+    """
+    if given is None:
+        raise DataError(f"Give {option} FILE{ending}: it is where the result is written.")
+    path = Path(given)
+    if path.suffix.lower() != ending:
+        raise DataError(f"{option} {path} does not end in {ending}: choose such a name.")
+    if path.is_dir():
+        raise RunError(f"{option} {path} is a folder: give a file name in it.")
+    for place in (path, *(mask_paths(path) if masks else ())):
+        if place.exists() and not overwrite:
+            raise RunError(f"{place} exists already: choose another {option} or give --overwrite.")
+    return path
+
+
+def mask_paths(path: Path) -> tuple[Path, Path]:
+    """Where the masks of shape and texture go."""
+    first, second = (path.with_name(f"{path.stem}-{factor}-mask{path.suffix}") for factor in FACTORS[2:])
+    return first, second
+
+
+def beside(path: Path, made: Mixed, masks: bool) -> dict[Path, Tensor]:
+    """What to write where: the pictures, and the masks if they are wanted."""
+    if not masks:
+        return {path: made.image}
+    return dict(zip((path, *mask_paths(path)), (made.image, made.shape_mask, made.texture_mask), strict=True))
 
 
 def save_mixer(mixer: Mixer, run: Path) -> None:
@@ -93,9 +267,13 @@ def load_mixer(run: Path) -> Mixer:
     """The networks of a finished run.
 
     Raises:
-        RunError: there is no run, it is of another kind, or it is damaged.
+        RunError: there is no run, it is of another kind, not finished, or damaged.
     """
     folder = open_run(run, "mix").path / "networks"
+    if not folder.is_dir():
+        raise RunError(
+            f"{run} has no finished networks: continue it with `stylebridge mix train --resume --out {run}`."
+        )
 
     def build(settings: str) -> Mixer:
         config = MixNMatchConfig.model_validate_json(settings)

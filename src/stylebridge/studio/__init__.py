@@ -1,4 +1,4 @@
-"""The studio: a page on this machine to paint label maps, style their regions, label photos and translate them."""
+"""The studio: a page on this machine to paint label maps, style their regions, label, translate and mix photos."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def launch(
     given = {option: Path(path) for option, path in (("run", run), ("segmenter", segmenter)) if path}
     for option, path in given.items():
         kind = kind_of(path)
-        if kind not in (("synthesize", "adapt", "translate") if option == "run" else ("adapt",)):
-            wanted = "of `stylebridge synthesize train`, `adapt` or `translate train`"
+        if kind not in (("synthesize", "adapt", "translate", "mix") if option == "run" else ("adapt",)):
+            wanted = "of `stylebridge synthesize train`, `adapt`, `translate train` or `mix train`"
             raise RunError(
                 f"--{option} {path} is no run {wanted if option == 'run' else 'of `stylebridge adapt`'}: give its "
                 f"folder."

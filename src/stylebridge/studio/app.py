@@ -9,6 +9,7 @@ from typing import Any
 
 from stylebridge.studio.desk import Desk
 from stylebridge.studio.guard import Guard
+from stylebridge.studio.mix import MAX_VARIED, Mix
 from stylebridge.studio.page import css, markup, script
 from stylebridge.studio.paint import Paint
 from stylebridge.studio.segment import Segment
@@ -22,15 +23,15 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 def calls_of(desk: Desk) -> dict[str, Callable[[dict], dict]]:
     """The calls that the page can make, by name; each takes and returns a dict, and says errors in a sentence."""
-    paint, segment, translate = Paint(desk), Segment(desk), Translate(desk)
+    paint, segment, translate, mix = Paint(desk), Segment(desk), Translate(desk), Mix(desk)
 
     def list_runs(request: dict[str, Any]) -> dict[str, Any]:
         """The names of all runs by kind."""
-        return {kind: desk.runs.listed(kind) for kind in ("synthesize", "adapt", "translate")}
+        return {kind: desk.runs.listed(kind) for kind in ("synthesize", "adapt", "translate", "mix")}
 
     functions = (
         list_runs, paint.open_run, paint.open_picture, paint.add_style, paint.generate, paint.save_map,
-        segment.segment, translate.translate,
+        segment.segment, translate.translate, mix.mix_photo, mix.mix,
     )  # fmt: skip
     return {function.__name__: told(function, desk.runs.below) for function in functions}
 
@@ -53,6 +54,7 @@ def build(desk: Desk, *, run: str = "", kind: str = "", segmenter: str = "") -> 
         "megabytes": MAX_MEGABYTES,
         "megapixels": MAX_MEGAPIXELS,
         "side": desk.max_side,
+        "varied": MAX_VARIED,
     }
     with gr.Blocks(title="stylebridge studio", analytics_enabled=False, fill_width=True) as blocks:
         gr.HTML(markup(facts), padding=False, apply_default_css=False)

@@ -7,7 +7,7 @@ import json
 from importlib import resources
 from typing import Any
 
-_SCRIPTS = ("paint.js", "editor.js", "styles.js", "tabs.js", "main.js")
+_SCRIPTS = ("paint.js", "editor.js", "styles.js", "tabs.js", "mix.js", "main.js")
 
 
 def _static(name: str) -> str:

@@ -16,7 +16,12 @@ from stylebridge.jobs.run_folder import RunFolder
 _DEPTH, _FOLDERS, _MODELS = 4, 3000, 4
 
 #: The command that makes a run of a kind.
-_COMMANDS = {"synthesize": "synthesize train", "adapt": "adapt", "translate": "translate train"}
+_COMMANDS = {
+    "synthesize": "synthesize train",
+    "adapt": "adapt",
+    "translate": "translate train",
+    "mix": "mix train",
+}
 
 
 class Runs:
@@ -44,11 +49,9 @@ class Runs:
         return next((name for name, given in self.given.items() if given == path), self._place(path))
 
     def listed(self, kind: str) -> list[str]:
-        """The names of all runs of a kind, the given ones first."""
-        names = dict.fromkeys(name for name, path in self.given.items() if kind_of(path) == kind)
-        names |= dict.fromkeys(
-            self.name_of(path) for path in _runs_below(self.below) if kind_of(path) == kind
-        )
+        """The names of all runs of a kind, the given ones first. Bridge runs translate too."""
+        names = dict.fromkeys(name for name, path in self.given.items() if does(path, kind))
+        names |= dict.fromkeys(self.name_of(path) for path in _runs_below(self.below) if does(path, kind))
         return list(names)
 
     def find(self, name: str, kind: str) -> Path:
@@ -91,6 +94,13 @@ def kind_of(path: Path) -> str | None:
         return str(RunFolder(path).facts().get("kind"))
     except RunError:
         return "adapt" if (path / "stylebridge.json").is_file() else None
+
+
+def does(path: Path, kind: str) -> bool:
+    """Whether a run folder is of a kind, or holds a translator where one is wanted."""
+    found = kind_of(path)
+    bridge = kind == "translate" and found == "adapt"
+    return found == kind or (bridge and any(path.glob("stages/*/networks/painters.safetensors")))
 
 
 def _runs_below(root: Path) -> Iterator[Path]:

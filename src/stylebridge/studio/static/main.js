@@ -257,18 +257,21 @@ async function start() {
     paint.forget();
   }, { fits: same }));
   translateTab(facts);
+  const mix = mixTab(facts);
   shortcuts(paint);
   find("#sb-help").addEventListener("click", () => find("#sb-keys").showModal());
   find("#sb-error button").addEventListener("click", () => (find("#sb-error").hidden = true));
-  window.stylebridge = { paint, paintStroke, bucketFill, History, packMap, unpackMap };
+  window.stylebridge = { paint, mix, paintStroke, bucketFill, History, packMap, unpackMap };
   try {
     const runs = await listRuns();
     find("#sb-segment-run").value = facts.kind === "adapt" ? facts.run : facts.segmenter || (runs.adapt[0] ?? "");
     find("#sb-translate-run").value = facts.kind === "translate" ? facts.run : (runs.translate[0] ?? "");
+    find("#sb-mix-run").value = facts.kind === "mix" ? facts.run : (runs.mix[0] ?? "");
     find("#sb-run-list").replaceChildren(...runs.synthesize.slice(0, 12).map((name) => make("li", {},
       make("button", { onclick: ({ target }) => during(target, () => paint.use(name)) }, name))));
     if (facts.kind === "adapt") openTab("segment");
     if (facts.kind === "translate") openTab("translate");
+    if (facts.kind === "mix") openTab("mix");
     if (facts.kind === "synthesize") await paint.use(facts.run);
   } catch (error) {
     complain(error);

@@ -40,8 +40,10 @@ async function during(control, work, notice) {
 }
 
 async function fileOf(input, facts) {
-  const file = input.files[0];
-  if (!file) return null;
+  return input.files[0] ? sentFile(input.files[0], facts) : null;
+}
+
+async function sentFile(file, facts) {
   if (file.size > facts.megabytes * 2 ** 20) {
     throw new Sentence(`${file.name} is larger than ${facts.megabytes} MB: save it smaller, or as a JPEG if it is a photo.`);
   }
