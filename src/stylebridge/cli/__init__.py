@@ -212,7 +212,7 @@ def studio(
     ] = 1024,
     device: Device = "auto",
 ) -> None:
-    """Paint label maps, style their regions, segment and translate photos: a page on this machine (127.0.0.1)."""
+    """Paint label maps, style their regions, segment, translate and mix photos: a page on this machine (127.0.0.1)."""
     from stylebridge.studio import launch
 
     launch(run, segmenter=segmenter, port=port, open_browser=open_browser, max_side=max_side, device=device)
