@@ -117,7 +117,7 @@ def draw_features(panels: dict[str, tuple[np.ndarray, np.ndarray]], path: Path) 
         axis.set_xticks([])
         axis.set_yticks([])
     handles = [
-        plt.Line2D([], [], marker="o", linestyle="", color=np.array(c) / 255, label=name)
+        plt.Line2D([], [], marker="o", linestyle="", color=tuple(part / 255 for part in c), label=name)
         for name, c in zip(SPACE.classes, SPACE.colours, strict=True)
     ]
     figure.legend(handles=handles, ncols=6, loc="lower center", frameon=False, fontsize=9)

@@ -56,9 +56,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 def adapt(
     source: Annotated[
         str | None,
-        typer.Option(
-            help="Labelled: a folder or zip, or LAYOUT:PATH such as gta5:PATH", metavar="DATA"
-        ),
+        typer.Option(help="Labelled: a folder or zip, or LAYOUT:PATH such as gta5:PATH", metavar="DATA"),
     ] = None,
     target: Annotated[str | None, typer.Option(help="Unlabelled, given alike", metavar="DATA")] = None,
     out: Annotated[Path, typer.Option(help="Run folder to make")] = Path("runs/adapt"),

@@ -19,9 +19,7 @@ Workers = Annotated[int | None, typer.Option(help="How many files are read at on
 
 @data_app.command("doctor")
 def data_doctor(
-    paths: Annotated[
-        list[str], typer.Argument(help="Folders, zip files or LAYOUT:PATH", metavar="DATA…")
-    ],
+    paths: Annotated[list[str], typer.Argument(help="Folders, zip files or LAYOUT:PATH", metavar="DATA…")],
     evaluation: Annotated[
         list[str] | None,
         typer.Option(help="Evaluation data: images that are in both are found", metavar="DATA"),

@@ -32,9 +32,7 @@ Out = Annotated[Path | None, typer.Option(help="Also write the scores to this JS
 @evaluate_app.command("model")
 def evaluate_model(
     run: Annotated[Path, typer.Argument(help="Run folder of `stylebridge adapt`")],
-    data: Annotated[
-        str, typer.Option(help="Labelled: a folder or zip, or LAYOUT:PATH", metavar="DATA")
-    ],
+    data: Annotated[str, typer.Option(help="Labelled: a folder or zip, or LAYOUT:PATH", metavar="DATA")],
     label_space: LabelSpaceOption = None,
     class_map: ClassMaps = None,
     out: Out = None,

@@ -121,7 +121,9 @@ class _Codes:
                     f"Class {name!r} has no style, and this run has no mean styles: give a --style photo."
                 )
             if not self.rows:
-                raise DataError("A label map has no class, and this run has no mean styles: give a --style photo.")
+                raise DataError(
+                    "A label map has no class, and this run has no mean styles: give a --style photo."
+                )
             codes = torch.zeros_like(next(iter(self.rows.values()))).repeat(
                 self.synthesizer.space.num_classes, 1
             )

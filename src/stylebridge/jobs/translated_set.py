@@ -143,11 +143,12 @@ def _of_translator(
 ) -> tuple[Domain, Paint]:
     translator = load_networks(run.path).translator(to).to(device)  # type: ignore[operator]
     own = run.facts().get("a" if to == "b" else "b")
-    if data is None and own is None:
+    wanted = own if data is None else data
+    if wanted is None:
         raise DataError(
             "Give the labelled images too: `stylebridge translate apply RUN DATA --labels keep --out DIR`."
         )
-    domain = _labelled(own if data is None else data, None)
+    domain = _labelled(wanted, None)
 
     @torch.inference_mode()
     def paint(index: int, image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, str | None]:
