@@ -25,6 +25,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.lines import Line2D
 from PIL import Image
 
 from adaptation import camvid_pair, run_one, toy_pair
@@ -117,7 +118,7 @@ def draw_features(panels: dict[str, tuple[np.ndarray, np.ndarray]], path: Path) 
         axis.set_xticks([])
         axis.set_yticks([])
     handles = [
-        plt.Line2D([], [], marker="o", linestyle="", color=tuple(part / 255 for part in c), label=name)
+        Line2D([], [], marker="o", linestyle="", color=(c[0] / 255, c[1] / 255, c[2] / 255), label=name)
         for name, c in zip(SPACE.classes, SPACE.colours, strict=True)
     ]
     figure.legend(handles=handles, ncols=6, loc="lower center", frameon=False, fontsize=9)
