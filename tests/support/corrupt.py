@@ -196,9 +196,9 @@ def mutated_zip(rng: np.random.Generator, image: bytes) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in names:
-            archive.writestr(name, image)
+            archive.writestr(_member(name), image)
         if kind == 1:  # a bomb that says how large it is
-            archive.writestr("images/c.png", bytes(int(rng.integers(1, 12)) << 20))
+            archive.writestr(_member("images/c.png"), bytes(int(rng.integers(1, 12)) << 20))
     data = bytearray(buffer.getvalue())
     if kind == 2:  # one that lies about it
         for signature, at in ((b"PK\3\4", 22), (b"PK\1\2", 24)):
@@ -208,6 +208,13 @@ def mutated_zip(rng: np.random.Generator, image: bytes) -> bytes:
         place = data.index(b"PK\1\2")
         data[place + int(rng.choice([8, 10]))] |= int(rng.choice([1, 99]))
     return bytes(data) if kind in (0, 1, 2, 3) else mutate(bytes(data), rng)
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    """A packed member with a date of its own: otherwise the clock's would be in the file."""
+    info = zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0))
+    info.compress_type = zipfile.ZIP_DEFLATED
+    return info
 
 
 def corrupted(count: int, seed: int = 0, first: int = 0) -> Iterator[tuple[int, str, bytes]]:
