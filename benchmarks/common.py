@@ -37,9 +37,10 @@ THREADS = 2
 UNITS = 3
 #: More steps than any benchmark makes: where something is never to happen.
 NEVER = 10**9
-#: Threads that wait for each other sleep. By default they spin, and on a busy machine spend their time slices on it: a
-#: step of many small operations then takes several times as long, the unit does not.
-WAIT_POLICY = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
+#: How threads wait for each other. By default they spin for a while, which is best on an idle machine; on a busy one
+#: they spend their time slices on it: a step of many small operations then takes several times as long, the unit does
+#: not. Set OMP_WAIT_POLICY=PASSIVE there.
+WAIT_POLICY = os.environ.get("OMP_WAIT_POLICY", "default")
 
 
 # --- the unit -----------------------------------------------------------------------------------------------------
@@ -220,8 +221,7 @@ def row_here(measure: Callable[[], dict[str, Any]], threads: int) -> None:
 def row_elsewhere(arguments: Sequence[object]) -> dict[str, Any]:
     """One row, measured by this command with other arguments in a process of its own, for its peak memory."""
     command = [sys.executable, sys.argv[0], "--here", *map(str, arguments)]
-    environment = os.environ | {"OMP_WAIT_POLICY": WAIT_POLICY}
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)  # type: ignore[no-any-return]
 
 

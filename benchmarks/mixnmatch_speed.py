@@ -51,7 +51,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         batch=args.batch,
         checkpoint_every=common.NEVER,
         sample_every=0,
-        channels_last=not args.channels_first,
+        channels_last=args.channels_last,
     )
     batches = {"images": lambda: random_batch(config, args.batch)}
     taken = common.time_steps(method, published_optimizers(), batches, settings, args)
@@ -60,7 +60,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "preset": args.preset,
         "batch": args.batch,
         "share_graphs": not args.remake,
-        "channels_last": not args.channels_first,
+        "channels_last": args.channels_last,
     }
     return choices | common.compared(taken, flops, *bars)
 
@@ -71,8 +71,8 @@ def main() -> None:
     parser.add_argument("--preset", choices=list(PRESETS), default="mixnmatch")
     parser.add_argument("--batch", type=int, default=4, help="images a step")
     parser.add_argument("--steps", type=int, default=5, help="steps to time; their median counts")
-    parser.add_argument("--warm-up", type=int, default=2, help="steps before those")
-    parser.add_argument("--channels-first", action="store_true", help="layout of weights and images")
+    parser.add_argument("--warm-up", type=int, default=3, help="steps before those")
+    parser.add_argument("--channels-last", action="store_true", help="layout of weights and images")
     parser.add_argument("--remake", action="store_true", help="share_graphs: false (less memory, more time)")
     args = parser.parse_args()
     if args.here:

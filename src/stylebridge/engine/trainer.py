@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine.config import OptimizerConfig, TrainerConfig
 from stylebridge.engine.ema import make_average, update_average
 from stylebridge.engine.logs import MetricLog, StepProgress
+from stylebridge.engine.memory import keeping_freed_memory
 from stylebridge.engine.method import Batch, Method, Phase, Step, Term
 from stylebridge.engine.optim import make_optimizer, pack_optimizer, set_learning_rate, unpack_optimizer
 from stylebridge.engine.processes import average_gradients, broadcast_state
@@ -141,14 +143,16 @@ class Trainer:
             self.stage, self.config.steps, self.step, self.console, main and not self.quiet
         )
         batches = self._micro_batches()
+        on_cpu = self.accelerator.device.type == "cpu"
         try:
-            while self.step < self.config.steps:
-                values = self._run_step([next(batches) for _ in range(self.config.accumulate)])
-                self.step += 1
-                with ckpt.explain_full_disk(f"the log of {self.run}", self.folder):
-                    self._tell(log, progress, values)
-                if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps:
-                    self.save(log)
+            with keeping_freed_memory() if on_cpu else contextlib.nullcontext():
+                while self.step < self.config.steps:
+                    values = self._run_step([next(batches) for _ in range(self.config.accumulate)])
+                    self.step += 1
+                    with ckpt.explain_full_disk(f"the log of {self.run}", self.folder):
+                        self._tell(log, progress, values)
+                    if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps:
+                        self.save(log)
         finally:
             batches.close()
             progress.close()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from stylebridge.networks.mixnmatch.blocks import SLOPE, conv3, halve, initialise, run_passes
+from stylebridge.networks.mixnmatch.blocks import SLOPE, WholeMap, conv3, halve, initialise, run_passes
 from stylebridge.networks.mixnmatch.config import PARENT_CHANNELS, MixNMatchConfig
 from stylebridge.networks.mixnmatch.generator import to_view
 
@@ -70,9 +70,9 @@ class ObjectDiscriminator(nn.Module):
         last = widths[-1]
         self.trunk = nn.Sequential(*layers, conv3(last, last), nn.BatchNorm2d(last), _leaky())
         self.code = nn.Sequential(
-            conv3(last, last), nn.BatchNorm2d(last), _leaky(), nn.Conv2d(last, categories, 4, 4)
+            conv3(last, last), nn.BatchNorm2d(last), _leaky(), WholeMap(last, categories, 4, 4)
         )
-        self.real = nn.Conv2d(last, 1, 4, 4)
+        self.real = WholeMap(last, 1, 4, 4)
         initialise(self)
 
     def features(self, image: Tensor, passes: int = 1) -> Tensor:

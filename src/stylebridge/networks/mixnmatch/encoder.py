@@ -13,6 +13,7 @@ from stylebridge.networks.mixnmatch.blocks import (
     SLOPE,
     Residual,
     Same,
+    WholeMap,
     conv3,
     halve,
     initialise,
@@ -44,7 +45,7 @@ class Encoder(nn.Sequential):
             nn.Sequential(*_activated(halve(last, 2 * last))),
             nn.Sequential(*_activated(conv3(2 * last, last))),
             nn.Sequential(*_activated(conv3(last, last))),
-            nn.Conv2d(last, outputs, 4, 4),
+            WholeMap(last, outputs, 4, 4),
         )
 
     def forward(self, image: Tensor, passes: int = 1) -> Tensor:  # type: ignore[override]

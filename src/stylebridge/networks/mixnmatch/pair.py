@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from stylebridge.networks.mixnmatch.blocks import SLOPE
+from stylebridge.networks.mixnmatch.blocks import SLOPE, WholeMap
 from stylebridge.networks.mixnmatch.codes import Codes
 from stylebridge.networks.mixnmatch.config import MixNMatchConfig
 
@@ -38,7 +38,7 @@ class PairDiscriminator(nn.Module):
             _Layer(nn.Conv2d(before, after, 4, 2, 1))
             for before, after in zip([3, *widths[:-1]], widths, strict=True)
         ]
-        self.image_layer = nn.Sequential(*halvings, _Layer(nn.Conv2d(widths[-1], joint, 4)))
+        self.image_layer = nn.Sequential(*halvings, _Layer(WholeMap(widths[-1], joint, 4)))
         sizes = ((code, joint), (joint, joint), (joint, joint))
         layers = (_Layer(nn.Linear(*size), noise=noise) for size, noise in zip(sizes, NOISE, strict=True))
         self.code_layer = nn.Sequential(*layers)
