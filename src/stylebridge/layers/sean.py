@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from stylebridge.layers.kept_memory import KeptMemory
 from stylebridge.layers.precision import without_autocast
+from stylebridge.layers.products import rows_product
 from stylebridge.layers.spade import (
     TAPS,
     LabelGrid,
@@ -219,7 +220,7 @@ class SEANNorm(nn.Module):
         adapted = F.relu(class_linear(codes, self.code_weight, self.code_bias, chosen, self._gradient_memory))
         rows = adapted.flatten(0, 1).index_select(0, images * adapted.shape[1] + which)
         # One row more, of zeros, for what has no class and for what is outside.
-        products = F.pad(rows, (0, 0, 0, 1)) @ self.style_weight.flatten(0, 1).t()
+        products = rows_product(F.pad(rows, (0, 0, 0, 1)), self.style_weight.flatten(0, 1))
         table = products.view(-1, len(share)) * share.to(products.dtype)
         return grid.as_map(taps(table))
 

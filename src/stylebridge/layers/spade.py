@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from stylebridge.data.label_space import IGNORE
 from stylebridge.errors import DataError
+from stylebridge.layers.products import rows_product
 
 #: Taps of a 3×3 convolution, and the middle one, which never lies outside the image.
 TAPS, MIDDLE = 9, 4
@@ -328,7 +329,7 @@ class MaskModulation(nn.Module):
             return F.conv2d(a, weight, total, padding=1)
         a = F.pad(F.relu(patterns.hidden(table)), (0, 0, 0, 1))
         windows = patterns.windows(a).view(-1, TAPS * a.shape[1])
-        rows = torch.addmm(total, windows, weight.permute(2, 3, 1, 0).flatten(0, 2))
+        rows = rows_product(windows, weight.permute(0, 2, 3, 1).flatten(1), total)
         return grid.as_map(patterns.pixels(rows))
 
     @torch.no_grad()
