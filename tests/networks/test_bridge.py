@@ -5,11 +5,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stylebridge.errors import DataError
+from stylebridge.errors import DataError, RecipeError
 from stylebridge.layers.spade import LabelMaps
 from stylebridge.networks.bridge import OTHER, BridgeConfig, BridgeTranslator, Painters, Styles, critics
 from stylebridge.networks.bridge.recolour import EPS, apply_map, colour_map
 from stylebridge.networks.bridge.styles import LOOKS, MEAN_DECAY, grain
+from stylebridge.networks.bridge.trunk import Trunk
+from stylebridge.networks.segmenter import SegmenterConfig, build_segmenter
+from support.mini import MiniSegmenter
 
 CLASSES = 3
 SMALL = {"channels": 4, "blocks": 1, "style_channels": 5, "hidden": 6}
@@ -28,7 +31,7 @@ def scene(images: int = 2, height: int = 24, width: int = 32, seed: int = 0):
 def networks(seed: int = 0, **changes):
     torch.manual_seed(seed)
     config = BridgeConfig(**{**SMALL, **changes})
-    return critics(config, CLASSES), Painters(config, CLASSES)
+    return critics(config, CLASSES, MiniSegmenter()), Painters(config, CLASSES)
 
 
 def codes_of(both, domain, image):
@@ -229,3 +232,66 @@ def test_there_are_two_domains():
     both, painters = networks()
     with pytest.raises(DataError, match="no domain 'b'"):
         BridgeTranslator(both, painters, "b")
+
+
+# --- a segmenter's first layers as the encoder --------------------------------------------------------------
+
+
+def smp_segmenter(encoder: str = "tu-tf_efficientnet_lite0", arch: str = "fpn"):
+    torch.manual_seed(0)
+    return build_segmenter(SegmenterConfig(arch=arch, encoder=encoder, weights=None), CLASSES)
+
+
+@pytest.mark.parametrize("encoder", ["tu-tf_efficientnet_lite0", "resnet18"])
+def test_the_trunk_is_the_segmenters_first_layers_as_in_use(encoder):
+    segmenter = smp_segmenter(encoder)
+    for module in segmenter.modules():  # statistics that differ from those of the batch
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_mean, -0.1, 0.1)
+    image = torch.rand(2, 3, 64, 96)
+    trunk = Trunk(segmenter).train()
+    with torch.no_grad():
+        wanted = segmenter.eval().model.encoder(segmenter.normalise(image))[2]
+        found = trunk(image * 2 - 1)
+    torch.testing.assert_close(found, wanted)
+    assert found.shape == (2, trunk.channels, 16, 24)
+    assert not any(p.requires_grad for p in trunk.parameters())
+
+
+def test_layers_behind_the_trunk_are_not_run():
+    segmenter = smp_segmenter()
+    assert len(Trunk(segmenter).encoder.state_dict()) < len(segmenter.model.encoder.state_dict()) / 4
+
+
+def test_the_trunk_stays_as_it_was_while_the_segmenter_learns():
+    segmenter = smp_segmenter()
+    image = torch.rand(1, 3, 32, 32)
+    trunk = Trunk(segmenter)
+    before = trunk(image)
+    with torch.no_grad():
+        for parameter in segmenter.parameters():
+            parameter.mul_(1.5)
+    assert torch.equal(trunk(image), before)
+
+
+def test_critics_on_a_trunk_train_their_own_layers_and_pass_gradients_to_the_image():
+    config = BridgeConfig(**SMALL, trunk="segmenter")
+    both = critics(config, CLASSES, smp_segmenter())
+    image = torch.rand(2, 3, 64, 64, requires_grad=True)
+    encoding = both["target"].encode(image * 2 - 1)
+    assert encoding.code.shape == (2, 8, 16, 16)
+    sum(score.sum() for score in both["target"].judge(encoding.code)).backward()
+    assert image.grad is not None
+    assert image.grad.abs().sum() > 0
+    trained = {n for n, p in both["target"].named_parameters() if p.grad is not None}
+    assert any(name.startswith("model.1.") for name in trained)
+    assert not any(name.startswith("model.0.") for name in trained)
+
+
+def test_a_segmenter_without_such_layers_is_refused():
+    config = BridgeConfig(**SMALL, trunk="segmenter")
+    with pytest.raises(RecipeError, match=r"networks\.trunk is segmenter.*choose another segmenter, or own"):
+        critics(config, CLASSES, MiniSegmenter())
+    # A vision transformer's tokens stand for 16 × 16 pixels each.
+    with pytest.raises(RecipeError, match="quarter"):
+        critics(config, CLASSES, smp_segmenter("tu-vit_tiny_patch16_224", "dpt"))

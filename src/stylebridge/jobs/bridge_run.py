@@ -20,6 +20,7 @@ from stylebridge.jobs.run_folder import RunFolder, open_run
 from stylebridge.jobs.translator_folder import as_pixels, as_tensor
 from stylebridge.methods.bridge import Bridge, BridgeOptions
 from stylebridge.networks.bridge import BridgeTranslator, Painters, Styles, critics
+from stylebridge.networks.segmenter import Segmenter
 
 #: The names that translators give their two domains, and Bridge's own.
 DOMAINS = {"a": "source", "b": "target", "source": "source", "target": "target"}
@@ -35,7 +36,7 @@ def bridge_stage(run: RunFolder, recipe: Recipe) -> int | None:
 
 
 def load_bridge(
-    run: RunFolder, recipe: Recipe, space: LabelSpace, device: torch.device
+    run: RunFolder, recipe: Recipe, segmenter: Segmenter, device: torch.device
 ) -> tuple[nn.ModuleDict, Painters]:
     """The critics (whose encoders are used) and painters of a run, in evaluation mode.
 
@@ -50,8 +51,8 @@ def load_bridge(
         )
     options = BridgeOptions(**recipe.stages[index].options)
     networks = {
-        "critics": critics(options.networks, space.num_classes),
-        "painters": Painters(options.networks, space.num_classes),
+        "critics": critics(options.networks, segmenter.num_classes, segmenter),
+        "painters": Painters(options.networks, segmenter.num_classes),
     }
     folder = run.stage(recipe.stage_name(index)) / "networks"
     for name, network in networks.items():
@@ -81,7 +82,7 @@ class BridgeRun:
         model = load_adapted(run.path)
         model.segmenter.to(device)
         recipe = run.recipe()
-        parts = load_bridge(run, recipe, model.space, device)
+        parts = load_bridge(run, recipe, model.segmenter, device)
         return BridgeRun(*parts, model, recipe.inference.size, device)
 
     @property

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 def rows_product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``rows @ weightᵀ + bias``: [N, S] and weight [M, S], bias [M], to [N, M].
 
-    On a CPU it is a 1×1 convolution of an image of N pixels, channels last in memory: nothing is copied, and oneDNN does
-    it, in half the time that the matrix library takes on processors of AMD.
+    On a CPU it is a 1×1 convolution of an image of N pixels, channels last in memory: nothing is copied, and oneDNN
+    does it, in half the time that the matrix library takes on processors of AMD.
     """
     ours = rows.device.type == "cpu" and rows.dtype == torch.float32 and torch.backends.mkldnn.is_available()
     if not ours or not len(rows):

@@ -98,7 +98,7 @@ class Bridge(SegmentationMethod[BridgeOptions]):
     def __init__(self, segmenter: Segmenter, options: BridgeOptions | None = None) -> None:
         super().__init__(segmenter, options)
         o, classes = self.options, segmenter.num_classes
-        self.networks["critics"] = critics(o.networks, classes)
+        self.networks["critics"] = critics(o.networks, classes, segmenter)
         self.networks["painters"] = Painters(o.networks, classes)
         teaching = o.self_training or SelfTrainingOptions(teacher_decay=o.teacher_decay)
         self.teaching = SelfTraining(segmenter, teaching)

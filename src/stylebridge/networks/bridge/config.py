@@ -11,6 +11,8 @@ class BridgeConfig(BaseModel):
     """Settings of a pair of critics, a pair of generators and a pair of style heads.
 
     ``channels``: of an encoder's first layer; codes have twice as many.
+    ``trunk``: an encoder's layers are its ``own``, which its critic trains, as in NICE-GAN; or, before one layer of its
+    own, the ``segmenter``'s first ones as they are when the translators begin.
     ``blocks``: residual blocks at a quarter of the image's size.
     ``style_channels``: S, the length of a region's style code.
     ``hidden``: channels between the two convolutions of a label map in a norm.
@@ -27,6 +29,7 @@ class BridgeConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     channels: int = Field(default=32, gt=0)
+    trunk: Literal["own", "segmenter"] = "own"
     blocks: int = Field(default=2, ge=0)
     style_channels: int = Field(default=32, gt=0)
     hidden: int = Field(default=32, gt=0)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stylebridge.layers.spectral import SpectralConv2d
 from stylebridge.networks.bridge.config import BridgeConfig
-from stylebridge.networks.nice_gan.discriminator import KERNEL, Encoder, SpectralBlock
+from stylebridge.networks.bridge.trunk import Trunk
+from stylebridge.networks.nice_gan.discriminator import KERNEL, SLOPE, Encoder, SpectralBlock
 
 
 class Critic(Encoder):
@@ -18,11 +19,15 @@ class Critic(Encoder):
 
     Args:
         classes: K.
+        trunk: what stands in place of the encoder's convolutions, with a 1×1 convolution to the code's channels.
     """
 
-    def __init__(self, config: BridgeConfig, classes: int) -> None:
+    def __init__(self, config: BridgeConfig, classes: int, trunk: Trunk | None = None) -> None:
         super().__init__(config.encoder)
         code = config.code_channels
+        if trunk is not None:
+            adapter = SpectralConv2d(trunk.channels, code, 1)
+            self.model = nn.Sequential(trunk, adapter, nn.LeakyReLU(SLOPE))  # type: ignore[assignment]
         outputs = 2 * classes if config.class_critics else 1
         self.near = SpectralBlock((code, 2 * code, 2))
         self.far = SpectralBlock((2 * code, 4 * code, 2))

@@ -11,7 +11,9 @@ from stylebridge.networks.bridge.config import BridgeConfig
 from stylebridge.networks.bridge.critic import Critic
 from stylebridge.networks.bridge.generator import Generator
 from stylebridge.networks.bridge.styles import StyleHead, Styles
+from stylebridge.networks.bridge.trunk import Trunk
 from stylebridge.networks.nice_gan.config import STRIDE
+from stylebridge.networks.segmenter import Segmenter
 
 #: The two domains, and the one each is translated to.
 OTHER = {"source": "target", "target": "source"}
@@ -45,9 +47,21 @@ class Painters(nn.Module):
         return self.generators[domain](code, image, labels, own, wanted)
 
 
-def critics(config: BridgeConfig, classes: int) -> nn.ModuleDict:
-    """A critic for each domain; none where nothing is learnt."""
-    return nn.ModuleDict({domain: Critic(config, classes) for domain in OTHER} if config.learnt else {})
+def critics(config: BridgeConfig, classes: int, segmenter: Segmenter) -> nn.ModuleDict:
+    """A critic for each domain; none where nothing is learnt.
+
+    Args:
+        segmenter: whose first layers they hold with ``trunk: segmenter``.
+
+    Raises:
+        RecipeError: it has none that fit.
+    """
+    if not config.learnt:
+        return nn.ModuleDict()
+    shared = config.trunk == "segmenter"
+    return nn.ModuleDict(
+        {domain: Critic(config, classes, Trunk(segmenter) if shared else None) for domain in OTHER}
+    )
 
 
 def encode(critics: nn.ModuleDict, domain: str, image: Tensor) -> Tensor:

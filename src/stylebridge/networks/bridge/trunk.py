@@ -1,0 +1,86 @@
+"""A segmenter's first layers as the encoder that Bridge's critics hold (``trunk: segmenter``)."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import segmentation_models_pytorch as smp
+import torch
+from torch import Tensor, nn
+
+from stylebridge.errors import RecipeError
+from stylebridge.networks.nice_gan.config import STRIDE
+from stylebridge.networks.segmenter import Segmenter
+from stylebridge.networks.smp_segmenter import SmpSegmenter
+
+#: Halvings of the sides by the trunk: as many as by NICE-GAN's encoder.
+DEPTH = 2
+
+
+class Trunk(nn.Module):
+    """The first layers of an smp segmenter, down to a quarter of the image's sides, as they are now.
+
+    A copy, which nothing trains and whose batch norms stay as in use: painters go on seeing the codes that they learnt
+    to paint from, while the segmenter learns on.
+
+    Args:
+        segmenter: read, not changed.
+
+    Raises:
+        RecipeError: it is no smp segmenter, or has no map of a quarter of the sides.
+    """
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        super().__init__()
+        if not isinstance(segmenter, SmpSegmenter):
+            raise RecipeError(
+                "networks.trunk is segmenter, which takes an encoder of segmentation-models-pytorch: choose another "
+                "segmenter, or own."
+            )
+        try:
+            encoder: nn.Module = smp.encoders.get_encoder(segmenter.config.encoder, depth=DEPTH, weights=None)
+        except ValueError as error:
+            raise _no_map(segmenter) from error
+        _drop_later_blocks(encoder)
+        known = segmenter.encoder_module().state_dict()
+        encoder.load_state_dict({key: known[key] for key in encoder.state_dict()})
+        self.encoder: nn.Module = encoder.to(segmenter.mean.device)
+        for name in ("mean", "std"):
+            self.register_buffer(name, getattr(segmenter, name).clone(), persistent=False)
+        self.bgr = segmenter.normalisation.bgr
+        self.requires_grad_(False).eval()
+        with torch.no_grad():
+            probe = self(torch.zeros(1, 3, 64, 64, device=segmenter.mean.device))
+        self.channels = probe.shape[1]
+        if probe.shape[-1] * STRIDE != 64:
+            raise _no_map(segmenter)
+
+    def train(self, mode: bool = True) -> Self:
+        """Always as in use."""
+        return super().train(False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Images [B, 3, H, W] in [−1, 1] to [B, C, H/4, W/4]."""
+        image = (image + 1) / 2
+        if self.bgr:
+            image = image.flip(1)
+        return self.encoder((image - self.get_buffer("mean")) / self.get_buffer("std"))[-1]
+
+
+def _no_map(segmenter: Segmenter) -> RecipeError:
+    return RecipeError(
+        f"networks.trunk is segmenter, but {segmenter.config.encoder} has no map of a quarter of the image's sides: "
+        f"choose own."
+    )
+
+
+def _drop_later_blocks(encoder: nn.Module) -> None:
+    """timm's EfficientNets keep, and run, the blocks behind the last map that is asked for."""
+    model = getattr(encoder, "model", None)
+    blocks = getattr(model, "blocks", None)
+    info = getattr(model, "feature_info", None)
+    if isinstance(blocks, nn.Sequential) and info is not None:
+        last = info.module_name()[-1]
+        if last.startswith("blocks."):
+            assert model is not None
+            model.blocks = blocks[: int(last.split(".")[1]) + 1]
