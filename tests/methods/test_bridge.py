@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from pydantic import ValidationError
+from torch import Tensor
 from torch.nn import functional as F
 
 from stylebridge.engine import OptimizerConfig, Step
@@ -13,6 +14,8 @@ from stylebridge.engine.ema import make_average
 from stylebridge.methods.bridge import Bridge, BridgeOptions
 from stylebridge.methods.fada import FADAOptions
 from stylebridge.methods.self_training import SelfTrainingOptions
+from stylebridge.networks.bridge import Trunk
+from stylebridge.networks.segmenter import SegmenterConfig, build_segmenter
 from support.mini import CLASSES, MiniSegmenter, batches, mean_ce, mini_trainer
 
 SIZE = (32, 40)
@@ -191,3 +194,25 @@ def test_options_that_train_nothing_are_refused():
         BridgeOptions(train=())
     with pytest.raises(ValidationError, match="would see no labels"):
         BridgeOptions(translated_weight=0)
+
+
+def test_critics_take_the_segmenters_first_layers_when_they_begin_to_learn_and_keep_them_afterwards():
+    torch.manual_seed(0)
+    segmenter = build_segmenter(SegmenterConfig(arch="fpn", encoder="resnet18", weights=None), CLASSES)
+    shared = {**NETWORKS, "trunk": "segmenter"}
+
+    def stage(train: str) -> tuple[Tensor, Tensor]:
+        """A stage that goes on with critics from before the segmenter has moved; what its trunk and F's give."""
+        old = Bridge(segmenter, BridgeOptions(networks=shared)).networks["critics"].state_dict()
+        with torch.no_grad():
+            segmenter.model.encoder.conv1.weight.mul_(1.5)
+        method = Bridge(segmenter, BridgeOptions(networks=shared, train=(train,)))
+        method.networks["critics"].load_state_dict(old)
+        method.begin()
+        image = torch.rand(1, 3, 32, 32)
+        return method._critic("target").model[0](image * 2 - 1), Trunk(segmenter)(image * 2 - 1)
+
+    theirs, now = stage("critics")
+    assert torch.equal(theirs, now)
+    theirs, now = stage("segmenter")
+    assert not torch.allclose(theirs, now)

@@ -166,6 +166,7 @@ def _build_method(context: StageContext, index: int) -> SegmentationMethod[Any]:
     method = kind(segmenter, kind.Options(**stage.options))
     if index:
         _inherit(method, context.run.stage(context.recipe.stage_name(index - 1)))
+    method.begin()
     return method
 
 

@@ -47,6 +47,9 @@ class SegmentationMethod(Method, Generic[OptionsT]):
         """The networks that are trained with these options."""
         return cls.trains
 
+    def begin(self) -> None:
+        """Called when all networks hold what the stage starts from, before its first step."""
+
     def extra_networks(self) -> dict[str, nn.Module]:
         """The method's networks besides the segmenter."""
         return {name: network for name, network in self.networks.items() if name != "segmenter"}

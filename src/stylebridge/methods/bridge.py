@@ -30,6 +30,7 @@ from stylebridge.networks.bridge import (
     Critic,
     Painters,
     Styles,
+    Trunk,
     critics,
     encode,
 )
@@ -115,6 +116,12 @@ class Bridge(SegmentationMethod[BridgeOptions]):
     def trained(cls, options: Any) -> tuple[str, ...]:
         aligned = ("discriminator",) if options.segmenting and options.alignment is not None else ()
         return (*options.train, *aligned)
+
+    def begin(self) -> None:
+        """Critics that are to learn on the segmenter's first layers take them as they are by now."""
+        if "critics" in self.options.train and self.options.networks.trunk == "segmenter":
+            for domain in _DOMAINS:
+                self._critic(domain).take_trunk(Trunk(self.segmenter))
 
     def phases(self) -> Sequence[Phase]:
         every = self.options.painters_every

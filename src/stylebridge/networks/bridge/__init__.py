@@ -5,6 +5,7 @@ from stylebridge.networks.bridge.critic import Critic
 from stylebridge.networks.bridge.generator import Generator
 from stylebridge.networks.bridge.styles import StyleHead, Styles
 from stylebridge.networks.bridge.translator import OTHER, BridgeTranslator, Painters, critics, encode
+from stylebridge.networks.bridge.trunk import Trunk
 
 __all__ = [
     "OTHER",
@@ -15,6 +16,7 @@ __all__ = [
     "Painters",
     "StyleHead",
     "Styles",
+    "Trunk",
     "critics",
     "encode",
 ]

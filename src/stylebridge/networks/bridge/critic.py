@@ -34,6 +34,10 @@ class Critic(Encoder):
         self.near_scores = SpectralConv2d(2 * code, outputs, KERNEL)
         self.far_scores = SpectralConv2d(4 * code, outputs, KERNEL)
 
+    def take_trunk(self, trunk: Trunk) -> None:
+        """Put another trunk in place of the present one; the layers behind it stay."""
+        self.model[0] = trunk
+
     def judge(self, code: Tensor, passes: int = 1) -> tuple[Tensor, Tensor]:
         """Scores of codes [B, 2·channels, h, w]: [B, outputs, h/2 − 1, w/2 − 1] and [B, outputs, h/4 − 1, w/4 − 1].
 
