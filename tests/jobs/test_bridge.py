@@ -11,7 +11,9 @@ from PIL import Image
 from stylebridge.data.domain import open_domain
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.engine import checkpoint as ckpt
-from stylebridge.errors import DataError, RunError
+from stylebridge.errors import DataError, RunError, WeightsError
+from stylebridge.interop.onnx import OnnxSegmenter
+from stylebridge.jobs import adapt_report
 from stylebridge.jobs.adapt import adapt
 from stylebridge.jobs.bridge_run import BridgeRun
 from stylebridge.jobs.label_free import SCORES
@@ -177,7 +179,13 @@ def test_commands(world: World, done: Path, tmp_path: Path, stylebridge: Command
 def test_the_built_in_recipe_translates_in_closed_form(world: World, tmp_path: Path) -> None:
     """No network is built for it; the domain's mean styles are known all the same, in both directions."""
     out = tmp_path / "run"
-    tiny_adapt(world, out, "bridge-small")
+    made = tiny_adapt(world, out, "bridge-small", overrides=["onnx=true"])
+    assert made.onnx == out / "segmenter.onnx"
+    exported = OnnxSegmenter(made.onnx)
+    batch = torch.rand(1, 3, 48, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(exported(batch), made.segmenter.cpu()(batch), rtol=1e-3, atol=1e-3)
+    assert "segmenter.onnx computes what the segmenter does" in made.report.read_text(encoding="utf-8")
     run = BridgeRun.open(out, torch.device("cpu"))
     assert not list(run.critics.parameters())
     assert all(run.painters.heads[domain].known[-1] for domain in ("source", "target"))
@@ -186,6 +194,20 @@ def test_the_built_in_recipe_translates_in_closed_form(world: World, tmp_path: P
     dark, same = (run.translate(image, None, to).mean() for to in ("b", "a"))
     assert dark < 0.7 * same, "the target is darker"
     assert same > 0.7 * image.mean()
+
+
+def test_a_run_ends_without_onnx_where_it_cannot_be_written(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise WeightsError("ONNX export takes a package that is not here.")
+
+    monkeypatch.setattr(adapt_report, "export", missing)
+    made = tiny_adapt(world, tmp_path / "run", overrides=["onnx=true"])
+    assert made.onnx is None
+    assert "not written as an ONNX file: ONNX export takes a package" in made.report.read_text(
+        encoding="utf-8"
+    )
 
 
 def test_wrong_wishes_are_refused(

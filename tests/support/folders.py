@@ -99,6 +99,7 @@ def tiny_overrides(recipe: str, steps: int = 2) -> list[str]:
         "segmenter.weights=none",
         "segmenter.options.decoder_pyramid_channels=16",
         "segmenter.options.decoder_segmentation_channels=32",
+        "onnx=false",
     ]
     for i in range(len(load_recipe(recipe).stages)):
         trainer = {"steps": steps, "batch": 2, "checkpoint_every": 1, "sample_every": 0, "log_every": 1}

@@ -39,13 +39,15 @@ DEFAULT_RECIPE = "bridge-small"
 
 @dataclass(frozen=True)
 class AdaptationResult:
-    """What an adaptation made. Scores are None where the target has no labels to compare with."""
+    """What an adaptation made. Scores are None where the target has no labels to compare with, ``onnx`` where the
+    recipe asks for no such file or it could not be written (the report says why)."""
 
     run: Path
     segmenter: Segmenter
     report: Path
     before: SegmentationScores | None
     after: SegmentationScores | None
+    onnx: Path | None = None
 
 
 def adapt(
@@ -195,7 +197,8 @@ def adapt(
     if accelerator.is_main_process:
         before, after = finish_run(context, domains.evaluation, time.perf_counter() - started)
     accelerator.wait_for_everyone()
-    return AdaptationResult(run.path, load_segmenter(run.segmenter), run.report, before, after)
+    onnx = run.onnx if run.onnx.is_file() else None
+    return AdaptationResult(run.path, load_segmenter(run.segmenter), run.report, before, after, onnx)
 
 
 def _choose_recipe(recipe: str | Path | Recipe, overrides: list[str] | None, seed: int | None) -> Recipe:

@@ -16,8 +16,9 @@ import torch
 from stylebridge.data.dataset import read_pair
 from stylebridge.data.domain import Domain, check_domain
 from stylebridge.data.images import read_image
-from stylebridge.errors import DataError
+from stylebridge.errors import DataError, UserError
 from stylebridge.jobs.bridge_run import BridgeRun, bridge_stage
+from stylebridge.jobs.export import export
 from stylebridge.jobs.inference import confusion_of, predict_files
 from stylebridge.jobs.recipe import InferenceConfig
 from stylebridge.jobs.stages import StageContext
@@ -56,6 +57,7 @@ def finish_run(
     if run.segmenter.exists():
         shutil.rmtree(run.segmenter)
     os.replace(beside, run.segmenter)
+    exported = _export(context) if recipe.onnx else ""
 
     device = context.accelerator.device
     after = load_segmenter(run.segmenter).to(device)
@@ -85,11 +87,27 @@ def finish_run(
                 label_free=_label_free(context, before, after),
                 metrics=run.path / "metrics.jsonl",
                 facts=_facts(context, evaluation, total_seconds),
-                notices=_notices(context, evaluation, before, problem),
+                notices=[*_notices(context, evaluation, before, problem), *([exported] if exported else [])],
                 timing=_timing(context),
             ),
         )
     return scores_before, scores
+
+
+def _export(context: StageContext) -> str:
+    """Write the segmenter as an ONNX file too; what to tell of it."""
+    path = context.run.onnx
+    try:
+        made = export(
+            context.run.path, onnx=path, overwrite=True, quiet=context.quiet, console=context.console
+        )
+    except UserError as error:
+        path.unlink(missing_ok=True)  # of an earlier end of this run
+        return f"The segmenter was not written as an ONNX file: {error}"
+    return (
+        f"{path.name} computes what the segmenter does: on images of the target its logits differ by at most "
+        f"{made.max_difference:.2g}, and reach {made.largest_logit:.3g}."
+    )
 
 
 def _timing(context: StageContext) -> list[StageTiming]:

@@ -155,6 +155,7 @@ class Recipe(Strict):
         lt=1,
         description="share of labelled target images, if some are given, in source batches",
     )
+    onnx: bool = Field(default=False, description="also write the adapted segmenter as segmenter.onnx")
 
     @model_validator(mode="after")
     def _stages_fit_together(self) -> Recipe:

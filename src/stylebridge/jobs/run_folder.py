@@ -29,6 +29,11 @@ class RunFolder:
         return self.path / "segmenter"
 
     @property
+    def onnx(self) -> Path:
+        """The adapted segmenter as an ONNX file, where the recipe asks for one."""
+        return self.path / "segmenter.onnx"
+
+    @property
     def report(self) -> Path:
         """The self-contained page."""
         return self.path / "report.html"

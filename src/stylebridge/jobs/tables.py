@@ -58,6 +58,8 @@ def print_adaptation(result: AdaptationResult, console: Console) -> None:
             console.print(f"mIoU {percent(before)} → {percent(after)} ({gain(before, after)})", style="bold")
     console.print(f"report   {result.report}", highlight=False)
     console.print(f"model    {result.run / 'segmenter'}", highlight=False)
+    if result.onnx is not None:
+        console.print(f"onnx     {result.onnx}", highlight=False)
     console.print(f"use it   stylebridge segment {result.run} PHOTO_OR_FOLDER --out masks/", highlight=False)
 
 
