@@ -23,21 +23,25 @@ def test_cross_entropy_is_that_of_the_sigmoid() -> None:
     assert cross_entropy_of_logits(logits.bfloat16(), 1.0).dtype == torch.float32
 
 
-@pytest.mark.parametrize(("side", "units"), [(126, 24), (62, 8)])
-def test_background_units_are_those_that_do_not_touch_the_box(side: int, units: int) -> None:
-    """Unit r sees pixels 4r … 4r + 33: from 4r to 4r + 34 as edges; a common edge touches."""
-    assert units_of(side) == units
+@pytest.mark.parametrize(
+    ("side", "units", "field", "stride"), [(126, 24, 34, 4), (62, 8, 34, 4), (62, 27, 10, 2)]
+)
+def test_background_units_are_those_that_do_not_touch_the_box(
+    side: int, units: int, field: int, stride: int
+) -> None:
+    """Unit r sees pixels 4r … 4r + 33 (stride 4, field 34): from 4r to 4r + 34 as edges; a common edge touches."""
+    assert units_of(side, field, stride) == units
     torch.manual_seed(0)
     corners = (torch.rand(40, 2, 2) * side).sort(1).values
     boxes = torch.stack((corners[:, 0, 0], corners[:, 0, 1], corners[:, 1, 0], corners[:, 1, 1]), 1)
     boxes = torch.cat((boxes, torch.tensor([[0, 0, side, side], [34.0, 8, 40, 20]])))
-    found = background_units(boxes, side)
+    found = background_units(boxes, side, field, stride)
     assert found.shape == (42, 1, units, units)
     for mask, (left, top, right, bottom) in zip(found, boxes.tolist(), strict=True):
         for row in range(units):
             for column in range(units):
-                down = 4 * row <= bottom and 4 * row + 34 >= top
-                across = 4 * column <= right and 4 * column + 34 >= left
+                down = stride * row <= bottom and stride * row + field >= top
+                across = stride * column <= right and stride * column + field >= left
                 assert bool(mask[0, row, column]) == (not (down and across))
 
 

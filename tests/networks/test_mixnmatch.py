@@ -6,8 +6,11 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stylebridge.losses.mixnmatch import units_of
 from stylebridge.networks.mixnmatch import (
+    FIELD_STRIDES,
     PRESETS,
+    BackgroundDiscriminator,
     Codes,
     FeatureNetworks,
     Generator,
@@ -150,7 +153,8 @@ def test_presets_and_sizes_of_outputs(name: str) -> None:
     assert [tuple(code.shape) for code in m.encoders(image)] == [tuple(code.shape) for code in codes]
     units = {64: 8, 128: 24}[side]
     view = torch.empty(2, 3, config.view_size, config.view_size, device="meta")
-    assert m.background_discriminator(view).real.shape == (2, 1, units, units)
+    patches = {64: 27, 128: 24}[side]  # those of 64 pixels see 10 pixels, every 2
+    assert m.background_discriminator(view).real.shape == (2, 1, patches, patches)
     assert f.discriminator(made.features).shape == (2, 1, units, units)
     assert m.child_discriminator.judge(image).shape == (2,)
     assert m.child_discriminator.categorise(image).shape == (2, config.textures)
@@ -319,3 +323,20 @@ def test_initial_weights() -> None:
     assert gammas.std().item() == pytest.approx(0.02, rel=0.3)
     layer = m.pair_discriminators.BD_z.code_layer[1].model[0].weight  # torch's own start, not orthogonal
     assert not torch.allclose(layer.t() @ layer, torch.eye(layer.shape[1]), atol=0.1)
+
+
+@pytest.mark.parametrize("field", FIELD_STRIDES)
+def test_an_output_of_the_background_discriminator_sees_its_field_and_no_more(field: int) -> None:
+    torch.manual_seed(0)
+    network = BackgroundDiscriminator(MixNMatchConfig(image_size=64, background_field=field))
+    view = torch.randn(1, 3, 62, 62, requires_grad=True)
+    scores = network(view).real
+    units = units_of(62, field, FIELD_STRIDES[field])
+    assert scores.shape == (1, 1, units, units)
+    row, column = 2, 5
+    scores[0, 0, row, column].backward()
+    assert view.grad is not None
+    seen = view.grad.abs().sum((0, 1)).nonzero()
+    first = torch.tensor([row, column]) * FIELD_STRIDES[field]
+    assert torch.equal(seen.min(0).values, first)
+    assert torch.equal(seen.max(0).values, first + field - 1)

@@ -11,13 +11,13 @@ from torch.nn import functional as F
 from stylebridge.layers.precision import without_autocast
 from stylebridge.losses.segmentation import at_least_float32
 
-#: What one output of the background discriminator sees (pixels), and how far it is to the next one's.
+#: What one output of the published background discriminator sees (pixels), and how far it is to the next one's.
 RECEPTIVE_FIELD, STRIDE = 34, 4
 
 
-def units_of(side: int) -> int:
+def units_of(side: int, field: int = RECEPTIVE_FIELD, stride: int = STRIDE) -> int:
     """Outputs of the background discriminator along a side of so many pixels (24 for 126)."""
-    return (side - RECEPTIVE_FIELD) // STRIDE + 1
+    return (side - field) // stride + 1
 
 
 def cross_entropy_of_logits(logits: Tensor, target: float) -> Tensor:
@@ -26,22 +26,23 @@ def cross_entropy_of_logits(logits: Tensor, target: float) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
 
 
-def background_units(boxes: Tensor, side: int) -> Tensor:
+def background_units(boxes: Tensor, side: int, field: int = RECEPTIVE_FIELD, stride: int = STRIDE) -> Tensor:
     """Which outputs of the background discriminator see no part of the object's box: bool [B, 1, u, u].
 
-    Output r of a side sees pixels 4r … 4r + 33; it is not background where ceil((first − 34)/4) ≤ r ≤
-    floor(last/4). A box without width or height covers nothing, as published.
+    Output r of a side sees pixels 4r … 4r + 33 (stride 4, field 34); it is not background where ceil((first − 34)/4)
+    ≤ r ≤ floor(last/4). A box without width or height covers nothing, as published.
 
     Args:
         boxes: [B, 4]: left, top, right, bottom in pixels of the view.
         side: of the square view (126 published: u = 24).
+        field, stride: of the outputs, in pixels.
     """
-    units = torch.arange(units_of(side), device=boxes.device)
+    units = torch.arange(units_of(side, field, stride), device=boxes.device)
     left, top, right, bottom = boxes.to(torch.float64).unbind(1)
 
     def touches(first: Tensor, last: Tensor) -> Tensor:
-        from_unit = ((first - RECEPTIVE_FIELD) / STRIDE).ceil()
-        to_unit = (last / STRIDE).floor()
+        from_unit = ((first - field) / stride).ceil()
+        to_unit = (last / stride).floor()
         return (units >= from_unit[:, None]) & (units <= to_unit[:, None])
 
     inside = touches(top, bottom)[:, :, None] & touches(left, right)[:, None, :]

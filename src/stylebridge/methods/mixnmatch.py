@@ -22,6 +22,7 @@ from stylebridge.losses.mixnmatch import (
 )
 from stylebridge.losses.segmentation import at_least_float32
 from stylebridge.networks.mixnmatch import (
+    FIELD_STRIDES,
     Categories,
     Codes,
     Encoded,
@@ -175,7 +176,8 @@ class MixNMatch(Method):
         fake = to_view(shared.fake.background.detach(), self.config.view_size)
         # No batch norm in it: both in one pass.
         scores = self.model.background_discriminator(torch.cat((view, fake)))
-        background = background_units(batch["box"], self.config.view_size)
+        field = self.config.background_field
+        background = background_units(batch["box"], self.config.view_size, field, FIELD_STRIDES[field])
         images = len(view)
         real = step.mean(*background_real_sum(scores.real[:images], background))
         adversarial = real + cross_entropy_of_logits(scores.real[images:], 0.0)

@@ -1,7 +1,7 @@
 """MixNMatch (Li et al., CVPR 2020, arXiv 1911.11758): pose, background, shape and texture of four images in one."""
 
 from stylebridge.networks.mixnmatch.codes import FACTORS, Categories, Codes, one_hot, parent_of
-from stylebridge.networks.mixnmatch.config import PRESETS, MixNMatchConfig
+from stylebridge.networks.mixnmatch.config import FIELD_STRIDES, PRESETS, MixNMatchConfig
 from stylebridge.networks.mixnmatch.discriminator import (
     BackgroundDiscriminator,
     BackgroundScores,
@@ -15,6 +15,7 @@ from stylebridge.networks.mixnmatch.pair import PairDiscriminator, PairDiscrimin
 
 __all__ = [
     "FACTORS",
+    "FIELD_STRIDES",
     "PRESETS",
     "BackgroundDiscriminator",
     "BackgroundScores",

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 PARENT_CHANNELS = 16
 #: The background discriminator sees a border of one pixel less than the image.
 VIEW_MARGIN = 2
+#: How far its outputs are from one to the next, in pixels, for each receptive field that it can have.
+FIELD_STRIDES = {34: 4, 10: 2}
 
 
 class MixNMatchConfig(BaseModel):
@@ -17,6 +19,8 @@ class MixNMatchConfig(BaseModel):
     many as there are background categories; every texture belongs to the shape floor(texture·Np/Nc).
     ``pose``: numbers of the pose code. ``*_channels``: of the first layer of generator (published: ngf), child
     discriminator (ndf; the parent's has half), encoders, pair discriminators and feature extractor.
+    ``background_field``: pixels of a side that an output of the background discriminator sees. Outputs that see a part
+    of the object's box are not asked, and of the published 34 in 62 pixels nearly none is left: 10 is for small images.
 
     One stage that doubles or halves the sides is left out of every network for images of 64 pixels (as published
     networks would be cut; the published code has 128 only), one more added for 256 (ours too).
@@ -33,6 +37,7 @@ class MixNMatchConfig(BaseModel):
     encoder_channels: int = Field(default=64, gt=0)
     pair_channels: int = Field(default=16, gt=0)
     extractor_channels: int = Field(default=32, gt=0)
+    background_field: Literal[34, 10] = 34
 
     @model_validator(mode="after")
     def _textures_suffice(self) -> Self:
@@ -59,7 +64,7 @@ PRESETS: dict[str, MixNMatchConfig] = {
     "mixnmatch": MixNMatchConfig(),
     "mixnmatch-dogs": MixNMatchConfig(shapes=12, textures=120),
     "mixnmatch-cars": MixNMatchConfig(shapes=20, textures=196),
-    "mixnmatch-64": MixNMatchConfig(image_size=64),
+    "mixnmatch-64": MixNMatchConfig(image_size=64, background_field=10),
     "mixnmatch-small": MixNMatchConfig(
         image_size=64,
         shapes=5,
@@ -69,5 +74,6 @@ PRESETS: dict[str, MixNMatchConfig] = {
         encoder_channels=24,
         pair_channels=8,
         extractor_channels=16,
+        background_field=10,
     ),
 }

@@ -16,16 +16,17 @@ def _leaky() -> nn.LeakyReLU:
     return nn.LeakyReLU(SLOPE, inplace=True)
 
 
-def _patches(inputs: int, n: int) -> nn.Sequential:
-    """Three 4×4 convolutions without padding or bias, of strides 2, 2 and 1."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, n, 4, 2, bias=False),
-        _leaky(),
-        nn.Conv2d(n, 2 * n, 4, 2, bias=False),
-        _leaky(),
-        nn.Conv2d(2 * n, 4 * n, 4, bias=False),
-        _leaky(),
-    )
+#: (kernel, stride) of three convolutions and the heads, for each receptive field.
+_PATCHES = {34: ((4, 2), (4, 2), (4, 1), (4, 1)), 10: ((4, 2), (4, 1), (1, 1), (1, 1))}
+
+
+def _patches(inputs: int, n: int, field: int = 34) -> nn.Sequential:
+    """Three convolutions without padding or bias, each followed by LeakyReLU."""
+    layers: list[nn.Module] = []
+    for width, (kernel, stride) in zip((n, 2 * n, 4 * n), _PATCHES[field], strict=False):
+        layers += [nn.Conv2d(inputs, width, kernel, stride, bias=False), _leaky()]
+        inputs = width
+    return nn.Sequential(*layers)
 
 
 class BackgroundScores(NamedTuple):
@@ -42,9 +43,11 @@ class BackgroundDiscriminator(nn.Module):
         super().__init__()
         self.config = config
         n = config.discriminator_channels
-        self.trunk = _patches(3, n)
-        self.background = nn.Conv2d(4 * n, 1, 4)
-        self.real = nn.Conv2d(4 * n, 1, 4)
+        field = config.background_field
+        head, _ = _PATCHES[field][-1]
+        self.trunk = _patches(3, n, field)
+        self.background = nn.Conv2d(4 * n, 1, head)
+        self.real = nn.Conv2d(4 * n, 1, head)
         initialise(self)
 
     def forward(self, view: Tensor) -> BackgroundScores:
