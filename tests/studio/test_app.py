@@ -1,17 +1,22 @@
 """The served page: what is answered, and what is not."""
 
 import json
+import os
 import re
+import sys
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("gradio", reason="the studio needs gradio: pip install 'stylebridge[studio]'")
 
 from stylebridge.errors import RunError
 from stylebridge.studio import launch
+from stylebridge.studio.canvas import pack
 
 
 def ask(
@@ -93,6 +98,44 @@ def test_a_body_without_end_is_refused(address: str) -> None:
     )
     assert status == 413
     assert re.search(r"\.$", json.loads(text)["error"])
+
+
+_written: list[str] | None = None
+
+
+def _hear(event: str, args: tuple) -> None:
+    if _written is None or event not in ("open", "os.mkdir", "os.rename", "os.link", "os.symlink"):
+        return
+    if event != "open" or args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        _written.append(str(args[0]))
+
+
+def test_nothing_is_written_to_the_disk(
+    address: str, sent: Callable, town: tuple[np.ndarray, np.ndarray]
+) -> None:
+    """The first call of each kind may load Python modules, whose bytecode is kept: the second is listened to."""
+    global _written
+    photo, labels = town
+    files = {"photo": sent(photo), "labels": sent(labels)}
+    calls = {
+        "open_picture": files,
+        "add_style": files,
+        "generate": {"map": pack(labels)},
+        "save_map": {"map": pack(labels)},
+        "segment": files | {"run": "runs/town"},
+        "translate": files | {"run": "runs/dusk"},
+    }
+    sys.addaudithook(_hear)
+    for heard in (None, []):
+        _written = heard
+        try:
+            for name, request in calls.items():
+                url = f"{address}/gradio_api/run/{name}"
+                status, text, _ = ask(url, {"data": [{"run": "runs/facades"} | request]})
+                assert (status, "error" in json.loads(text)["data"][0]) == (200, False), name
+        finally:
+            heard, _written = _written, None
+    assert heard == []
 
 
 def test_wrong_options_are_refused_in_a_sentence(tmp_path: Path) -> None:

@@ -1,264 +1,19 @@
-"""The page in Debian's chromium: painting against slow references, and the ways that a visitor goes."""
+"""The page in Debian's chromium: the ways that a visitor goes."""
 
 import os
-import shutil
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from PIL import Image
 
-from stylebridge.studio.canvas import pack, unpack
+from studio import pages
+from studio.pages import answer, at, downloaded, drop, flood, generated, opened, painted, stroke
+from stylebridge.studio.app import build, serve
+from stylebridge.studio.desk import Desk
+from stylebridge.studio.runs import Runs
 
-pytest.importorskip("gradio", reason="the studio needs gradio: pip install 'stylebridge[studio]'")
-playwright = pytest.importorskip("playwright.sync_api", reason="the browser test needs playwright")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the browser test needs Debian's chromium")
-
-ARGUMENTS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update",
-]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield started
-        started.close()
-
-
-@contextmanager
-def opened(browser: Any, address: str) -> Iterator[Any]:
-    """The page, ready; afterwards: it asked no other machine for anything, and no script failed."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
-    page = context.new_page()
-    asked: list[str] = []
-    failed: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("pageerror", lambda error: failed.append(str(error)))
-    page.goto(address)
-    page.wait_for_selector("#sb[data-ready=true]")
-    yield page
-    context.close()
-    assert asked
-    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
-    assert failed == []
-
-
-@pytest.fixture
-def page(browser: Any, address: str) -> Iterator[Any]:
-    """A fresh page."""
-    with opened(browser, address) as page:
-        yield page
-
-
-@pytest.fixture(scope="module")
-def still(browser: Any, address: str) -> Iterator[Any]:
-    """A page whose functions are called, and nothing else."""
-    with opened(browser, address) as page:
-        yield page
-
-
-@pytest.fixture
-def files(tmp_path: Path, town: tuple[np.ndarray, np.ndarray]) -> Path:
-    """A photo of one colour a class and its map, a second photo of other colours, and a file that is no image."""
-    photo, labels = town
-    Image.fromarray(photo).save(tmp_path / "photo.png")
-    Image.fromarray(labels).save(tmp_path / "labels.png")
-    Image.fromarray(255 - photo).save(tmp_path / "other.png")
-    (tmp_path / "broken.png").write_bytes(b"no image")
-    return tmp_path
-
-
-def answer(page: Any, opener: str, photo: Path | None, labels: Path | None) -> None:
-    """Open a dialog, choose its files, and wait until it has closed."""
-    page.click(opener)
-    for name, file in (("photo", photo), ("labels", labels)):
-        if file is not None:
-            page.set_input_files(f"#sb-ask [name={name}]", file)
-    page.click("#sb-ask [value=ok]")
-    page.wait_for_function("!document.querySelector('#sb-ask').open")
-
-
-def painted(page: Any) -> np.ndarray:
-    """The label map on the canvas, by way of the bytes that are sent."""
-    sent = page.evaluate("stylebridge.packMap(stylebridge.paint.editor.at)")
-    return unpack(sent, 4, 256)
-
-
-def generated(page: Any) -> None:
-    page.keyboard.press("g")
-    page.wait_for_function("stylebridge.paint.picture && !document.querySelector('#sb-generate[aria-busy]')")
-
-
-def downloaded(page: Any, button: str) -> np.ndarray:
-    with page.expect_download() as caught:
-        page.click(button)
-    return np.array(Image.open(caught.value.path()))
-
-
-def at(page: Any, x: int, y: int) -> tuple[float, float]:
-    """Where a pixel of the map is on the screen."""
-    box = page.locator("#sb-canvas").bounding_box()
-    height, width = painted(page).shape
-    return box["x"] + (x + 0.5) * box["width"] / width, box["y"] + (y + 0.5) * box["height"] / height
-
-
-# --- painting, against references a pixel at a time -----------------------------------------------------------
-
-
-def flood(labels: np.ndarray, x: int, y: int, value: int) -> np.ndarray:
-    out, old, waiting = labels.copy(), labels[y, x], deque([(x, y)])
-    if old == value:
-        return out
-    while waiting:
-        x, y = waiting.popleft()
-        if 0 <= x < out.shape[1] and 0 <= y < out.shape[0] and out[y, x] == old:
-            out[y, x] = value
-            waiting.extend([(x + 1, y), (x - 1, y), (x, y + 1), (x, y - 1)])
-    return out
-
-
-def stroke(
-    labels: np.ndarray, start: tuple[int, int], end: tuple[int, int], size: int, value: int
-) -> np.ndarray:
-    """Every pixel whose centre is within half a size of the middle of a stamp; a stamp a step along the longer way."""
-    out = labels.copy()
-    rows, columns = np.mgrid[: out.shape[0], : out.shape[1]]
-    steps = max(abs(end[0] - start[0]), abs(end[1] - start[1]), 1)
-    offset = (size - 1) / 2 - (size - 1) // 2  # an even brush lies half a pixel right and below
-    for step in range(steps + 1):
-        # JavaScript rounds halves up.
-        x, y = (np.floor(a + (b - a) * step / steps + 0.5) + offset for a, b in zip(start, end, strict=True))
-        out[(columns - x) ** 2 + (rows - y) ** 2 <= (size / 2) ** 2] = value
-    return out
-
-
-def test_the_bucket_fills_what_a_slow_flood_fills(still: Any) -> None:
-    rng = np.random.default_rng(0)
-    cases = []
-    for number in range(60):
-        shape = tuple(rng.integers(1, 14, 2))
-        labels = rng.integers(0, 2 + number % 2, shape).astype(np.uint8)
-        cases.append((labels, int(rng.integers(shape[1])), int(rng.integers(shape[0])), int(rng.integers(3))))
-    spiral = np.zeros((11, 11), np.uint8)
-    spiral[1::2, :-1] = 1
-    spiral[3::4, 0], spiral[3::4, -1] = 0, 1
-    cases.append((spiral, 0, 0, 2))
-    filled = still.evaluate(
-        """cases => cases.map(([map, width, height, x, y, value]) => {
-            const at = Uint8Array.from(map);
-            const box = stylebridge.bucketFill(at, width, height, x, y, value);
-            return [[...at], box];
-        })""",
-        [[m.ravel().tolist(), m.shape[1], m.shape[0], x, y, v] for m, x, y, v in cases],
-    )
-    for (labels, x, y, value), (found, box) in zip(cases, filled, strict=True):
-        expected = flood(labels, x, y, value)
-        np.testing.assert_array_equal(np.array(found).reshape(labels.shape), expected)
-        rows, columns = np.nonzero(expected != labels)
-        if len(rows) == 0:
-            assert box is None
-        else:
-            left, top = columns.min(), rows.min()
-            assert box == {"x": left, "y": top, "width": np.ptp(columns) + 1, "height": np.ptp(rows) + 1}
-
-
-def test_the_brush_paints_what_a_slow_brush_paints(still: Any) -> None:
-    rng = np.random.default_rng(1)
-    cases = []
-    for size in [1, 2, 3, 4, 5, 8, 9, 16, 25] * 4:
-        labels = rng.integers(0, 3, tuple(rng.integers(1, 40, 2))).astype(np.uint8)
-        ends = rng.integers(-8, 48, (2, 2)).tolist()
-        cases.append((labels, tuple(ends[0]), tuple(ends[1]), size, 255))
-    found = still.evaluate(
-        """cases => cases.map(([map, width, height, a, b, size, value]) => {
-            const at = Uint8Array.from(map);
-            const box = stylebridge.paintStroke(at, width, height, {x: a[0], y: a[1]}, {x: b[0], y: b[1]}, size, value);
-            return [[...at], box];
-        })""",
-        [[m.ravel().tolist(), m.shape[1], m.shape[0], a, b, s, v] for m, a, b, s, v in cases],
-    )
-    for (labels, a, b, size, value), (after, box) in zip(cases, found, strict=True):
-        expected = stroke(labels, a, b, size, value)
-        np.testing.assert_array_equal(
-            np.array(after).reshape(labels.shape), expected, err_msg=f"{a} {b} {size}"
-        )
-        rows, columns = np.nonzero(expected != labels)
-        if len(rows):
-            assert box["x"] <= columns.min() <= columns.max() < box["x"] + box["width"]
-            assert box["y"] <= rows.min() <= rows.max() < box["y"] + box["height"]
-
-
-def test_undo_and_redo_go_back_and_forth_over_all_states(still: Any) -> None:
-    assert (
-        still.evaluate(
-            """() => {
-            const width = 20, height = 15, map = new Uint8Array(width * height), history = new stylebridge.History();
-            const states = [[...map].join()];
-            let seed = 7;
-            const next = (most) => (seed = (seed * 1103515245 + 12345) % 2147483648) % most;
-            for (let n = 0; n < 30; n++) {
-                const before = map.slice();
-                const box = stylebridge.paintStroke(map, width, height, {x: next(20), y: next(15)},
-                    {x: next(20), y: next(15)}, 1 + next(6), 1 + (n % 3));
-                const steps = history.done.length;
-                history.record(before, map, width, box);
-                if (history.done.length > steps) states.push([...map].join());
-            }
-            const same = (state) => [...map].join() === state;
-            for (let n = states.length - 2; n >= 0; n--) {
-                if (!history.undo(map, width) || !same(states[n])) return `undo ${n}`;
-            }
-            if (history.undo(map, width) !== null) return "undo of nothing";
-            for (let n = 1; n < states.length; n++) {
-                if (!history.redo(map, width) || !same(states[n])) return `redo ${n}`;
-            }
-            if (history.redo(map, width) !== null) return "redo of nothing";
-            history.undo(map, width);
-            const before = map.slice();
-            history.record(before, map, width, {x: 0, y: 0, width, height});
-            if (!history.undone.length) return "a step that changed nothing was kept";
-            map[3] = 200;
-            history.record(before, map, width, {x: 0, y: 0, width, height});
-            if (history.undone.length) return "what was undone can come back after another step";
-            const small = new stylebridge.History(2 * 2 * width * height);
-            for (let n = 0; n < 9; n++) {
-                const old = map.slice();
-                map.fill(n);
-                small.record(old, map, width, {x: 0, y: 0, width, height});
-            }
-            return small.done.length === 2 ? "well" : `${small.done.length} kept`;
-        }"""
-        )
-        == "well"
-    )
-
-
-def test_maps_travel_both_ways_unchanged(still: Any) -> None:
-    labels = np.random.default_rng(2).choice([0, 1, 3, 255], (33, 57)).astype(np.uint8)
-    still.evaluate(
-        "async packed => stylebridge.paint.editor.load(await stylebridge.unpackMap(packed))", pack(labels)
-    )
-    np.testing.assert_array_equal(painted(still), labels)
-    pixels = still.evaluate(
-        "() => { const c = document.querySelector('#sb-canvas'); "
-        "return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]; }"
-    )
-    shown = np.array(pixels, np.uint8).reshape(33, 57, 4)
-    np.testing.assert_array_equal(
-        shown[labels == 1], np.broadcast_to((200, 60, 40, 255), ((labels == 1).sum(), 4))
-    )
-    assert not shown[labels == 255].any()
-
-
-# --- the ways that a visitor goes -----------------------------------------------------------------------------
+browser, page, files, pytestmark = pages.browser, pages.page, pages.files, pages.needs_chromium
 
 
 def test_paint_swap_a_style_generate_download(
@@ -386,6 +141,159 @@ def test_segment_and_translate(page: Any, files: Path, town: tuple[np.ndarray, n
     page.keyboard.press("g")
     page.wait_for_selector("#sb-translate .seen:not([hidden])")
     np.testing.assert_array_equal(downloaded(page, "#sb-translate a[download]"), 255 - photo)
+
+
+def test_a_map_that_was_replaced_comes_back(
+    page: Any, files: Path, town: tuple[np.ndarray, np.ndarray]
+) -> None:
+    """New maps and opened pictures are steps like others, also where they have another size."""
+    page.mouse.click(*at(page, 24, 16))
+    page.keyboard.press("3")
+    page.mouse.click(*at(page, 10, 10))
+    first = painted(page)
+    answer(page, "#sb-open", files / "photo.png", files / "labels.png")
+    small = files / "small.png"
+    Image.fromarray(town[1][:20, :30]).save(small)
+    answer(page, "#sb-open", None, small)
+    page.mouse.click(*at(page, 5, 5))
+    last = painted(page)
+    assert last.shape == (20, 30)
+    page.click("#sb-new")
+    assert not painted(page).any()
+    assert painted(page).shape == (32, 48)
+    page.click("#sb-undo")
+    np.testing.assert_array_equal(painted(page), last)
+    assert page.is_hidden("#sb-see")
+    for _ in range(2):
+        page.click("#sb-undo")
+    np.testing.assert_array_equal(painted(page), town[1])
+    assert page.is_visible("#sb-see"), "the photo is back, too"
+    page.click("#sb-undo")
+    np.testing.assert_array_equal(painted(page), first)
+    for _ in range(4):
+        page.click("#sb-redo")
+    assert not painted(page).any()
+    assert page.is_disabled("#sb-redo")
+
+
+def test_another_run_of_the_same_classes_keeps_the_map(page: Any) -> None:
+    page.keyboard.press("2")
+    page.mouse.click(*at(page, 24, 16))
+    before = painted(page)
+    page.fill("#sb-run", "runs/spade")
+    page.click(".run [type=submit]")
+    page.wait_for_function("stylebridge.paint.run === 'runs/spade'")
+    np.testing.assert_array_equal(painted(page), before)
+    assert before.any()
+    page.evaluate("document.activeElement.blur()")
+    generated(page)
+    assert not page.is_disabled("#sb-save-picture")
+
+
+def test_leaving_with_an_unsaved_map_is_asked(page: Any) -> None:
+    """The browser asks after a stroke, and not after the map was downloaded."""
+    asked: list[str] = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    leave = "dispatchEvent(new Event('beforeunload', { cancelable: true }))"
+    assert page.evaluate(leave)
+    page.keyboard.press("2")
+    page.mouse.click(*at(page, 24, 16))
+    assert not page.evaluate(leave)
+    page.close(run_before_unload=True)
+    page.wait_for_timeout(500)
+    assert asked == ["beforeunload"]
+    downloaded(page, "#sb-save-map")
+    assert page.evaluate(leave)
+
+
+def test_files_can_be_dropped(page: Any, files: Path, town: tuple[np.ndarray, np.ndarray]) -> None:
+    photo, labels = town
+    assert not drop(page, "#sb-canvas", files / "photo.png")
+    assert page.evaluate("document.querySelector('#sb-ask').open")
+    page.set_input_files("#sb-ask [name=labels]", files / "labels.png")
+    page.wait_for_function("document.querySelector('#sb-ask .file').innerText.includes('photo.png')")
+    page.click("#sb-ask [value=ok]")
+    page.wait_for_function("!document.querySelector('#sb-ask').open")
+    np.testing.assert_array_equal(painted(page), labels)
+    assert page.is_visible("#sb-see")
+    page.click("#sb-tab-translate")
+    assert not drop(page, "#sb-translate .empty", files / "photo.png")
+    assert "photo.png" in page.inner_text("#sb-translate .file")
+    page.click("#sb-translate [type=submit]")
+    page.wait_for_selector("#sb-translate .seen:not([hidden])")
+    np.testing.assert_array_equal(downloaded(page, "#sb-translate a[download]"), 255 - photo)
+    assert not drop(page, "#sb footer", files / "photo.png")
+
+
+def test_a_clicked_run_field_suggests_every_run(page: Any) -> None:
+    """Browsers suggest what holds the text that is written there; the name comes back when the field is left."""
+    page.click("#sb-run")
+    assert page.input_value("#sb-run") == ""
+    assert page.get_attribute("#sb-run", "placeholder") == "runs/facades"
+    page.click("#sb footer")
+    assert page.input_value("#sb-run") == "runs/facades"
+    page.click("#sb-run")
+    page.keyboard.press("Enter")
+    assert page.input_value("#sb-run") == "runs/facades"
+    page.click("#sb footer")
+    page.click("#sb-run")
+    page.keyboard.type("runs/castles")
+    page.keyboard.press("Enter")
+    page.wait_for_function("stylebridge.paint.run === 'runs/castles'")
+    page.keyboard.press("Control+a")
+    page.keyboard.press("Delete")
+    page.click("#sb footer")
+    assert page.input_value("#sb-run") == "", "what was cleared stays so"
+
+
+def test_shortcuts_rest_while_something_is_written(page: Any, files: Path) -> None:
+    page.focus("#sb-run")
+    page.keyboard.type("gbxf2")
+    page.focus("#sb-seed")
+    page.keyboard.press("g")
+    page.focus("#sb-first")
+    page.keyboard.press("g")
+    page.wait_for_timeout(200)
+    state = "[stylebridge.paint.editor.tool, stylebridge.paint.editor.value, stylebridge.paint.picture]"
+    assert page.evaluate(state) == ["brush", 0, None]
+    # Nothing is written in the field of a file: whoever chose one by keyboard goes on with G.
+    page.click("#sb-tab-translate")
+    page.focus("#sb-translate [name=photo]")
+    page.set_input_files("#sb-translate [name=photo]", files / "photo.png")
+    page.keyboard.press("g")
+    page.wait_for_selector("#sb-translate .seen:not([hidden])")
+
+
+def test_a_segmented_photo_is_offered_once_a_run_can_paint_it(
+    page: Any, files: Path, town: tuple[np.ndarray, np.ndarray]
+) -> None:
+    page.evaluate("stylebridge.paint.run = null")
+    page.click("#sb-tab-segment")
+    page.set_input_files("#sb-segment [name=photo]", files / "photo.png")
+    page.click("#sb-segment [type=submit]")
+    page.wait_for_selector("#sb-segment .seen:not([hidden])")
+    assert page.is_hidden("#sb-segment .to-paint")
+    page.evaluate("stylebridge.paint.use('runs/castles')")
+    page.wait_for_selector("#sb-segment .to-paint:not([hidden])")
+    page.click("#sb-segment .to-paint")
+    assert painted(page).shape == town[1].shape
+    page.click("#sb-undo")
+    assert not painted(page).any()
+
+
+def test_without_runs_the_page_says_so(browser: Any, fakes: None, tmp_path: Path) -> None:
+    blocks, endpoints = build(Desk(Runs([], tmp_path), device="cpu"))
+    address = f"http://127.0.0.1:{serve(blocks, endpoints, 0)}"
+    try:
+        with opened(browser, address) as page:
+            for tab in ("paint", "segment", "translate", "mix"):
+                page.click(f"#sb-tab-{tab}")
+                assert "No run was found" in page.inner_text(f"#sb-{tab} .empty")
+                assert page.is_visible("#sb .skip") == (tab == "paint")
+            for button in ("new", "open", "save-map", "save-picture"):
+                assert page.is_disabled(f"#sb-{button}")
+    finally:
+        blocks.close(verbose=False)
 
 
 def test_what_goes_wrong_is_a_sentence_on_the_page(page: Any, files: Path, root: Path) -> None:

@@ -100,7 +100,14 @@ def test_a_label_map_that_does_not_fit_is_refused(sent) -> None:
     labels = np.zeros((20, 30), np.uint8)
     with pytest.raises(DataError, match="30×20, of another shape than its photo"):
         read_map(sent(labels, "m.png"), SPACE, (20, 20), 64)
-    with pytest.raises(DataError, match=r"m\.png holds the id 9"):
-        read_map(sent(labels + 9, "m.png"), SPACE, (30, 20), 64)
+    # A page has no options: what the command line would advise is said in another way.
+    coloured = np.zeros((20, 30, 3), np.uint8) + np.array([200, 10, 10], np.uint8)
+    for content, said in [
+        (labels + 9, "holds the id 9, which label space plain-4 does not have"),
+        (coloured, "holds colours instead of class ids"),
+    ]:
+        mend = "choose a label map that holds this run's class ids"
+        with pytest.raises(DataError, match=rf"^m\.png {said}: {mend}\.$"):
+            read_map(sent(content, "m.png"), SPACE, (30, 20), 64)
     with pytest.raises(DataError, match="JPEG"):
         read_map(sent(labels, "m.jpg", "JPEG"), SPACE, (30, 20), 64)

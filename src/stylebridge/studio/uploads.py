@@ -41,12 +41,17 @@ class Upload(PackedFile):
 
 @contextmanager
 def _saying() -> Iterator[None]:
-    """What cannot be decoded, said to somebody who chose a file and not a folder."""
+    """What is wrong with a file, said to somebody who chose it on a page: no folder, no option of a command."""
     try:
         yield
     except UnreadableError as error:
         beginning = str(error).rpartition(": ")[0] if error.reason else str(error)
         raise DataError(f"{beginning}: choose another file.") from error
+    except DataError as error:
+        beginning, _, mend = str(error).rpartition(": ")
+        if "--" not in mend:
+            raise
+        raise DataError(f"{beginning}: choose a label map that holds this run's class ids.") from error
 
 
 def take(sent: Any) -> Upload:

@@ -48,15 +48,29 @@ class Editor extends EventTarget {
   setClasses(classes) {
     this.classes = classes;
     this.table = pixelsOf(classes);
+    this.tell("classes");
   }
 
   name(value) {
     return value === NO_CLASS ? "no class" : (this.classes[value]?.name ?? "");
   }
 
+  // A map that nothing can be undone to: what is opened first, or belongs to other classes than the one before.
   load(at, photo = null) {
-    this.at = at;
     this.history = new History();
+    this.place({ ...at, photo });
+  }
+
+  // A map in place of the present one, which can be brought back.
+  replace(at, photo = null) {
+    const placed = { ...at, photo };
+    this.history.replace(this.at, placed);
+    this.place(placed);
+  }
+
+  place(at) {
+    const { photo } = at;
+    this.at = at;
     this.stroke = null;
     this.cursor = null;
     this.photo.hidden = !photo;
@@ -66,10 +80,7 @@ class Editor extends EventTarget {
     this.setZoom(1);
     this.tell("history");
     this.tell("photo");
-  }
-
-  blank(width, height) {
-    this.load({ map: new Uint8Array(width * height), width, height });
+    this.tell("placed");
   }
 
   redraw(box) {
@@ -141,9 +152,13 @@ class Editor extends EventTarget {
 
   step(which) {
     if (this.stroke) return;
-    const box = this.history[which](this.at.map, this.at.width);
-    if (!box) return;
-    this.redraw(box);
+    const changed = this.history[which](this.at.map, this.at.width);
+    if (!changed) return;
+    if (changed.map) {
+      this.place(changed);
+      return;
+    }
+    this.redraw(changed);
     this.tell("history");
     this.tell("painted");
   }

@@ -2,12 +2,14 @@
 
 function tabs() {
   const all = [...document.querySelectorAll("#sb [role=tab]")];
+  for (const tab of all) tab.dataset.name = tab.textContent;
   const open = (tab) => {
     for (const each of all) {
       each.setAttribute("aria-selected", each === tab);
       each.tabIndex = each === tab ? 0 : -1;
       find(`#${each.getAttribute("aria-controls")}`).hidden = each !== tab;
     }
+    find("#sb .skip").hidden = tab !== all[0];
     find("#sb-error").hidden = true;
   };
   for (const tab of all) tab.addEventListener("click", () => open(tab));
@@ -49,12 +51,13 @@ function asker(facts) {
       dialog.close();
     }, notice);
   });
-  return (title, sides, work) => {
+  return (title, does, sides, work) => {
     const kept = form.elements.segmenter.value;
     form.reset();
     form.elements.segmenter.value = kept;
     notice.hidden = true;
     find("h2", dialog).textContent = title;
+    ok.textContent = does;
     find(".sides", dialog).hidden = sides.length === 0;
     form.elements.side.replaceChildren(...sides.map((side) => make("option", { value: side }, `${side} px`)));
     send = work;
@@ -64,20 +67,33 @@ function asker(facts) {
 
 function paintTab(facts, ask) {
   const editor = new Editor(), styles = new Styles(editor);
-  const paint = { editor, styles, run: null, picture: null, size: [256, 256], wanted: 0 };
+  const paint = { editor, styles, run: null, classes: [], picture: null, size: [256, 256], wanted: 0, unsaved: false };
   const stale = () => find("#sb-result").classList.add("stale");
 
   paint.use = async (name) => {
     const opened = await call("open_run", { run: name });
+    const kept = paint.knows(opened.classes);
     Object.assign(paint, { run: opened.run, size: [opened.width, opened.height], classes: opened.classes });
     find("#sb-run").value = name;
     find("#sb-empty").hidden = true;
     find("#sb-desk").hidden = false;
+    for (const id of ["new", "open", "save-map"]) find(`#sb-${id}`).disabled = false;
     editor.setClasses(opened.classes);
-    editor.blank(opened.width, opened.height);
+    // A map of the same classes is as good for this run as for the one before.
+    if (kept) editor.redraw();
+    else {
+      editor.load(blank());
+      paint.unsaved = false;
+    }
     styles.open(opened);
     paint.forget();
   };
+
+  const blank = () => ({ map: new Uint8Array(paint.size[0] * paint.size[1]), width: paint.size[0], height: paint.size[1] });
+
+  // Whether a map of these classes can be painted with the run in use.
+  paint.knows = (classes) => paint.run !== null && classes.length === paint.classes.length
+    && classes.every(({ name }, index) => name === paint.classes[index].name);
 
   paint.forget = () => {
     paint.picture = null;
@@ -120,7 +136,15 @@ function paintTab(facts, ask) {
     if (paint.picture) stale();
     if (find("#sb-live").checked) paint.generate();
   };
-  editor.addEventListener("painted", changed);
+  editor.addEventListener("painted", () => {
+    paint.unsaved = true;
+    changed();
+  });
+  editor.addEventListener("placed", () => {
+    paint.wanted++;
+    paint.forget();
+  });
+  addEventListener("beforeunload", (event) => paint.unsaved && event.preventDefault());
   styles.addEventListener("change", changed);
   find("#sb-seed").addEventListener("change", changed);
   find("#sb-live").addEventListener("change", ({ target }) => target.checked && paint.generate());
@@ -129,16 +153,21 @@ function paintTab(facts, ask) {
     paint.need();
     const own = Math.max(...paint.size);
     const sides = [own, ...[256, 384, 512, 768, 1024, 2048].filter((side) => side > own && side < facts.side), facts.side];
-    ask("Open a picture", [...new Set(sides)], async (request) => {
+    ask("Open a picture", "Open", [...new Set(sides)], async (request) => {
       const reply = await call("open_picture", { run: paint.run, ...request });
-      editor.load(await unpackMap(reply.map), reply.photo);
-      paint.forget();
+      editor.replace(await unpackMap(reply.map), reply.photo);
     });
+  });
+
+  find("#sb-paint").addEventListener("drop", ({ dataTransfer: { files: [file] } }) => {
+    if (!file || !paint.run) return;
+    paint.open();
+    giveFile(find("#sb-ask [name=photo]"), file);
   });
 
   paint.add = () => during(find("#sb-add"), async () => {
     paint.need();
-    ask("Add a style photo", [], async (request, name) => {
+    ask("Add a style photo", "Add", [], async (request, name) => {
       const reply = await call("add_style", { run: paint.run, ...request });
       styles.add({ ...reply, name: name.replace(/\.\w+$/, "") });
     });
@@ -147,6 +176,7 @@ function paintTab(facts, ask) {
   paint.saveMap = () => during(find("#sb-save-map"), async () => {
     paint.need();
     save((await call("save_map", { run: paint.run, map: await packMap(editor.at) })).file, "map.png");
+    paint.unsaved = false;
   });
   paint.savePicture = () => paint.picture && save(paint.picture, "picture.png");
 
@@ -156,8 +186,7 @@ function paintTab(facts, ask) {
   });
   find("#sb-new").addEventListener("click", () => during(find("#sb-new"), async () => {
     paint.need();
-    editor.blank(...paint.size);
-    paint.forget();
+    editor.replace(blank());
   }));
   const clicks = { open: paint.open, add: paint.add, "save-map": paint.saveMap, "save-picture": paint.savePicture,
     generate: paint.generate, undo: () => editor.step("undo"), redo: () => editor.step("redo"),
@@ -215,7 +244,7 @@ function shortcuts(paint) {
     g: paint.generate, o: paint.open, m: paint.saveMap, p: paint.savePicture, c: () => editor.stage.focus(),
   };
   document.addEventListener("keydown", (event) => {
-    const writing = event.target.closest?.("input:not([type=range]):not([type=checkbox]):not([type=radio]), select, textarea");
+    const writing = event.target.closest?.("input:not(:is([type=range], [type=checkbox], [type=radio], [type=file])), select, textarea");
     if (writing || find("dialog[open]") || event.altKey) return;
     const key = event.key.toLowerCase();
     const painting = !find("#sb-paint").hidden && paint.run;
@@ -235,10 +264,39 @@ function shortcuts(paint) {
   });
 }
 
+// A browser suggests only runs whose names hold what is written: a field that is clicked is empty until it is left.
+function suggestAll() {
+  for (const field of document.querySelectorAll("#sb input[list]")) {
+    const hint = field.placeholder;
+    let kept = "";
+    const restore = () => {
+      field.value ||= kept;
+      field.placeholder = hint;
+      kept = "";
+    };
+    field.addEventListener("pointerdown", () => {
+      if (!field.value || document.activeElement === field) return;
+      field.placeholder = kept = field.value;
+      field.value = "";
+    });
+    field.addEventListener("input", () => (kept = ""));
+    field.addEventListener("blur", restore);
+    field.addEventListener("keydown", ({ key }) => key === "Enter" && restore());
+  }
+}
+
+// A file that misses its place is not opened by the browser, which would leave the page.
+function catchFiles() {
+  for (const kind of ["dragover", "drop"]) {
+    document.addEventListener(kind, (event) => event.dataTransfer?.types.includes("Files") && event.preventDefault());
+  }
+}
+
 async function listRuns() {
   const runs = await call("list_runs", {});
   for (const [kind, names] of Object.entries(runs)) {
     find(`#sb-runs-${kind}`).replaceChildren(...names.map((name) => make("option", { value: name })));
+    find(`[data-none=${kind}]`).hidden = names.length > 0;
   }
   return runs;
 }
@@ -249,16 +307,16 @@ async function start() {
   themes();
   const openTab = tabs();
   const paint = paintTab(facts, asker(facts));
-  const same = (classes) => paint.run && JSON.stringify(classes.map((each) => each.name))
-    === JSON.stringify(paint.classes.map((each) => each.name));
-  segmentTab(facts, Object.assign((shown) => {
+  const offer = segmentTab(facts, Object.assign((shown) => {
     openTab("paint");
-    paint.editor.load({ ...shown.map, map: shown.map.map.slice() }, shown.photo);
-    paint.forget();
-  }, { fits: same }));
+    paint.editor.replace({ ...shown.map, map: shown.map.map.slice() }, shown.photo);
+  }, { fits: paint.knows }));
+  paint.editor.addEventListener("classes", offer);
   translateTab(facts);
   const mix = mixTab(facts);
   shortcuts(paint);
+  suggestAll();
+  catchFiles();
   find("#sb-help").addEventListener("click", () => find("#sb-keys").showModal());
   find("#sb-error button").addEventListener("click", () => (find("#sb-error").hidden = true));
   window.stylebridge = { paint, mix, paintStroke, bucketFill, History, packMap, unpackMap };
@@ -279,8 +337,8 @@ async function start() {
   find("#sb").dataset.ready = "true";
 }
 
-// Gradio may call before its page stands.
-(function wait(left) {
+// Gradio may call before its page stands; how long before depends on the machine.
+(function wait() {
   if (find("#sb")) start();
-  else if (left) setTimeout(() => wait(left - 1), 50);
-})(200);
+  else setTimeout(wait, 50);
+})();

@@ -85,7 +85,8 @@ function paste(map, width, box, pixels) {
   }
 }
 
-// What was done, as the boxes that changed; the oldest is forgotten when they take too much memory.
+// What was done: boxes that changed, and maps that took another's place; the oldest is forgotten when they take too
+// much memory.
 class History {
   constructor(bytes = 64 * 2 ** 20) {
     this.bytes = bytes;
@@ -95,17 +96,29 @@ class History {
 
   record(before, after, width, box) {
     const step = { box, before: cut(before, width, box), after: cut(after, width, box) };
-    if (step.before.every((value, at) => value === step.after[at])) return;
+    if (!step.before.every((value, at) => value === step.after[at])) this.keep(step);
+  }
+
+  // Another map in place of the present one, each as {map, width, height, photo}.
+  replace(before, after) {
+    this.keep({ before: before.map, after: after.map, replaced: { undo: before, redo: after } });
+  }
+
+  keep(step) {
     this.done.push(step);
     this.undone = [];
-    let held = this.done.reduce((sum, each) => sum + 2 * each.before.length, 0);
-    while (held > this.bytes && this.done.length > 1) held -= 2 * this.done.shift().before.length;
+    const size = ({ before, after }) => before.length + after.length;
+    let held = this.done.reduce((sum, each) => sum + size(each), 0);
+    while (held > this.bytes && this.done.length > 1) held -= size(this.done.shift());
   }
+
+  // Both give the box that changed, or the map that is to take the place of the present one.
 
   undo(map, width) {
     const step = this.done.pop();
     if (!step) return null;
     this.undone.push(step);
+    if (step.replaced) return step.replaced.undo;
     paste(map, width, step.box, step.before);
     return step.box;
   }
@@ -114,6 +127,7 @@ class History {
     const step = this.undone.pop();
     if (!step) return null;
     this.done.push(step);
+    if (step.replaced) return step.replaced.redo;
     paste(map, width, step.box, step.after);
     return step.box;
   }

@@ -162,7 +162,7 @@ class Styles extends EventTarget {
       const select = find(`#sb-${part}`);
       const mean = make("option", { value: MEAN, disabled: !this.means[value] },
         this.means[value] ? "Class mean" : "Class mean (none)");
-      const none = part === "second" ? [make("option", { value: "" }, "Mix with…")] : [];
+      const none = part === "second" ? [make("option", { value: "" }, "Nothing")] : [];
       select.replaceChildren(...none, mean, ...this.photos.map(({ id, name: called, present }) => make(
         "option", { value: id, disabled: !present.includes(value) },
         present.includes(value) ? called : `${called} (has no ${name})`)));

@@ -50,6 +50,13 @@ async function sentFile(file, facts) {
   return { name: file.name, data: toBase64(new Uint8Array(await file.arrayBuffer())) };
 }
 
+function giveFile(input, file) {
+  const held = new DataTransfer();
+  held.items.add(file);
+  input.files = held.files;
+  input.dispatchEvent(new Event("change"));
+}
+
 function nameFiles(root) {
   for (const input of root.querySelectorAll(".file input")) {
     const empty = find("em", input.parentElement).textContent;
@@ -71,10 +78,11 @@ function save(url, name) {
 
 const seconds = (value) => value < 0.1 ? "< 0.1 s" : `${value < 10 ? value.toFixed(1) : Math.round(value)} s`;
 
-// A form with a run and a photo; what comes back is shown beneath.
+// A form with a run and a photo, which can be dropped beneath; what comes back is shown there.
 function asking(section, name, facts, show) {
   const form = find("form", section);
   nameFiles(form);
+  section.addEventListener("drop", ({ dataTransfer: { files: [file] } }) => file && giveFile(form.elements.photo, file));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     during(find("[type=submit]", form), async () => {
@@ -94,6 +102,7 @@ function asking(section, name, facts, show) {
 function segmentTab(facts, paintOn) {
   const section = find("#sb-segment");
   let shown = null;
+  const offer = () => (find(".to-paint", section).hidden = !shown || !paintOn.fits(shown.classes));
   const opacity = find("#sb-segment-opacity");
   opacity.addEventListener("input", () => (find("canvas", section).style.opacity = opacity.value / 100));
   find(".to-paint", section).addEventListener("click", () => shown && paintOn(shown));
@@ -103,13 +112,14 @@ function segmentTab(facts, paintOn) {
     drawMap(find("canvas", section), shown.map, pixelsOf(reply.classes));
     find("canvas", section).style.opacity = opacity.value / 100;
     find("a[download]", section).href = reply.file;
-    find(".to-paint", section).hidden = !paintOn.fits(reply.classes);
+    offer();
     const found = reply.shares.map((share, index) => ({ share, ...reply.classes[index] }))
       .filter(({ share }) => share > 0).sort((a, b) => b.share - a.share);
     find(".found", section).replaceChildren(...found.map(({ share, name, colour }) => make("li", {}, swatch(colour),
       make("span", { class: "name" }, name),
       make("span", { class: "number" }, share < 0.001 ? "< 0.1 %" : `${(share * 100).toFixed(1)} %`))));
   });
+  return offer;
 }
 
 function translateTab(facts) {
