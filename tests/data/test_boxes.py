@@ -82,6 +82,9 @@ def test_cub(tmp_path: Path) -> None:
         ("a.jpg,1,2,3,4\na.jpg,1,2,3,4\n", HEADER, "line 3: the image a.jpg has a box already, in line 2"),
         ("a.jpg,1,2,3,4\n", "image,x,y,w,h\n", "line 1: the column width is missing"),
         ("", HEADER, "holds no box"),
+        ('a.jpg,1,2,3,4\n"b.jpg,1,2,3,4\nc.jpg,1,2,3,4\n', HEADER, "line 3: .* quotation mark"),
+        ('"a.jpg,1,2,3,4\n' + "b.jpg,1,2,3,4\n" * 10_000, HEADER, "line 2: .* quotation mark"),
+        ('\n"a\nb.jpg",1,2,3\n', HEADER, "line 3: there are 4 cells"),
         ("", "", "the column image is missing"),
     ],
 )
@@ -119,6 +122,21 @@ def test_boxes_outside_their_image(tmp_path: Path) -> None:
         boxes.inside("b.jpg", 20, 30)
     with pytest.raises(DataError, match="line 4: the box 5, -3, 5, 5 leaves"):
         boxes.inside("c.jpg", 20, 30)
+
+
+@pytest.mark.parametrize("row", ["20,0,2,5", "0,30,5,1", "-2,0,2,5", "0,-1.5,5,1"])
+def test_a_box_that_shows_nothing_of_its_image_is_refused_however_near_it_is(
+    tmp_path: Path, row: str
+) -> None:
+    with pytest.raises(DataError, match=r"line 2: the box .* leaves its image a\.jpg of 20×30"):
+        read_boxes(csv_file(tmp_path, f"a.jpg,{row}\n")).inside("a.jpg", 20, 30)
+
+
+def test_one_box_is_not_given_to_two_images(tmp_path: Path) -> None:
+    boxes = read_boxes(csv_file(tmp_path, "0.jpg,1,2,3,4\na.jpg,1,2,3,4\nx/b.jpg,1,2,3,4\ny/b.jpg,5,6,7,8\n"))
+    boxes.check(["x/a.jpg", "x/b.jpg", "y/b.jpg"])
+    with pytest.raises(DataError, match=r"boxes\.csv, line 3: a\.jpg may be x/a\.jpg or y/a\.jpg: .* row"):
+        boxes.check(["x/a.jpg", "y/a.jpg"])
 
 
 # --- views ----------------------------------------------------------------------------------------------------

@@ -82,6 +82,22 @@ def test_the_commands_give_the_networks_output(
     )
 
 
+def test_feature_mode_takes_the_pose_from_the_shape_photo_however_it_is_written(
+    stylebridge: CommandLine, photos: dict[str, Path], run: Path
+) -> None:
+    """The published program asks for the pose photo too, which then is that of the shape."""
+    shape = photos["shape"]
+    pose = shape.parent / ".." / shape.parent.name / shape.name
+    given = arguments({**photos, "pose": pose})
+    pictures = []
+    for name, files in (("a.png", given), ("b.png", arguments(photos, FACTORS[1:]))):
+        out = run.parent / name
+        done = stylebridge("mix", "apply", run, *files, "--mode", "feature", "--out", out)
+        assert done.code == 0, done.err
+        pictures.append(out.read_bytes())
+    assert pictures[0] == pictures[1]
+
+
 def test_masks_are_written_beside(
     stylebridge: CommandLine, released: tuple[Path, Mixer], photos: dict[str, Path], run: Path
 ) -> None:
@@ -134,6 +150,12 @@ def test_what_users_get_wrong_is_named(
     stylebridge("mix", "apply", run, *arguments(photos), "--mode", "feature", "--out", out).refused(
         "leave out --pose"
     )
+    nowhere, folder = tmp_path / "none.jpg", photos["pose"].parent
+    for factor in FACTORS:
+        refused = stylebridge("mix", "apply", run, *arguments({**photos, factor: nowhere}), "--out", out)
+        refused.refused(f"--{factor}", "none.jpg", "does not exist: give a photo")
+    refused = stylebridge("mix", "apply", run, *arguments({**photos, "texture": folder}), "--out", out)
+    refused.refused("--texture", "is a folder", "--vary texture=")
     stylebridge("mix", "apply", run, *arguments(photos), "--mode", "both", "--out", out).refused(
         "code or feature"
     )

@@ -83,13 +83,14 @@ class Boxes:
         """:meth:`of`, cut to an image of this size.
 
         Raises:
-            DataError: the image has none, or it leaves the image by more than 2 % of its longer side.
+            DataError: the image has none, or it leaves the image by more than 2 % of its longer side, or altogether.
         """
         key = self._key(name)
         box = self.by_name[key]
         left, top, right, bottom = box.corners
         most = max(TOLERANCE_PIXELS, TOLERANCE * max(width, height)) + 1e-6
-        if max(-left, -top, right - width, bottom - height) > most:
+        away = left >= width or top >= height or right <= 0 or bottom <= 0
+        if away or max(-left, -top, right - width, bottom - height) > most:
             raise DataError(
                 f"{self.path}, line {self.lines[key]}: the box {_told(box)} leaves its image {name} of "
                 f"{width}×{height}: correct the row, which is x, y, width, height in pixels."
@@ -98,9 +99,16 @@ class Boxes:
         return Box(left, top, max(0.0, min(right, width) - left), max(0.0, min(bottom, height) - top))
 
     def check(self, names: Iterable[str]) -> None:
-        """Raises DataError for the first of the images without a box."""
+        """Raises DataError for the first of the images without a box, or with that of another image."""
+        taken: dict[str, str] = {}
         for name in names:
-            self._key(name)
+            key = self._key(name)
+            other = taken.setdefault(key, name)
+            if other != name:
+                raise DataError(
+                    f"{self.path}, line {self.lines[key]}: {key} may be {other} or {name}: give each of them a row, "
+                    "with its folders."
+                )
 
 
 def _told(box: Box) -> str:
@@ -157,24 +165,37 @@ def _text(path: Path) -> str:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, str, list[str]]]:
-    reader = csv.reader(_text(path).splitlines())
-    header = [cell.strip().lower() for cell in next(reader, [])]
+    rows = _csv_cells(path)
+    header = [cell.strip().lower() for cell in next(rows, (1, []))[1]]
     missing = [column for column in COLUMNS if column not in header]
     if missing:
         raise DataError(
             f"{path}, line 1: the column {missing[0]} is missing: begin the file with {','.join(COLUMNS)}."
         )
     places = [header.index(column) for column in COLUMNS]
-    for cells in reader:
+    for line, cells in rows:
         if not any(cell.strip() for cell in cells):
             continue
         if len(cells) != len(header):
             raise DataError(
-                f"{path}, line {reader.line_num}: there are {len(cells)} cells, not {len(header)}: give one for each "
+                f"{path}, line {line}: there are {len(cells)} cells, not {len(header)}: give one for each "
                 "column of line 1."
             )
         name, *numbers = (cells[place].strip() for place in places)
-        yield reader.line_num, name.replace("\\", "/"), numbers
+        yield line, name.replace("\\", "/"), numbers
+
+
+def _csv_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """(line, cells) of every row; the line is the row's first."""
+    reader, line = csv.reader(_text(path).splitlines(), strict=True), 1
+    try:
+        for cells in reader:
+            yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            f"{path}, line {line}: the row is not readable as CSV ({error}): close or remove its quotation mark."
+        ) from error
 
 
 def _cub_rows(path: Path) -> Iterator[tuple[int, str, list[str]]]:

@@ -66,8 +66,8 @@ class Mixing:
             raise RunError(f"--mode is {mode!r}: choose code or feature.")
         if mode == "feature" and mixer.extractor is None:
             raise RunError(
-                "Feature mode needs a feature extractor, which this run has not: train its second stage, or choose "
-                "code mode."
+                "Feature mode needs a feature extractor, which this run has not: train its second stage with "
+                "`stylebridge mix train --resume`, import it with --feature-extractor, or choose code mode."
             )
         self.mixer, self.mode = mixer, mode
         #: Those that need a photo.
@@ -196,12 +196,12 @@ def check_photos(
         elsewhere: factors that another option gives, and that option.
 
     Raises:
-        DataError: a factor has no photo, or two sources; the option is named.
+        DataError: a factor has no photo, two sources, or what is no file; the option is named.
     """
     elsewhere = elsewhere or {}
     pose, shape = given.get("pose"), given.get("shape")
     if mode == "feature":
-        own_pose = pose is not None and (shape is None or str(pose) != str(shape))
+        own_pose = pose is not None and (shape is None or Path(pose).resolve() != Path(shape).resolve())
         if own_pose or "pose" in elsewhere:
             raise DataError(
                 f"In feature mode pose and shape come from one photo: leave out {elsewhere.get('pose', '--pose')}."
@@ -217,6 +217,12 @@ def check_photos(
             raise DataError(f"Give --{factor} PHOTO too{only}.")
         else:
             found[factor] = Path(photo)
+            if not found[factor].is_file():
+                raise DataError(
+                    f"--{factor} {photo} is a folder: give one photo, or a sheet's many with --vary {factor}={photo}."
+                    if found[factor].is_dir()
+                    else f"--{factor} {photo} does not exist: give a photo."
+                )
     return found
 
 
