@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from stylebridge.errors import WeightsError
@@ -102,6 +103,34 @@ def test_sean(tmp_path: Path, prefix: str) -> None:
             if name.endswith("noise_scale"):
                 parameter.zero_()
     torch.testing.assert_close(networks(labels, image), expected, rtol=0, atol=1e-9)
+
+
+def test_fewer_classes_than_the_published_code_has_layers_for(tmp_path: Path) -> None:
+    """It builds ``fc_mu0`` to ``fc_mu18`` whatever the number of classes; those beyond them are never run."""
+    state = checkpoint(SEAN)
+    extra = {
+        key.replace("fc_mu0", f"fc_mu{n}"): torch.randn_like(value)
+        for n in range(4, 19)
+        for key, value in state.items()
+        if ".fc_mu0." in key
+    }
+    config, ours = load_sean(write(state | extra, tmp_path))
+    assert config.classes == 4
+    wanted = load_sean(write(state, tmp_path, "plain.pth"))[1]
+    assert ours.keys() == wanted.keys()
+    assert all(torch.equal(value, wanted[key]) for key, value in ours.items())
+
+
+def test_safetensors(tmp_path: Path) -> None:
+    path = tmp_path / "latest_net_G.safetensors"
+    save_file({f"module.{key}": value for key, value in checkpoint(SEAN).items()}, path)
+    ours, wanted = load_sean(path)[1], load_sean(write(checkpoint(SEAN), tmp_path))[1]
+    assert all(torch.equal(value, wanted[key]) for key, value in ours.items())
+    path.write_bytes(b"x")
+    with pytest.raises(WeightsError, match="not a readable file"):
+        load_sean(path)
+    with pytest.raises(WeightsError, match="There is no file"):
+        load_sean(tmp_path / "absent.safetensors")
 
 
 @pytest.mark.parametrize("upsampling", ["normal", "more", "most"])

@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 
 from stylebridge.data.domain import open_domain
 from stylebridge.data.label_space import LabelSpace
-from stylebridge.errors import DataError, RecipeError, RunError
+from stylebridge.errors import DataError, RunError, WeightsError
 from stylebridge.jobs.import_weights import import_weights
 from stylebridge.jobs.region_styles import labels_beside, parse_region_styles
-from stylebridge.jobs.synthesis_recipe import load_synthesis_recipe, synthesis_recipes
+from stylebridge.jobs.synthesis_recipe import load_synthesis_recipe
 from stylebridge.jobs.synthesize import gather_mean_styles, train_synthesizer
 from stylebridge.jobs.synthesize_apply import synthesize
 from stylebridge.jobs.synthesizer import Synthesizer, mix, save_synthesizer
@@ -275,32 +275,103 @@ def test_label_maps_are_found_beside_photos(data: Path, tmp_path: Path) -> None:
     assert labels_beside(tmp_path / "b.jpg") is None
 
 
+def test_photos_by_their_bare_names(
+    run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the folder that they are in, as one types them."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    for folder, name in (("images", "1.png"), ("labels", "1.png")):
+        shutil.copy(data / folder / name, tmp_path / folder / name)
+    shutil.copy(data / "images" / "3.png", tmp_path / "images" / "a.png")
+    shutil.copy(data / "labels" / "3.png", tmp_path / "images" / "a_labels.png")
+    shutil.copy(data / "images" / "0.png", tmp_path / "images" / "alone.png")
+    monkeypatch.chdir(tmp_path / "images")
+    here = draw(run, data, Path("x.png"), style="1.png", region_styles=["class 2=a.png"])
+    there = draw(
+        run,
+        data,
+        Path("y.png"),
+        style=data / "images" / "1.png",
+        region_styles=[f"class 2={data / 'images' / '3.png'}"],
+    )
+    assert np.array_equal(here, there)
+    with pytest.raises(DataError, match=r"alone\.png has no label map"):
+        draw(run, data, Path("z.png"), style="alone.png")
+    # A picture in a folder "labels" is not its own label map.
+    monkeypatch.chdir(tmp_path / "labels")
+    assert labels_beside(Path("1.png")) is None
+
+
+def test_a_style_map_may_be_of_another_size_but_not_of_another_shape(
+    run: Path, data: Path, tmp_path: Path
+) -> None:
+    photo, labels = data / "images" / "1.png", Image.open(data / "labels" / "1.png")
+    wanted = draw(run, data, tmp_path / "a.png", style=photo)
+    for size, fits in (
+        ((80, 72), True),
+        ((120, 108), True),
+        ((27, 24), True),
+        ((36, 40), False),
+        ((40, 33), False),
+    ):
+        labels.resize(size, Image.Resampling.NEAREST).save(tmp_path / "map.png")
+        wishes = {"style": photo, "style_labels": tmp_path / "map.png", "overwrite": True}
+        if fits:
+            ours = draw(run, data, tmp_path / "b.png", **wishes)
+            assert size[0] % 40 or np.abs(ours.astype(int) - wanted).mean() < 12
+        else:
+            with pytest.raises(
+                DataError, match=rf"{size[0]}×{size[1]} and .*1\.png 40×36: give the label map"
+            ):
+                draw(run, data, tmp_path / "b.png", **wishes)
+
+
+def test_messages_name_no_option_that_the_command_lacks(run: Path, data: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    photo = data / "images" / "1.png"
+    for pixels, named in (
+        (np.full((36, 40), 77, np.uint8), "holds the id 77, which .* does not have: correct the file"),
+        (rng.integers(0, 255, (36, 40, 3), np.uint8), "colours instead of class ids"),
+    ):
+        Image.fromarray(pixels).save(tmp_path / "map.png")
+        for wishes in (
+            {"labels": tmp_path / "map.png"},
+            {"style": photo, "style_labels": tmp_path / "map.png"},
+        ):
+            given = {"labels": data / "labels" / "1.png", **wishes}
+            with pytest.raises(DataError, match=named) as found:
+                synthesize(run, out=tmp_path / "x.png", device="cpu", quiet=True, **given)
+            assert "--label-space" not in str(found.value)
+            assert str(found.value).endswith(".")
+    with pytest.raises(DataError, match=r"There is no label map .*absent\.png"):
+        synthesize(run, tmp_path / "absent.png", tmp_path / "x.png", device="cpu", quiet=True)
+
+
+def test_a_photo_of_a_single_pixel_is_refused(run: Path, data: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (1, 9)).save(tmp_path / "photo.png")
+    Image.new("L", (1, 9)).save(tmp_path / "photo_labels.png")
+    with pytest.raises(DataError, match="1×9 is too small"):
+        draw(run, data, tmp_path / "x.png", style=tmp_path / "photo.png")
+
+
+def test_a_refused_perceptual_loss_leaves_no_run(data: Path, tmp_path: Path) -> None:
+    options = ["options.perceptual=vgg19", f"options.perceptual_weights={tmp_path / 'absent.pth'}"]
+    with pytest.raises(WeightsError, match=r"absent\.pth cannot be read"):
+        train_synthesizer(
+            data,
+            tmp_path / "run",
+            "sean-small",
+            overrides=[*TINY, "preset=sean-tiny", *options],
+            device="cpu",
+            quiet=True,
+        )
+    assert not (tmp_path / "run").exists()
+
+
 def test_paths_with_colons_are_read(data: Path) -> None:
     (wish,) = parse_region_styles([], ["class 1=C:/a.jpg:b.jpg:0.25"], LabelSpace.generic(3))
     assert (wish.index, wish.first, wish.second, wish.share) == (1, "C:/a.jpg", "b.jpg", 0.25)
-
-
-@pytest.mark.parametrize("name", synthesis_recipes())
-def test_recipes_name_published_settings(name: str) -> None:
-    recipe = load_synthesis_recipe(name)
-    assert recipe.name == name
-    assert recipe.optimizers is None
-    if not name.endswith("-small"):
-        assert (recipe.size, recipe.trainer.batch) == ((256, 256), 32)
-        config = recipe.kind.configure(recipe.preset, 19)
-        assert (config.channels, config.hidden) == (64, 128)
-
-
-def test_a_wrong_recipe_is_named() -> None:
-    for change, named in (
-        ("size=[100, 64]", "multiples of 32"),
-        ("preset=small", "preset 'small' is not known"),
-        ("load=[64, 64]", "smaller than size"),
-        ("options.hinge=1", "options.hinge"),
-        ("method=pix2pix", "method 'pix2pix'"),
-    ):
-        with pytest.raises(RecipeError, match=named.replace("[", r"\[")):
-            load_synthesis_recipe("sean", [change])
 
 
 def test_a_run_of_another_kind_or_unfinished_is_named(run: Path, tmp_path: Path) -> None:

@@ -179,3 +179,7 @@ def test_the_style_encoder_takes_sides_that_are_no_multiples_of_4() -> None:
     codes, present = encoder(torch.rand(1, 3, 29, 34), torch.zeros(1, 29, 34, dtype=torch.uint8))
     assert codes.shape == (1, K, 16)
     assert present.tolist() == [[True, False, False]]
+    for height, width in ((1, 8), (8, 1), (4, 4)):
+        with pytest.raises(DataError, match=f"{width}×{height} is too small"):
+            encoder(torch.rand(1, 3, height, width), torch.zeros(1, height, width, dtype=torch.uint8))
+    assert encoder(torch.rand(1, 3, 5, 5), torch.zeros(1, 5, 5, dtype=torch.uint8)).codes.isfinite().all()

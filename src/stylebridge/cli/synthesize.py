@@ -60,24 +60,30 @@ def synthesize_apply(
     ],
     labels: Annotated[Path, typer.Option(help="Label map, or a folder of them")],
     out: Annotated[Path, typer.Option(help="Picture to write (PNG), or a folder for a folder of maps")],
-    style: Annotated[Path | None, typer.Option(help="Photo whose regions give the styles")] = None,
+    style: Annotated[
+        Path | None, typer.Option(help="Photo whose regions give the styles; else each class's mean style")
+    ] = None,
     style_labels: Annotated[
         Path | None, typer.Option(help="Its label map; else found beside it by name, or predicted")
     ] = None,
     region_style: Annotated[
         list[str] | None,
         typer.Option(
-            help="One class from another photo: window=other.jpg (or window=mean)", metavar="CLASS=PHOTO"
+            help="One class from another photo: window=other.jpg (or window=mean); may be given again",
+            metavar="CLASS=PHOTO",
         ),
     ] = None,
     mix: Annotated[
         list[str] | None,
-        typer.Option(help="Between two photos: roof=a.jpg:b.jpg:0.3", metavar="CLASS=PHOTO:PHOTO:SHARE"),
+        typer.Option(
+            help="One class between two photos: roof=a.jpg:b.jpg:0.3 is 0.7 of a and 0.3 of b",
+            metavar="CLASS=PHOTO:PHOTO:SHARE",
+        ),
     ] = None,
     segmenter: Annotated[
         Path | None, typer.Option(help="Run of `stylebridge adapt` that predicts missing label maps")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the noise", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Of the noise: the same number, the same picture", min=0)] = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
     quiet: Quiet = False,

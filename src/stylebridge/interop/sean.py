@@ -13,6 +13,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from stylebridge.errors import WeightsError
@@ -27,6 +29,8 @@ Config = TypeVar("Config", bound=LabelGanConfig)
 _NORM = re.compile(r"generator\.(\w+)\.norm_([01s])\.(norm|mask\.\w+|\w+)(?:\.(\w+))?$")
 #: Entries that a checkpoint may have and no computation uses: batch norm inside SEAN's mask part, counters.
 _UNUSED = re.compile(r"\.Spade\.param_free_norm\.|\.num_batches_tracked$")
+#: SEAN's linear layer of one class.
+_CLASS_LAYER = re.compile(r"(.+)\.fc_mu(\d+)\.(?:weight|bias)$")
 _SHOWN = 4
 
 
@@ -68,6 +72,8 @@ def load_sean(path: Path, upsampling: Literal["normal", "more"] = "normal") -> t
     with torch.device("meta"):
         network = SEANNetworks(config)
     own = network.state_dict()
+    never_run = _never_run(state, classes)
+    state = {key: value for key, value in state.items() if key not in never_run}
     fresh = {key: torch.zeros(own.pop(key).shape, dtype=dtype) for key, dtype in _MEANS.items()}
     return config, _translate(own, state, path, "SEAN") | fresh
 
@@ -135,15 +141,35 @@ def load_discriminator(path: Path, config: LabelGanConfig) -> State:
 def read_state(path: Path, what: str) -> dict[str, Any]:
     """A state dict, read without unpickling code, without the prefix that multi-GPU wrappers put before its keys.
 
+    ``.safetensors`` is read too: what others have converted.
+
     Raises:
         WeightsError: there is no such file, or it cannot be read or is no dictionary of tensors.
     """
-    loaded = read_authors_file(path, f"a {what} checkpoint of its authors (latest_net_G.pth)")
+    wanted = f"a {what} checkpoint of its authors (latest_net_G.pth)"
+    if path.suffix == ".safetensors" and path.is_file():
+        try:
+            return strip_prefix(load_file(path))
+        except SafetensorError as error:
+            raise WeightsError(f"{path} is not a readable file of plain tensors: give {wanted}.") from error
+    loaded = read_authors_file(path, wanted)
     if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise WeightsError(
-            f"{path} is no state dict: give a {what} checkpoint of its authors (latest_net_G.pth)."
-        )
+        raise WeightsError(f"{path} is no state dict: give {wanted}.")
     return strip_prefix(loaded)
+
+
+def _never_run(state: Mapping[str, Any], classes: int) -> set[str]:
+    """The published network has ``fc_mu0`` to ``fc_mu18`` with fewer classes too: the names of those beyond them. None
+    where they are not the same in every layer; then the file is no such network's."""
+    found = [match for match in map(_CLASS_LAYER.match, state) if match is not None]
+    layers, last = {match[1] for match in found}, max((int(match[2]) for match in found), default=0)
+    wanted = {
+        f"{layer}.fc_mu{n}.{kind}"
+        for layer in layers
+        for n in range(classes, last + 1)
+        for kind in ("weight", "bias")
+    }
+    return wanted if wanted <= state.keys() else set()
 
 
 def _shape(state: Mapping[str, Any], key: str, dims: int, what: str, path: Path) -> torch.Size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import DataError
@@ -17,6 +19,8 @@ from stylebridge.jobs.load import AdaptedModel
 
 #: In place of a photo: the mean style of the class.
 MEAN = "mean"
+#: The end of a message about a label file that advises to read it by other classes.
+_OTHER_SPACE = re.compile(r", or name (?:a|the) label space [^:]* with --label-space(?: NAME_OR_YAML)?\.$")
 
 
 @dataclass(frozen=True)
@@ -101,20 +105,52 @@ class StylePhotos:
         """The photo uint8 [H, W, 3] and its label map uint8 [H, W] (255 = no class).
 
         Raises:
-            DataError: it cannot be read, or no label map is given, beside it or predicted.
+            DataError: it cannot be read, no label map is given, beside it or predicted, or the map has another shape.
         """
         path = Path(photo)
         image = read_image(path)
         size = (image.shape[1], image.shape[0])
         given = self.labels.get(str(photo)) or labels_beside(path)
         if given is not None:
-            return image, self.space.read(given, size)
+            return image, read_style_map(self.space, given, path, size)
         if self.segmenter is None:
             raise DataError(
                 f"{photo} has no label map (looked for {path.stem}.png in a folder labels beside it, and {path.stem}"
                 f"_labels.png): give one with --style-labels, or a model that predicts it with --segmenter RUN."
             )
         return image, predict_map(self.segmenter, image)
+
+
+def read_style_map(space: LabelSpace, file: Path, photo: Path, size: tuple[int, int]) -> np.ndarray:
+    """The label map uint8 [h, w] (255 = no class) of a photo of ``size`` (width, height); it may be smaller or larger.
+
+    Raises:
+        DataError: it cannot be read, holds what is no class, or has other proportions than the photo.
+    """
+    labels = read_map(space, file, size)
+    (width, height), (rows, columns) = size, labels.shape
+    # A map that was resized to whole pixels is off by less than one of them.
+    if abs(width * rows - height * columns) >= max(width, height):
+        raise DataError(
+            f"{file} is {columns}×{rows} and {photo} {width}×{height}: give the label map of this very photo."
+        )
+    return labels
+
+
+def read_map(space: LabelSpace, file: FileRef, size: tuple[int, int] | None = None) -> np.ndarray:
+    """A label map uint8 [H, W] (255 = no class), read as a run knows its classes.
+
+    Raises:
+        DataError: it cannot be read, or holds what is no class of the run.
+    """
+    try:
+        return space.read(file, size)
+    except DataError as error:
+        # The classes of a run are fixed: there is no other label space to name.
+        message = _OTHER_SPACE.sub(".", str(error))
+        if message == str(error):
+            raise
+        raise DataError(message) from error
 
 
 @torch.inference_mode()
@@ -129,10 +165,11 @@ def labels_beside(photo: Path) -> Path | None:
     """The label map of a photo by its name: ``../labels/NAME.png`` for one in a folder ``images``, or
     ``NAME_labels.png`` next to it."""
     for found in (
-        photo.parent.with_name("labels") / f"{photo.stem}.png",
-        photo.with_name("labels") / f"{photo.stem}.png",
+        # A bare name has a parent without a name of its own.
+        photo.absolute().parent.parent / "labels" / f"{photo.stem}.png",
+        photo.parent / "labels" / f"{photo.stem}.png",
         photo.with_name(f"{photo.stem}_labels.png"),
     ):
-        if found.is_file() and found != photo:
+        if found.is_file() and found.absolute() != photo.absolute():
             return found
     return None

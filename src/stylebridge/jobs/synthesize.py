@@ -92,6 +92,7 @@ def train_synthesizer(
     accelerator = open_accelerator(device, chosen.precision)
     with console.status("Checking the images and labels …"):
         check_domain(domain)
+    perceptual = _perceptual(chosen, console)  # before the folder is made: it may be refused
     if accelerator.is_main_process and not resume:
         run.begin(chosen, _facts(chosen, domain, space, accelerator.device))  # type: ignore[arg-type]
     accelerator.wait_for_everyone()
@@ -99,7 +100,7 @@ def train_synthesizer(
     config = chosen.kind.configure(chosen.preset, space.num_classes)
     networks, discriminator = chosen.kind.networks(config), MultiScaleDiscriminator(config)
     count = workers if workers is not None else default_workers(accelerator.device)
-    method = Synthesis(networks, discriminator, _perceptual(chosen, console), chosen.options)
+    method = Synthesis(networks, discriminator, perceptual, chosen.options)
     started = time.perf_counter()
     _train(run, chosen, method, domain, space, accelerator, count, resume, console, quiet)
     if isinstance(networks, SEANNetworks):
@@ -131,7 +132,7 @@ def _perceptual(recipe: SynthesisRecipe, console: Console) -> Any:
     """The perceptual loss, or None, said aloud."""
     if recipe.options.perceptual_weight == 0 or recipe.options.perceptual == "none":
         return None
-    loss, notice = open_perceptual_loss(recipe.options.perceptual)
+    loss, notice = open_perceptual_loss(recipe.options.perceptual, recipe.options.perceptual_weights)
     if notice is not None:
         console.print(notice, highlight=False)
     return loss

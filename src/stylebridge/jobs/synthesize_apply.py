@@ -17,7 +17,7 @@ from stylebridge.data.images import check_image
 from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.load import load_adapted
 from stylebridge.jobs.networks_folder import write_png
-from stylebridge.jobs.region_styles import MEAN, RegionStyle, StylePhotos, parse_region_styles
+from stylebridge.jobs.region_styles import MEAN, RegionStyle, StylePhotos, parse_region_styles, read_map
 from stylebridge.jobs.segment_inputs import collect_inputs
 from stylebridge.jobs.synthesizer import Style, Synthesizer, mix
 
@@ -72,7 +72,7 @@ def synthesize(
     codes = _Codes(synthesizer, photos, style, wishes)
     for file, path in track(outputs.items(), "synthesize", console=Console(stderr=True, quiet=quiet)):
         size = check_image(file)
-        maps = synthesizer.space.read(file, size)
+        maps = read_map(synthesizer.space, file, size)
         picture = synthesizer.render(maps, codes(maps) if synthesizer.uses_styles else None, seed)
         write_png(Image.fromarray(picture), path)
     return len(outputs)
@@ -85,6 +85,8 @@ def _outputs(labels: Path, out: Path, overwrite: bool) -> dict[FileRef, Path]:
         if out.is_file():
             raise RunError(f"{out} is a file: give a folder as --out for a folder of label maps.")
     else:
+        if not labels.exists():
+            raise DataError(f"There is no label map {labels}: give a PNG file, or a folder of them.")
         if not labels.is_file() or not is_image_name(labels.name):
             raise DataError(f"{labels} is no label map: give a PNG file, or a folder of them.")
         if out.suffix.lower() != ".png":

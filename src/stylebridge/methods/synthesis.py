@@ -27,12 +27,14 @@ class SynthesisOptions(Strict):
     """Weights of the losses; published values are the defaults.
 
     ``perceptual``: the network it compares in: ``vgg19`` (published), ``lite0``, ``none``, or ``auto``: VGG-19 where
-    its weights can be had, else EfficientNet-Lite0 under its own name. ``divergence_weight`` is for SPADE's VAE.
+    its weights can be had, else EfficientNet-Lite0 under its own name. ``perceptual_weights``: a file with
+    torchvision's weights of VGG-19; None: torch.hub's cache or the network. ``divergence_weight`` is for SPADE's VAE.
     """
 
     feature_weight: float = Field(default=10.0, ge=0)
     perceptual_weight: float = Field(default=10.0, ge=0)
     perceptual: Literal["auto", "vgg19", "lite0", "none"] = "auto"
+    perceptual_weights: str | None = None
     divergence_weight: float = Field(default=0.05, ge=0)
 
 

@@ -146,7 +146,8 @@ def open_perceptual_loss(
         reason = str(error).partition(": give")[0]
         if kind == "vgg19":
             raise WeightsError(
-                f"{reason}: give the file {VGG19_URL.rsplit('/', 1)[1]}, or choose perceptual lite0 or none."
+                f"{reason}: give the file {VGG19_URL.rsplit('/', 1)[1]} as perceptual_weights, or choose perceptual "
+                f"lite0 or none."
             ) from error
     try:
         return Lite0Loss(), f"{reason}, so {Lite0Loss.name} takes the place of {VGG19Loss.name}."

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from stylebridge.errors import DataError
 from stylebridge.layers.sean import RegionMeans, region_means
 from stylebridge.layers.spade import LabelMaps
 from stylebridge.networks.cyclegan import InstanceNorm
 from stylebridge.networks.label_gan.trunk import SLOPE, initialise
 from stylebridge.networks.sean.config import SEANConfig
+
+#: Side of the smallest image of which the deepest layer, at a quarter of the size, has more than the one pixel that
+#: instance norm can make nothing of.
+SHORTEST = 5
 
 
 class SEANStyleEncoder(nn.Module):
@@ -50,6 +55,11 @@ class SEANStyleEncoder(nn.Module):
             labels: [B, H, W], 255 = no class.
 
         Raises:
-            DataError: a label is no class.
+            DataError: a label is no class, or a side of the images is shorter than 5 pixels.
         """
+        if min(image.shape[-2:]) < SHORTEST:
+            height, width = image.shape[-2:]
+            raise DataError(
+                f"A style image of {width}×{height} is too small: give one of {SHORTEST}×{SHORTEST} at least."
+            )
         return region_means(self.model(image * 2 - 1), labels, self.classes)

@@ -1,0 +1,38 @@
+"""Recipes of synthesizers: the published settings, and what is wrong in a recipe is named."""
+
+import pytest
+
+from stylebridge.errors import RecipeError
+from stylebridge.jobs.synthesis_recipe import load_synthesis_recipe, synthesis_recipes
+
+
+@pytest.mark.parametrize("name", synthesis_recipes())
+def test_recipes_name_published_settings(name: str) -> None:
+    recipe = load_synthesis_recipe(name)
+    assert recipe.name == name
+    assert recipe.optimizers is None
+    if not name.endswith("-small"):
+        assert (recipe.size, recipe.trainer.batch) == ((256, 256), 32)
+        config = recipe.kind.configure(recipe.preset, 19)
+        assert (config.channels, config.hidden) == (64, 128)
+
+
+def test_published_schedules() -> None:
+    """SEAN: 100 epochs of 28,000 faces, resized and not cropped. SPADE: 200 of ADE20K's 20,210, cropped out of 286."""
+    found = {name: load_synthesis_recipe(name) for name in ("sean", "spade")}
+    assert {name: (recipe.trainer.steps, recipe.load) for name, recipe in found.items()} == {
+        "sean": (100 * (28_000 // 32), None),
+        "spade": (200 * (20_210 // 32), (286, 286)),
+    }
+
+
+def test_a_wrong_recipe_is_named() -> None:
+    for change, named in (
+        ("size=[100, 64]", "multiples of 32"),
+        ("preset=small", "preset 'small' is not known"),
+        ("load=[64, 64]", "smaller than size"),
+        ("options.hinge=1", "options.hinge"),
+        ("method=pix2pix", "method 'pix2pix'"),
+    ):
+        with pytest.raises(RecipeError, match=named.replace("[", r"\[")):
+            load_synthesis_recipe("sean", [change])
