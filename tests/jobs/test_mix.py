@@ -82,20 +82,23 @@ def test_the_commands_give_the_networks_output(
     )
 
 
-def test_feature_mode_takes_the_pose_from_the_shape_photo_however_it_is_written(
+def test_feature_mode_takes_the_pose_from_the_shape_photo_and_says_so(
     stylebridge: CommandLine, photos: dict[str, Path], run: Path
 ) -> None:
     """The published program asks for the pose photo too, which then is that of the shape."""
-    shape = photos["shape"]
-    pose = shape.parent / ".." / shape.parent.name / shape.name
-    given = arguments({**photos, "pose": pose})
-    pictures = []
-    for name, files in (("a.png", given), ("b.png", arguments(photos, FACTORS[1:]))):
+    pictures, notes = [], []
+    for name, files in (
+        ("a.png", arguments(photos, FACTORS[1:])),
+        ("b.png", arguments({**photos, "pose": photos["shape"]})),
+        ("c.png", arguments(photos)),
+    ):
         out = run.parent / name
         done = stylebridge("mix", "apply", run, *files, "--mode", "feature", "--out", out)
         assert done.code == 0, done.err
         pictures.append(out.read_bytes())
-    assert pictures[0] == pictures[1]
+        notes.append("--pose is not used" in " ".join(done.err.split()))
+    assert pictures[0] == pictures[1] == pictures[2]
+    assert notes == [False, False, True]
 
 
 def test_masks_are_written_beside(
@@ -147,9 +150,6 @@ def test_what_users_get_wrong_is_named(
 ) -> None:
     files, out = released[0], tmp_path / "x.png"
     stylebridge("mix", "apply", run, *arguments(photos, FACTORS[1:]), "--out", out).refused("--pose")
-    stylebridge("mix", "apply", run, *arguments(photos), "--mode", "feature", "--out", out).refused(
-        "leave out --pose"
-    )
     nowhere, folder = tmp_path / "none.jpg", photos["pose"].parent
     for factor in FACTORS:
         refused = stylebridge("mix", "apply", run, *arguments({**photos, factor: nowhere}), "--out", out)

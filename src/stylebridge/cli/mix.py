@@ -59,6 +59,9 @@ def mix_apply(
     """Mix photos: one picture, a sheet that varies one or two factors (--vary), or a video (--video)."""
     photos = {"pose": pose, "background": background, "shape": shape, "texture": texture}
     common = {"mode": mode, "masks": masks, "device": device, "overwrite": overwrite}
+    if mode == "feature" and pose is not None and pose != shape:
+        note = "In feature mode pose and shape come from the --shape photo: --pose is not used."
+        Console(stderr=True, quiet=quiet).print(note, highlight=False)
     if vary and video is not None:
         raise DataError("--vary makes a sheet and --video a video: give one of them.")
     if (grid is None) != (not vary):

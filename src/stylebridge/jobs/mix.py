@@ -168,7 +168,7 @@ def mix_images(
 
     Args:
         out: the PNG file to write.
-        pose: needed in code mode, left out in feature mode.
+        pose: needed in code mode, not used in feature mode.
         mode: see :class:`Mixing`; feature mode needs a run with a feature extractor.
         masks: also write the masks of shape and texture beside it: ``NAME-shape-mask.png``, ``NAME-texture-mask.png``.
 
@@ -199,13 +199,8 @@ def check_photos(
         DataError: a factor has no photo, two sources, or what is no file; the option is named.
     """
     elsewhere = elsewhere or {}
-    pose, shape = given.get("pose"), given.get("shape")
-    if mode == "feature":
-        own_pose = pose is not None and (shape is None or Path(pose).resolve() != Path(shape).resolve())
-        if own_pose or "pose" in elsewhere:
-            raise DataError(
-                f"In feature mode pose and shape come from one photo: leave out {elsewhere.get('pose', '--pose')}."
-            )
+    if mode == "feature" and "pose" in elsewhere:
+        raise DataError(f"In feature mode pose and shape come from one photo: leave out {elsewhere['pose']}.")
     found: dict[str, Path] = {}
     for factor in FACTORS if mode != "feature" else FACTORS[1:]:
         photo = given.get(factor)
