@@ -226,7 +226,9 @@ def import_(
         Path | None,
         typer.Argument(help="The released checkpoint, .pth, .pt or .safetensors (not for mixnmatch)"),
     ] = None,
-    label_space: LabelSpaceOption = None,
+    label_space: Annotated[
+        str | None, typer.Option(help="Its classes: name or YAML file; without it, told by their number")
+    ] = None,
     image_size: Annotated[
         int | None,
         typer.Option(help="NICE-GAN, SEAN, SPADE: the size it was trained at (256)"),

@@ -69,7 +69,7 @@ def import_weights(
     if kind not in KINDS:
         raise RunError(f"{kind!r} is no kind of released weights: choose one of {', '.join(KINDS)}.")
     path, folder = Path(file), Path(out)
-    new_run(folder, overwrite)
+    new_run(folder, overwrite, resumable=False)
     if kind == "nice-gan":
         return _import_translator(path, folder, image_size)
     if kind in ("sean", "spade"):
@@ -163,7 +163,7 @@ def import_mixnmatch(
     files = {"generator": Path(generator), "encoder": Path(encoder)}
     if feature_extractor is not None:
         files["feature_extractor"] = Path(feature_extractor)
-    new_run(folder, overwrite)
+    new_run(folder, overwrite, resumable=False)
     mixer = load_mixnmatch(files["generator"], files["encoder"], files.get("feature_extractor"))
     facts = {
         "kind": "mix",

@@ -102,9 +102,12 @@ def open_run(path: Path, kind: str) -> RunFolder:
     return run
 
 
-def new_run(path: Path, overwrite: bool) -> RunFolder:
+def new_run(path: Path, overwrite: bool, resumable: bool = True) -> RunFolder:
     """Take a folder for a new run. Nothing is removed yet: :meth:`RunFolder.begin` replaces an old run when all
     else was found right.
+
+    Args:
+        resumable: whether a run that is there already could be continued instead.
 
     Raises:
         RunError: something is there already, or no folder can be made there.
@@ -114,10 +117,12 @@ def new_run(path: Path, overwrite: bool) -> RunFolder:
         raise RunError(f"{above} is a file, so {path} cannot be made: choose another --out.")
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         if not overwrite:
-            raise RunError(
-                f"{path} exists already: choose another --out, continue it with --resume, or replace it with "
-                f"--overwrite."
+            mend = (
+                "choose another --out, continue it with --resume, or"
+                if resumable
+                else "choose another --out, or"
             )
+            raise RunError(f"{path} exists already: {mend} replace it with --overwrite.")
         if not (path / _RUN).is_file() and not (path / _RECIPE).is_file():
             raise RunError(
                 f"{path} is not a stylebridge run, so --overwrite leaves it alone: choose another --out."
