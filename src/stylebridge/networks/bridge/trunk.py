@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Self
 
 import segmentation_models_pytorch as smp
@@ -49,7 +51,7 @@ class Trunk(nn.Module):
             self.register_buffer(name, getattr(segmenter, name).clone(), persistent=False)
         self.bgr = segmenter.normalisation.bgr
         self.requires_grad_(False).eval()
-        with torch.no_grad():
+        with torch.no_grad(), _dropping_idle(encoder):
             probe = self(torch.zeros(1, 3, 64, 64, device=segmenter.mean.device))
         self.channels = probe.shape[1]
         if probe.shape[-1] * STRIDE != 64:
@@ -72,6 +74,22 @@ def _no_map(segmenter: Segmenter) -> RecipeError:
         f"networks.trunk is segmenter, but {segmenter.config.encoder} has no map of a quarter of the image's sides: "
         f"choose own."
     )
+
+
+@contextmanager
+def _dropping_idle(network: nn.Module) -> Iterator[None]:
+    """What does not run inside leaves the network: it would be kept, and saved, for nothing."""
+    ran: set[nn.Module] = set()
+    hooks = [m.register_forward_hook(lambda module, *_: ran.add(module)) for m in network.modules()]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if not ran & set(child.modules()) and any(True for _ in child.parameters()):
+                setattr(parent, name, nn.Identity())
 
 
 def _drop_later_blocks(encoder: nn.Module) -> None:
