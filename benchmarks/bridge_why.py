@@ -7,7 +7,8 @@
 * class features: means of the segmenter's features for each class, by domain, on the first two principal axes, before
   and after; and how far the domains' means lie apart against the distance between classes;
 * broken labels: how often a segmenter trained with target labels (the oracle) finds a class again where the label map
-  of a translated image has it; for closed-form looks (the default), learnt painters, and those without semantics.
+  of a translated image has it; for closed-form looks (the default), learnt painters, those on the segmenter's first
+  layers, and those without semantics.
 
 Target labels are read here, after training, to explain; no training sees them.
 """
@@ -42,7 +43,7 @@ from stylebridge.report.pictures import sample_grid
 
 HERE = Path(__file__).parent
 SPACE = LabelSpace.load("camvid-11")
-VARIANTS = ("bridge", "painters", "no-semantics")
+VARIANTS = ("bridge", "painters", "trunk", "no-semantics")
 
 
 def chosen(domain: Domain, count: int) -> list[int]:
