@@ -220,6 +220,8 @@ def test_wrong_wishes_are_refused(
 
     refused(finished, images, named=(str(finished), "no translator"))
     refused(done, named=("--labels keep",))
+    labels = ("--labels", world.source / "labels", "--out", tmp_path / "p.png")
+    stylebridge("synthesize", "apply", done, *labels).refused("`stylebridge translate apply`")
     refused(done, images, "--labels", "drop", named=("drop",))
     refused(done, images, "--size", 64, named=("--size",))
     refused(done, images, "--to", "c", named=("'c'",))

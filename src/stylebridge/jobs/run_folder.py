@@ -16,6 +16,9 @@ from stylebridge.jobs.recipe import Recipe, parse_recipe
 
 _RECIPE, _RUN = "recipe.yaml", "run.yaml"
 
+#: What can be done with a run of one kind that was given for another.
+_INSTEAD = {("adapt", "synthesize"): ", or paint images with a Bridge run by `stylebridge translate apply`"}
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -92,7 +95,8 @@ def open_run(path: Path, kind: str) -> RunFolder:
     found = facts.get("kind")
     if found != kind:
         raise RunError(
-            f"{path} is a run of `stylebridge {found}`, not of `stylebridge {kind}`: give another run."
+            f"{path} is a run of `stylebridge {found}`, not of `stylebridge {kind}`: give another run"
+            f"{_INSTEAD.get((found, kind), '')}."
         )
     missing = [key for key in ("source", "target", "label_space") if key not in facts]
     if kind == "adapt" and missing:
