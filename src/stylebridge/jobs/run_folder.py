@@ -96,7 +96,7 @@ def open_run(path: Path, kind: str) -> RunFolder:
     if found != kind:
         raise RunError(
             f"{path} is a run of `stylebridge {found}`, not of `stylebridge {kind}`: give another run"
-            f"{_INSTEAD.get((found, kind), '')}."
+            f"{_INSTEAD.get((str(found), kind), '')}."
         )
     missing = [key for key in ("source", "target", "label_space") if key not in facts]
     if kind == "adapt" and missing:
