@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-#: Numbers of glibc's ``mallopt``, and what they are set to here and by default.
+#: Numbers of glibc's ``mallopt``, and what they are set to here. Afterwards they take the values to which glibc raises
+#: them by itself in a process that lets large pieces go.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _KEEP = {_TRIM_THRESHOLD: 2**31 - 1, _MMAP_THRESHOLD: 1 << 30}
-_DEFAULT = {_TRIM_THRESHOLD: 128 << 10, _MMAP_THRESHOLD: 128 << 10}
+_USUAL = {_TRIM_THRESHOLD: 64 << 20, _MMAP_THRESHOLD: 32 << 20}
 
 
 @contextmanager
@@ -31,7 +32,7 @@ def keeping_freed_memory() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, value in _DEFAULT.items():
+        for number, value in _USUAL.items():
             libc.mallopt(number, value)
         libc.malloc_trim(0)
 
