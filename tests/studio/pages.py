@@ -14,11 +14,6 @@ from PIL import Image
 
 from stylebridge.studio.canvas import unpack
 
-pytest.importorskip("gradio", reason="the studio needs gradio: pip install 'stylebridge[studio]'")
-playwright = pytest.importorskip("playwright.sync_api", reason="the browser test needs playwright")
-CHROMIUM = shutil.which("chromium")
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="the browser test needs Debian's chromium")
-
 ARGUMENTS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update",
@@ -27,8 +22,14 @@ ARGUMENTS = [
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """Debian's chromium, for a module's tests."""
+    pytest.importorskip("gradio", reason="the studio needs gradio: pip install 'stylebridge[studio]'")
+    playwright = pytest.importorskip("playwright.sync_api", reason="the browser test needs playwright")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("the browser test needs Debian's chromium")
     with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        started = driver.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         yield started
         started.close()
 

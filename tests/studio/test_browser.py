@@ -13,7 +13,7 @@ from stylebridge.studio.app import build, serve
 from stylebridge.studio.desk import Desk
 from stylebridge.studio.runs import Runs
 
-browser, page, files, pytestmark = pages.browser, pages.page, pages.files, pages.needs_chromium
+browser, page, files = pages.browser, pages.page, pages.files
 
 
 def test_paint_swap_a_style_generate_download(

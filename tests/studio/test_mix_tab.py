@@ -2,7 +2,6 @@
 
 import base64
 import io
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from studio import pages
 from stylebridge.jobs.mix import pixels
 from stylebridge.networks.mixnmatch import Mixer
 from stylebridge.studio.app import calls_of
@@ -19,6 +19,7 @@ from stylebridge.studio.mix import MAX_VARIED
 from stylebridge.studio.runs import Runs
 from support.mixing import as_unit, patches, save_photos, tiny_mixer, tiny_run
 
+browser, page = pages.browser, pages.page
 FACTORS = ("pose", "background", "shape", "texture")
 
 
@@ -152,11 +153,6 @@ def test_old_photos_are_let_go(call: Callable[..., dict], monkeypatch: pytest.Mo
 
 # --- the page -------------------------------------------------------------------------------------------------
 
-ARGUMENTS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update",
-]  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def address(start: Path) -> Iterator[str]:
@@ -167,36 +163,6 @@ def address(start: Path) -> Iterator[str]:
     blocks, endpoints = build(desk, run="runs/birds", kind="mix")
     yield f"http://127.0.0.1:{serve(blocks, endpoints, 0)}"
     blocks.close(verbose=False)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="the browser test needs playwright")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("the browser test needs Debian's chromium")
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def page(browser: Any, address: str) -> Iterator[Any]:
-    """A fresh page; afterwards: it asked no other machine for anything, and no script failed."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
-    opened = context.new_page()
-    asked: list[str] = []
-    failed: list[str] = []
-    opened.on("request", lambda request: asked.append(request.url))
-    opened.on("pageerror", lambda error: failed.append(str(error)))
-    opened.goto(address)
-    opened.wait_for_selector("#sb[data-ready=true]")
-    yield opened
-    context.close()
-    assert asked
-    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
-    assert failed == []
 
 
 @pytest.fixture(scope="module")

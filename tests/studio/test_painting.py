@@ -8,7 +8,7 @@ from studio import pages
 from studio.pages import flood, painted, stroke
 from stylebridge.studio.canvas import pack
 
-browser, still, pytestmark = pages.browser, pages.still, pages.needs_chromium
+browser, still = pages.browser, pages.still
 
 
 def test_the_bucket_fills_what_a_slow_flood_fills(still: Any) -> None:
