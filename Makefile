@@ -16,8 +16,8 @@ $(STAMP): pyproject.toml
 demo: install  ## Adapt a model from the toy simulator to the toy camera and open the report's path.
 	$(BIN)/stylebridge demo --out runs/demo --overwrite
 
-test: install  ## The whole test suite.
-	$(BIN)/python -m pytest
+test: install  ## The whole test suite, one worker a core.
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: install
 	$(BIN)/ruff check .
