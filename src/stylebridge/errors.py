@@ -35,3 +35,28 @@ class TrainingStopped(StylebridgeError):
 
 class CheckpointError(StylebridgeError):
     """A checkpoint could not be written. The previous checkpoint is whole."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM ended the work. A training wrote a checkpoint before.
+
+    Not a :class:`StylebridgeError`, so that nothing that handles errors swallows it.
+
+    Attributes:
+        number: the signal; the exit code is 128 more (130 or 143).
+        where: the step and stage that a checkpoint was written at, or nothing.
+        resume: the command that continues the run, or nothing.
+    """
+
+    def __init__(self, number: int, where: str = "", resume: str = "") -> None:
+        super().__init__(number, where, resume)
+        self.number, self.where, self.resume = int(number), where, resume
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell expects of a program that a signal ended."""
+        return 128 + self.number
+
+    def __str__(self) -> str:
+        where = f" at {self.where}; a checkpoint is written" if self.where else ""
+        return f"Interrupted{where}.{f' Continue with: {self.resume}' if self.resume else ''}"

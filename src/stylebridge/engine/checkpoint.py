@@ -4,7 +4,8 @@
 
 * ``state.json``: stage, step, loader positions, byte offset of ``metrics.jsonl``, scalars of the optimisers;
 * ``network.<name>.safetensors`` and ``optimizer.<name>.safetensors``;
-* ``process-<rank>.safetensors`` and ``.json``: random generators and image buffers of each process.
+* ``process-<rank>.safetensors`` and ``.json``: random generators and image buffers of each process;
+* ``files.json``: size and SHA-256 of each of these files, so that damage is found before anything is read.
 
 A folder with such a name is complete: the rename is the last thing that happens to it.
 """
@@ -12,6 +13,7 @@ A folder with such a name is complete: the rename is the last thing that happens
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -21,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -30,11 +32,13 @@ from stylebridge.errors import CheckpointError, RunError
 _NAME = re.compile(r"^(?P<stage>.+)-(?P<step>\d{8})$")
 _PARTIAL = ".partial-"
 _DISCARDED = ".discarded-"
+_DAMAGED = ".damaged-"
+_FILES = "files.json"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A complete checkpoint on the disk."""
+    """A checkpoint on the disk: complete when it was written."""
 
     path: Path
     stage: str
@@ -43,6 +47,47 @@ class Checkpoint:
     def state(self) -> dict[str, Any]:
         """The contents of ``state.json``."""
         return json.loads((self.path / "state.json").read_text())
+
+    def damage(self) -> str | None:
+        """The first file that is not what was written, and why; None: the checkpoint is whole."""
+        try:
+            known = json.loads((self.path / _FILES).read_text()) if (self.path / _FILES).is_file() else None
+            state = self.state()
+            names = {f"network.{name}" for name in state["optimizers"]}
+            names |= {f"optimizer.{name}" for name in state["optimizers"]}
+            names |= {f"process-{rank}" for rank in range(state["processes"])}
+            expected = {f"{name}.safetensors" for name in names} | set(known or ())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            return f"state.json or {_FILES}: {' '.join(str(error).split()) or type(error).__name__}"
+        for name in sorted(expected):
+            reason = _file_damage(self.path / name, known.get(name) if known else None)
+            if reason is not None:
+                return f"{name}: {reason}"
+        return None
+
+
+def _file_damage(path: Path, known: dict[str, Any] | None) -> str | None:
+    """Why a file is not what was written. ``known``: its size and hash; None: of an older version, which kept none."""
+    if not path.is_file():
+        return "it is missing"
+    if known is not None:
+        size = path.stat().st_size
+        if size != known["bytes"]:
+            return f"it has {size} bytes instead of {known['bytes']}"
+        return None if _sha256(path) == known["sha256"] else "its contents changed after it was written"
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, "pt"):  # reads the header and compares it with the file's size
+                return None
+        json.loads(path.read_text())
+    except (OSError, ValueError, SafetensorError) as error:
+        return " ".join(str(error).split())
+    return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def find_checkpoints(folder: Path) -> list[Checkpoint]:
@@ -60,6 +105,20 @@ def clear_leftovers(folder: Path) -> None:
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.name.startswith((_PARTIAL, _DISCARDED)):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def last_good(folder: Path) -> str:
+    """Which checkpoint a run that stops can go back to, as part of a sentence."""
+    kept = find_checkpoints(folder)
+    return f"the last good checkpoint is {kept[-1].path}" if kept else "no checkpoint was written yet"
+
+
+def set_aside(path: Path) -> Path:
+    """Take a damaged checkpoint out of the way, but keep it; returns where it is now."""
+    aside = path.with_name(f"{_DAMAGED}{path.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    os.rename(path, aside)
+    return aside
 
 
 def discard(path: Path) -> None:
@@ -138,6 +197,11 @@ class CheckpointWriter:
     def commit(self, keep: int) -> Checkpoint:
         """Give the finished folder its name and discard all but the newest ``keep`` (main process)."""
         folder = self.final.parent
+        files = sorted(self.partial.iterdir())
+        save_json(
+            {file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)} for file in files},
+            self.partial / _FILES,
+        )
         flush(self.partial)
         if self.final.exists():  # a resumed run writes a checkpoint again that it had resumed before
             discard(self.final)

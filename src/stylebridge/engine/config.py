@@ -54,7 +54,18 @@ class OptimizerConfig(Strict):
 
 
 class TrainerConfig(Strict):
-    """How long, how large and how often. ``batch`` is global: images a stream, a step, over all processes."""
+    """How long, how large and how often. ``batch`` is global: images a stream, a step, over all processes.
+
+    Three switches trade exactness or start-up time for speed. None of them was measured on a GPU yet, so the defaults
+    are the safe ones:
+
+    ``tf32``: matrix products and convolutions of float32 tensors in TF32 on GPUs that have it (10 bits of mantissa).
+    True: both; False: neither; None: torch's own defaults.
+    ``cudnn_benchmark``: cuDNN measures its algorithms for each shape and takes the fastest. A resumed run may then
+    choose others, so its weights need not be equal to the bit.
+    ``compile``: ``torch.compile`` of the networks while they train. Checkpoints and names of weights stay the same;
+    losses may differ in the last digits.
+    """
 
     steps: int = Field(gt=0)
     batch: int = Field(gt=0)
@@ -65,3 +76,8 @@ class TrainerConfig(Strict):
     keep_checkpoints: int = Field(default=2, gt=0)
     sample_every: int = Field(default=500, ge=0, description="0: no sample pictures while training")
     channels_last: bool = True
+    tf32: bool | None = Field(default=None, description="TF32 on GPUs; see the class")
+    cudnn_benchmark: bool = Field(
+        default=False, description="let cuDNN measure its algorithms; see the class"
+    )
+    compile: bool = Field(default=False, description="torch.compile the networks; see the class")

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from torch import nn
 
 from stylebridge.errors import RecipeError
 
@@ -35,3 +36,24 @@ def open_accelerator(device: str = "auto", precision: Precision = "fp32") -> Acc
         # Accelerate keeps one precision a process; a second job in the same process may want another.
         AcceleratorState._reset_state()
     return Accelerator(mixed_precision=wanted, cpu=on_cpu)
+
+
+def synchronised(network: nn.Module) -> nn.Module:
+    """The network with batch norms whose statistics are those of all processes.
+
+    timm's layers that join a batch norm and its activation keep the activation; torch's own converter drops it.
+
+    Raises:
+        RecipeError: the network has a batch norm of a kind that neither library can convert without a loss.
+    """
+    from timm.layers.norm_act import BatchNormAct2d, SyncBatchNormAct, convert_sync_batchnorm
+
+    plain = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+    for name, layer in network.named_modules():
+        is_norm = isinstance(layer, nn.modules.batchnorm._BatchNorm)
+        if is_norm and type(layer) not in (*plain, BatchNormAct2d, SyncBatchNormAct):
+            raise RecipeError(
+                f"Layer {name} is a {type(layer).__name__}, which cannot be synchronised over processes: train with "
+                "one process, or choose another encoder."
+            )
+    return convert_sync_batchnorm(network)

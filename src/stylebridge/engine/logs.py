@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -17,22 +18,28 @@ from torch.utils.tensorboard.writer import SummaryWriter
 class MetricLog:
     """Means over a window of steps, appended to ``metrics.jsonl`` and TensorBoard.
 
-    The file is the truth; a resumed run cuts it back to the checkpoint's offset so that no step is told twice.
+    A run that starts at ``step`` first drops the lines that it will write again, so that no step is logged twice.
+
+    Args:
+        state: what :meth:`state` returned when the checkpoint was written, for a run that continues from one.
+
+    Attributes:
+        notice: what a user must know about lines that are missing, or None.
     """
 
-    def __init__(self, folder: Path, stage: str, offset: int | None, step: int) -> None:
+    def __init__(self, folder: Path, stage: str, step: int, state: dict[str, Any] | None = None) -> None:
         self.path = folder / "metrics.jsonl"
         self.stage = stage
-        if offset is not None and self.path.exists():
-            with self.path.open("r+b") as file:
-                file.truncate(offset)
+        state = state or {}
+        self.notice = cut_back(self.path, stage, step, state.get("offset"))
         # Unbuffered: a line is on its way to the disk when it is written, and closing cannot fail late.
         self.file = self.path.open("ab", buffering=0)
-        self.board = SummaryWriter(str(folder / "tensorboard" / stage), purge_step=step)
-        self.sums: dict[str, float] = defaultdict(float)
-        self.counts: dict[str, int] = defaultdict(int)
-        self.images = 0
-        self.window_start = time.perf_counter()
+        # Values are logged under the number of steps done: the first one to come is step + 1.
+        self.board = SummaryWriter(str(folder / "tensorboard" / stage), purge_step=step + 1)
+        self.sums: dict[str, float] = defaultdict(float, state.get("sums", {}))
+        self.counts: dict[str, int] = defaultdict(int, state.get("counts", {}))
+        self.images = state.get("images", 0)
+        self.window_start = time.perf_counter() - state.get("seconds", 0.0)
 
     def add(self, values: dict[str, float], images: int) -> None:
         """Take one step's values into the window."""
@@ -57,15 +64,62 @@ class MetricLog:
         self.images, self.window_start = 0, time.perf_counter()
         return means
 
-    def offset(self) -> int:
-        """Bytes written so far."""
-        return self.file.tell()
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps: the length of the file, which is on the disk when this returns, and the steps of
+        the window that is still open."""
+        os.fsync(self.file.fileno())
+        with contextlib.suppress(OSError):
+            self.board.flush()
+        return {
+            "offset": self.file.tell(),
+            "sums": dict(self.sums),
+            "counts": dict(self.counts),
+            "images": self.images,
+            "seconds": time.perf_counter() - self.window_start,
+        }
 
     def close(self) -> None:
         """Close; what TensorBoard could not write any more (a full disk) is let go, metrics.jsonl is the truth."""
         self.file.close()
         with contextlib.suppress(OSError):
             self.board.close()
+
+
+def cut_back(path: Path, stage: str, step: int, offset: int | None) -> str | None:
+    """Keep of a log what a run that starts at ``step`` of ``stage`` will not write again.
+
+    Args:
+        offset: the length that the log had at the checkpoint; None: the stage starts at its beginning.
+
+    Returns:
+        A sentence about lines that are missing; None: none are.
+    """
+    data = path.read_bytes() if path.exists() else b""
+    lines = data[:offset].splitlines(keepends=True)
+    kept = [line for line in lines if not _comes_later(line, stage, step)]
+    wanted = b"".join(kept)
+    if data.startswith(wanted):
+        if len(wanted) < len(data):
+            os.truncate(path, len(wanted))
+    else:  # a line in the middle is damaged
+        beside = path.with_name(f".{path.name}.partial")
+        beside.write_bytes(wanted)
+        os.replace(beside, path)
+    if offset is None or len(wanted) == offset:
+        return None
+    return (
+        f"{path} holds {len(wanted)} of the {offset} bytes that it had at the checkpoint: some steps are missing from "
+        f"the log. Training is not affected."
+    )
+
+
+def _comes_later(line: bytes, stage: str, step: int) -> bool:
+    """Whether a line is of a step that is still to come, or no whole line at all."""
+    try:
+        entry = json.loads(line)
+        return not line.endswith(b"\n") or (entry["stage"] == stage and entry["step"] > step)
+    except (ValueError, KeyError, TypeError):
+        return True
 
 
 class StepProgress:
@@ -106,6 +160,8 @@ class StepProgress:
 
 
 def describe(means: dict[str, float]) -> str:
-    """The losses and the throughput of a log line, in a few words."""
-    losses = "  ".join(f"{k.rsplit('/', 1)[-1]} {v:.3f}" for k, v in means.items() if k.startswith("loss/"))
+    """The losses, each as ``phase/loss``, and the throughput of a log line."""
+    losses = "  ".join(
+        f"{k.removeprefix('loss/')} {v:.3f}" for k, v in means.items() if k.startswith("loss/")
+    )
     return f"{losses}  {means['samples_per_second']:.1f} img/s"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,23 +10,27 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from rich.console import Console
-from torch import Tensor, nn
+from torch import Tensor
 
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine.config import OptimizerConfig, TrainerConfig
+from stylebridge.engine.devices import synchronised
 from stylebridge.engine.ema import make_average, update_average
+from stylebridge.engine.finite import first_bad_tensor
 from stylebridge.engine.logs import MetricLog, StepProgress
 from stylebridge.engine.memory import keeping_freed_memory
 from stylebridge.engine.method import Batch, Method, Phase, Step, Term
-from stylebridge.engine.optim import make_optimizer, pack_optimizer, set_learning_rate, unpack_optimizer
+from stylebridge.engine.optim import make_optimizer
 from stylebridge.engine.processes import average_gradients, broadcast_state
-from stylebridge.engine.rng import pack_rng, seed_everything, unpack_rng
-from stylebridge.errors import RecipeError, RunError, TrainingStopped
+from stylebridge.engine.rng import seed_everything
+from stylebridge.engine.speed import compiled, torch_settings
+from stylebridge.engine.stepping import ADVICE, Stepper
+from stylebridge.engine.stopping import StopRequest
+from stylebridge.engine.trainer_state import newest_whole, read_state, write_state
+from stylebridge.errors import RecipeError, TrainingStopped
 
 #: Opens a stream of batches of ``images`` a process, starting at the given micro-batch number.
 OpenStream = Callable[[int], Iterable[Batch]]
-
-_MAX_SKIPPED_FP16_STEPS = 20
 
 
 class Trainer:
@@ -69,7 +72,8 @@ class Trainer:
         self.phases = list(method.phases())
         self.optimizer_configs = optimizers
         self.step = 0
-        self._skipped = 0
+        self.log_state: dict[str, Any] | None = None
+        self.stop = StopRequest(accelerator.num_processes)
         self._check()
         seed_everything(seed, accelerator.process_index)
         self._place_networks()
@@ -78,13 +82,22 @@ class Trainer:
             for name, network in method.networks.items()
         }
         self.optimizers = {
-            name: accelerator.prepare_optimizer(
-                make_optimizer(name, method.parameter_groups(name), optimizers[name]), device_placement=False
-            )
+            name: make_optimizer(name, method.parameter_groups(name), optimizers[name])
             for name in self._trained_names()
         }
         for name, average in method.averages.items():
             method.networks[name] = make_average(method.networks[average.of])
+        self.stepper = Stepper(
+            stage,
+            self.folder,
+            config,
+            accelerator,
+            method.networks,
+            self.trainable,
+            self.optimizers,
+            optimizers,
+            self.stop,
+        )
         self._freeze_all()
         broadcast_state(method.networks.values(), accelerator, parameters=True)
 
@@ -111,7 +124,7 @@ class Trainer:
         memory_format = torch.channels_last if self.config.channels_last else torch.preserve_format
         for name, network in self.method.networks.items():
             if self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda":
-                network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+                network = synchronised(network)
             network = network.to(self.accelerator.device, memory_format=memory_format)  # type: ignore[call-overload]
             # Batch norm and dropout of a network that no phase trains must behave as in use.
             self.method.networks[name] = network.train(name in self._trained_names())
@@ -128,9 +141,12 @@ class Trainer:
     def fit(self) -> None:
         """Train from where :meth:`resume` left off (or from step 0) to the end; ends with a checkpoint.
 
+        Ctrl-C or SIGTERM ends training after the present step, with a checkpoint.
+
         Raises:
-            TrainingStopped: a loss or a gradient is not finite; nothing was stepped with it.
+            TrainingStopped: a loss, a gradient or a weight is not finite; nothing of it was saved.
             CheckpointError: the run folder cannot be written.
+            Interrupted: a signal ended training; the checkpoint is written.
         """
         main = self.accelerator.is_main_process
         if main:
@@ -138,26 +154,46 @@ class Trainer:
             ckpt.clear_leftovers(self.folder)
         self.accelerator.wait_for_everyone()
         with ckpt.explain_full_disk(f"the log of {self.run}", self.folder):
-            log = MetricLog(self.run, self.stage, self._log_offset, self.step) if main else None
+            log = MetricLog(self.run, self.stage, self.step, self.log_state) if main else None
+        if log is not None and log.notice:
+            self.tell(log.notice)
         progress = StepProgress(
             self.stage, self.config.steps, self.step, self.console, main and not self.quiet
         )
         batches = self._micro_batches()
-        on_cpu = self.accelerator.device.type == "cpu"
         try:
-            with keeping_freed_memory() if on_cpu else contextlib.nullcontext():
+            with self._running():
                 while self.step < self.config.steps:
-                    values = self._run_step([next(batches) for _ in range(self.config.accumulate)])
-                    self.step += 1
-                    with ckpt.explain_full_disk(f"the log of {self.run}", self.folder):
-                        self._tell(log, progress, values)
-                    if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps:
-                        self.save(log)
+                    self._advance(batches, log, progress)
+            self._check_weights()
         finally:
             batches.close()
             progress.close()
             if log is not None:
                 log.close()
+
+    @contextlib.contextmanager
+    def _running(self) -> Iterator[None]:
+        """What holds while steps run: signals wait, torch is set as the recipe says, memory is kept."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch_settings(self.config))
+            stack.enter_context(compiled(self.method.networks.values(), self.config.compile))
+            if self.accelerator.device.type == "cpu":
+                stack.enter_context(keeping_freed_memory())
+            stack.enter_context(self.stop)
+            yield
+
+    def _advance(self, batches: Iterator[Step], log: MetricLog | None, progress: StepProgress) -> None:
+        """One step, its log, and the checkpoint where one is due."""
+        values = self._run_step([next(batches) for _ in range(self.config.accumulate)])
+        self.step += 1
+        with ckpt.explain_full_disk(f"the log of {self.run}", self.folder):
+            self._tell(log, progress, values)
+        last = self.step == self.config.steps
+        if last or self.stop.agreed or self.step % self.config.checkpoint_every == 0:
+            self.save(log)
+        if self.stop.agreed:
+            raise self.stop.interruption(f"step {self.step} of {self.config.steps} of stage {self.stage}")
 
     def _tell(self, log: MetricLog | None, progress: StepProgress, values: dict[str, float]) -> None:
         if log is None:
@@ -207,6 +243,7 @@ class Trainer:
 
     def _run_step(self, steps: list[Step]) -> dict[str, float]:
         values: dict[str, float] = {}
+        self.stepper.begin()
         for phase in self.phases:
             if self.step % phase.every == 0:
                 values |= self._run_phase(phase, steps)
@@ -235,7 +272,7 @@ class Trainer:
         self._freeze_all(phase.trains)
         for name in phase.trains:
             average_gradients(self.trainable[name], self.accelerator)
-        return self._step_optimizers(phase, terms)
+        return self.stepper.step(phase, terms, self.step)
 
     def _terms(self, phase: Phase, step: Step) -> Iterator[list[Term]]:
         losses = phase.losses(step)
@@ -252,106 +289,26 @@ class Trainer:
             for parameter in self.trainable[name]:
                 parameter.requires_grad_(False)
 
-    def _step_optimizers(self, phase: Phase, terms: dict[str, Tensor]) -> dict[str, float]:
-        norms = {}
-        for name in phase.trains:
-            self.accelerator.unscale_gradients(self.optimizers[name])
-            norms[name] = _gradient_norm(self.trainable[name], self.accelerator.device)
-        # One transfer to the CPU a phase: the losses (mean over processes) and the gradient norms together.
-        numbers = torch.stack([*terms.values(), *norms.values()])
-        numbers = self.accelerator.reduce(numbers, "mean").tolist()  # type: ignore[union-attr]
-        losses = dict(zip(terms, numbers, strict=False))
-        gradient_norms = dict(zip(norms, numbers[len(terms) :], strict=True))
-        self._stop_if_not_finite(phase, losses, gradient_norms)
-        told = {f"loss/{phase.name}/{name}": value for name, value in losses.items()}
-        for name in phase.trains:
-            optimizer, config = self.optimizers[name], self.optimizer_configs[name]
-            factor = config.schedule.factor(self.step, self.config.steps)
-            set_learning_rate(optimizer, factor)
-            self._clip(name, gradient_norms[name])
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            told[f"lr/{name}"] = config.lr * factor
-            if math.isfinite(gradient_norms[name]):
-                told[f"grad_norm/{name}"] = gradient_norms[name]
-        return told
-
-    def _clip(self, name: str, norm: float) -> None:
-        largest = self.config.clip_gradient
-        if largest is not None and math.isfinite(norm) and norm > largest:
-            gradients = [p.grad for p in self.trainable[name] if p.grad is not None]
-            torch._foreach_mul_(gradients, largest / norm)  # pyright: ignore[reportPrivateImportUsage]
-
-    def _stop_if_not_finite(self, phase: Phase, losses: dict[str, float], norms: dict[str, float]) -> None:
-        wrong = [f"loss {name!r} is {value}" for name, value in losses.items() if not math.isfinite(value)]
-        wrong_gradients = [name for name, value in norms.items() if not math.isfinite(value)]
-        if not wrong and wrong_gradients and self.accelerator.scaler is not None:
-            # fp16: the scaler finds its scale by overflowing now and then, and skips those steps itself.
-            self._skipped += 1
-            if self._skipped < _MAX_SKIPPED_FP16_STEPS:
-                return
-        elif not wrong and not wrong_gradients:
-            self._skipped = 0
-            return
-        if not wrong:
-            parameter = _first_bad_parameter(self.method.networks[wrong_gradients[0]])
-            wrong = [f"the gradient of {wrong_gradients[0]}.{parameter} is not finite (losses: {losses})"]
-        kept = ckpt.find_checkpoints(self.folder)
-        good = f"the last good checkpoint is {kept[-1].path}" if kept else "no checkpoint was written yet"
-        raise TrainingStopped(
-            f"Stage {self.stage}, step {self.step}, phase {phase.name!r}: {'; '.join(wrong)}. Nothing was "
-            f"stepped with it; {good}. Lower the learning rate, clip gradients (clip_gradient) or use fp32."
-        )
-
     # ------------------------------------------------------------------ checkpoints
 
-    _log_offset: int | None = None
-
     def save(self, log: MetricLog | None = None) -> None:
-        """Write a checkpoint of everything that decides how the run goes on."""
-        writer = ckpt.CheckpointWriter(self.folder, self.stage, self.step)
-        main, rank = self.accelerator.is_main_process, self.accelerator.process_index
-        try:
-            with ckpt.explain_full_disk(f"checkpoint {writer.final}", self.folder):
-                if main:
-                    writer.open()
-                self.accelerator.wait_for_everyone()
-                self._save_process(writer.partial, rank)
-                if main:
-                    self._save_shared(writer.partial, log.offset() if log is not None else 0)
-                self.accelerator.wait_for_everyone()
-                if main:
-                    writer.commit(self.config.keep_checkpoints)
-        except BaseException:
-            writer.abandon()
-            raise
+        """Write a checkpoint of everything that decides how the run goes on.
 
-    def _save_process(self, folder: Path, rank: int) -> None:
-        tensors, scalars = pack_rng()
-        for name, module in self.method.local.items():
-            tensors |= {f"local.{name}.{key}": value for key, value in module.state_dict().items()}
-        ckpt.save_tensors(tensors, folder / f"process-{rank}.safetensors")
-        ckpt.save_json(scalars, folder / f"process-{rank}.json")
+        Raises:
+            TrainingStopped: a weight is not finite; nothing was written.
+            CheckpointError: the folder cannot be written; the previous checkpoint is whole.
+        """
+        self._check_weights()
+        write_state(self, log)
 
-    def _save_shared(self, folder: Path, log_offset: int) -> None:
-        scalars: dict[str, Any] = {}
-        for name, network in self.method.networks.items():
-            ckpt.save_tensors(network.state_dict(), folder / f"network.{name}.safetensors")
-        for name, optimizer in self.optimizers.items():
-            tensors, scalars[name] = pack_optimizer(optimizer)
-            ckpt.save_tensors(tensors, folder / f"optimizer.{name}.safetensors")
-        scaler = self.accelerator.scaler
-        state = {
-            "stage": self.stage,
-            "step": self.step,
-            "processes": self.accelerator.num_processes,
-            "seed": self.seed,
-            "draws": dict.fromkeys(self.streams, self.step * self.config.batch),
-            "metrics_offset": log_offset,
-            "optimizers": scalars,
-            "scaler": scaler.state_dict() if scaler is not None else None,
-        }
-        ckpt.save_json(state, folder / "state.json")
+    def _check_weights(self) -> None:
+        bad = first_bad_tensor(self.method.networks)
+        if bad is not None:
+            network, name = bad
+            raise TrainingStopped(
+                f"Stage {self.stage}: after step {self.step} the tensor {name} of network {network!r} is not "
+                f"finite. It was not saved; {ckpt.last_good(self.folder)}. {ADVICE}"
+            )
 
     def resume(self, saved: ckpt.Checkpoint) -> None:
         """Take up a checkpoint of this stage: the run goes on as if it had not been interrupted.
@@ -359,39 +316,22 @@ class Trainer:
         Raises:
             RunError: the checkpoint is of another stage, process count or recipe.
         """
-        state, rank = saved.state(), self.accelerator.process_index
-        if state["stage"] != self.stage or state["processes"] != self.accelerator.num_processes:
-            raise RunError(
-                f"{saved.path} was written by stage {state['stage']!r} on {state['processes']} process(es), not by "
-                f"{self.stage!r} on {self.accelerator.num_processes}: resume with the same recipe and launch."
-            )
-        for name, network in self.method.networks.items():
-            ckpt.load_network(network, saved.path / f"network.{name}.safetensors")
-        for name, optimizer in self.optimizers.items():
-            tensors = ckpt.load_file(saved.path / f"optimizer.{name}.safetensors")
-            unpack_optimizer(optimizer, tensors, state["optimizers"][name])
-        tensors = ckpt.load_file(saved.path / f"process-{rank}.safetensors")
-        for name, module in self.method.local.items():
-            prefix = f"local.{name}."
-            mine = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            module.load_state_dict(mine)
-        unpack_rng(tensors, ckpt.json.loads((saved.path / f"process-{rank}.json").read_text()))
-        if state["scaler"] is not None and self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.step = state["step"]
-        self._log_offset = state["metrics_offset"]
+        read_state(self, saved)
 
+    def resume_newest(self) -> bool:
+        """Take up the newest whole checkpoint of this stage; returns whether there is one.
 
-def _gradient_norm(parameters: list[nn.Parameter], device: torch.device) -> Tensor:
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    if not gradients:
-        return torch.zeros((), device=device)
-    norms = torch._foreach_norm(gradients)  # pyright: ignore[reportPrivateImportUsage]
-    return torch.stack(norms).float().norm()
+        A damaged one is named on the console and set aside, and the one before it is taken.
 
+        Raises:
+            RunError: all checkpoints of the stage are damaged, or the checkpoint does not belong to this recipe.
+        """
+        saved = newest_whole(self)
+        if saved is not None:
+            read_state(self, saved)
+        return saved is not None
 
-def _first_bad_parameter(network: nn.Module) -> str:
-    for name, parameter in network.named_parameters():
-        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
-            return name
-    return "?"
+    def tell(self, sentence: str) -> None:
+        """Print a notice, if this is the main process and it may print."""
+        if self.accelerator.is_main_process and not self.quiet:
+            (self.console or Console(stderr=True)).print(sentence, highlight=False, markup=False)

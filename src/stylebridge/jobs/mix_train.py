@@ -314,10 +314,8 @@ def _opener(
 
 def _fit(context: _Context, trainer: Trainer) -> None:
     """Train the stage from its last checkpoint, if the run goes on and there is one."""
-    found = ckpt.find_checkpoints(trainer.folder) if context.resume else []
-    saved = [checkpoint for checkpoint in found if checkpoint.stage == trainer.stage]
-    if saved:
-        trainer.resume(saved[-1])
+    if context.resume:
+        trainer.resume_newest()
     trainer.fit()
 
 

@@ -105,9 +105,8 @@ def run_stage(context: StageContext, index: int, resume: bool) -> Path:
         console=context.console,
         quiet=context.quiet,
     )
-    saved = [c for c in ckpt.find_checkpoints(trainer.folder) if c.stage == name] if resume else []
-    if saved:
-        trainer.resume(saved[-1])
+    if resume:
+        trainer.resume_newest()
     trainer.fit()
     if context.accelerator.is_main_process:
         if scores is not None:

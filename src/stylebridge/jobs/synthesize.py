@@ -23,7 +23,6 @@ from stylebridge.data.label_inference import infer_label_space
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.sampling import UniformSampler
 from stylebridge.engine import Trainer, open_accelerator
-from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine.method import Batch
 from stylebridge.engine.rng import seed_everything
 from stylebridge.errors import DataError, RunError
@@ -163,9 +162,8 @@ def _train(
         console=console,
         quiet=quiet,
     )
-    saved = ckpt.find_checkpoints(trainer.folder) if resume else []
-    if saved:
-        trainer.resume(saved[-1])
+    if resume:
+        trainer.resume_newest()
     trainer.fit()
 
 

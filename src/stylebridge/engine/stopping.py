@@ -1,0 +1,63 @@
+"""Ctrl-C and SIGTERM while a stage trains: a wish that is granted at the end of a step."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+from stylebridge.errors import Interrupted
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+#: A launcher passes a signal on that the terminal has already sent to all its processes: within this time (seconds)
+#: several processes take the second one for the first.
+_ECHO = 1.0
+
+
+class StopRequest:
+    """While it is entered, the first signal is noted and the second one ends the work at once.
+
+    Signal handlers belong to a process's main thread: elsewhere nothing is installed.
+
+    Attributes:
+        heard: the number of the signal that this process got, or 0.
+        agreed: all processes know that one of them got a signal.
+    """
+
+    def __init__(self, processes: int) -> None:
+        self.heard = 0
+        self.agreed = False
+        self._echo = _ECHO if processes > 1 else 0.0
+        self._owner = os.getpid()
+        self._when = 0.0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._hear) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        if kind is None and self.heard and not self.agreed:  # heard after the last step
+            raise Interrupted(self.heard)
+
+    def interruption(self, where: str) -> Interrupted:
+        """What to raise once the state is saved. ``where``: the stage and step, for the message."""
+        return Interrupted(self.heard or signal.SIGTERM, where)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._owner:  # a loader's process, which inherited the handler
+            return
+        now = time.monotonic()
+        if self.heard:
+            if now - self._when >= self._echo:
+                raise Interrupted(number)
+            return
+        self.heard, self._when = number, now
+        # Not `print`: the signal may have come in the middle of one.
+        os.write(2, b"\nStopping at the end of this step. Press Ctrl-C again to stop at once.\n")
