@@ -213,14 +213,17 @@ def test_up_is_doubling_convolution_norm_and_gate(channels_last: bool) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("size", [(6, 5), (4, 4), (2, 3)])
-def test_joint_is_a_convolution_of_the_spread_code_and_the_features(size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("size", "code_first"), [((6, 5), True), ((4, 4), False), ((2, 3), True)])
+def test_joint_is_a_convolution_of_the_spread_code_and_the_features(
+    size: tuple[int, int], code_first: bool
+) -> None:
     torch.manual_seed(0)
-    joint = Joint(4, 3, 2).double()
+    joint = Joint(4, 3, 2, code_first=code_first).double()
     code = torch.randn(2, 4, dtype=torch.float64, requires_grad=True)
     features = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
     weight = joint[0].weight
-    both = torch.cat((code[:, :, None, None].expand(-1, -1, *size), features), 1)
+    spread = code[:, :, None, None].expand(-1, -1, *size)
+    both = torch.cat((spread, features) if code_first else (features, spread), 1)
     expected = gated(normalised(F.conv2d(both, weight, padding=1)))
     out = joint(code, features)
     torch.testing.assert_close(out, expected, rtol=1e-9, atol=1e-11)
@@ -264,7 +267,7 @@ def naive_parent(g: Generator, pose: Tensor, shape: Tensor) -> Tensor:
         x = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
         x = gated(norm(F.conv2d(x, state[f"{p}upsample{n}.1.weight"], padding=1), f"{p}upsample{n}.2"))
     spread = shape[:, :, None, None].expand(-1, -1, *x.shape[-2:])
-    x = F.conv2d(torch.cat((spread, x), 1), state[p + "jointConv.0.weight"], padding=1)
+    x = F.conv2d(torch.cat((x, spread), 1), state[p + "jointConv.0.weight"], padding=1)
     x = gated(norm(x, p + "jointConv.1"))
     for n in range(3):
         b = f"{p}residual.{n}.block."

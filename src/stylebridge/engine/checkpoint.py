@@ -18,7 +18,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,14 +150,26 @@ def save_json(value: Any, path: Path) -> None:
     flush(path)
 
 
-def load_network(network: nn.Module, path: Path) -> None:
+def convert_tensors(
+    tensors: dict[str, Tensor], conversions: Mapping[str, Callable[[Tensor], Tensor]]
+) -> dict[str, Tensor]:
+    """The tensors, those with a conversion of their name converted."""
+    return {name: conversions[name](t) if name in conversions else t for name, t in tensors.items()}
+
+
+def load_network(
+    network: nn.Module, path: Path, conversions: Mapping[str, Callable[[Tensor], Tensor]] | None = None
+) -> None:
     """Load a network's tensors, strictly.
+
+    Args:
+        conversions: for parameters that the file keeps in an older layout.
 
     Raises:
         RunError: the file's tensors are not those of the network.
     """
     try:
-        network.load_state_dict(load_file(path))
+        network.load_state_dict(convert_tensors(load_file(path), conversions or {}))
     except (RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise RunError(

@@ -22,6 +22,10 @@ class Term:
     weight: float = 1.0
 
 
+#: For each network, for each of its parameters: from an older layout of checkpoints to today's. Applied to the weights
+#: and to the optimiser's moments alike, so it must keep the shape.
+Conversions = dict[str, dict[str, Callable[[Tensor], Tensor]]]
+
 #: What a phase yields: single terms, or lists of terms that share a graph.
 Losses = Iterator[Term | list[Term]]
 
@@ -108,6 +112,8 @@ class Method(ABC):
     name: ClassVar[str]
     #: Streams of images the method draws from; True where it reads labels.
     streams: ClassVar[dict[str, bool]]
+    #: Layout of the networks' weights, written into every checkpoint; raised when the order of some weights changes.
+    layout: ClassVar[int] = 1
 
     def __init__(self) -> None:
         self.networks: dict[str, nn.Module] = {}
@@ -118,6 +124,10 @@ class Method(ABC):
     @abstractmethod
     def phases(self) -> Sequence[Phase]:
         """The phases of one step, in the order in which they run."""
+
+    def conversions(self, layout: int) -> Conversions:
+        """How a checkpoint of an older layout is read (1: that of checkpoints without a number)."""
+        return {}
 
     def parameter_groups(self, network: str) -> dict[str, list[nn.Parameter]]:
         """Named groups of a network's parameters, for ``OptimizerConfig.group_lr``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -64,9 +65,15 @@ def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor],
 
 
 def unpack_optimizer(
-    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], scalars: dict[str, Any]
+    optimizer: torch.optim.Optimizer,
+    tensors: dict[str, Tensor],
+    scalars: dict[str, Any],
+    conversions: Sequence[tuple[Tensor, Callable[[Tensor], Tensor]]] = (),
 ) -> None:
     """Put back what :func:`pack_optimizer` took; the settings stay those of the live optimiser.
+
+    Args:
+        conversions: parameters whose moments are kept in an older layout, and how they are converted.
 
     Each tensor takes the memory layout of its parameter. Fused optimisers read parameters and moments as flat
     memory, so a contiguous moment beside a channels-last weight would be applied to the wrong elements.
@@ -75,7 +82,10 @@ def unpack_optimizer(
     state: dict[int, dict[str, Any]] = {}
     for name, value in [*tensors.items(), *scalars.items()]:
         index, key = name.split(".", 1)
-        if isinstance(value, Tensor) and value.shape == parameters[int(index)].shape:
-            value = torch.empty_like(parameters[int(index)], dtype=value.dtype).copy_(value)
+        parameter = parameters[int(index)]
+        if isinstance(value, Tensor) and value.shape == parameter.shape:
+            for converted, convert in conversions:
+                value = convert(value) if converted is parameter else value
+            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -62,6 +62,7 @@ def _write_shared(trainer: Trainer, folder: Path, log: MetricLog | None) -> None
     state = {
         "stage": trainer.stage,
         "step": trainer.step,
+        "layout": trainer.method.layout,
         "processes": trainer.accelerator.num_processes,
         "seed": trainer.seed,
         "draws": dict.fromkeys(trainer.streams, trainer.step * trainer.config.batch),
@@ -85,11 +86,20 @@ def read_state(trainer: Trainer, saved: ckpt.Checkpoint) -> None:
             f"{saved.path} was written by stage {state['stage']!r} on {state['processes']} process(es), not by "
             f"{trainer.stage!r} on {processes}: resume with the same recipe and launch."
         )
-    for name, network in trainer.method.networks.items():
-        ckpt.load_network(network, saved.path / f"network.{name}.safetensors")
+    method, layout = trainer.method, state.get("layout", 1)
+    if layout > method.layout:
+        raise RunError(
+            f"{saved.path} was written by a newer stylebridge (layout {layout} of {method.name}, this version knows "
+            f"{method.layout}): update stylebridge, then resume."
+        )
+    conversions = method.conversions(layout) if layout < method.layout else {}
+    for name, network in method.networks.items():
+        ckpt.load_network(network, saved.path / f"network.{name}.safetensors", conversions.get(name))
     for name, optimizer in trainer.optimizers.items():
         tensors = ckpt.load_file(saved.path / f"optimizer.{name}.safetensors")
-        unpack_optimizer(optimizer, tensors, state["optimizers"][name])
+        parameters = dict(method.networks[name].named_parameters())
+        converted = [(parameters[key], convert) for key, convert in conversions.get(name, {}).items()]
+        unpack_optimizer(optimizer, tensors, state["optimizers"][name], converted)
     tensors = ckpt.load_file(saved.path / f"process-{rank}.safetensors")
     for name, module in trainer.method.local.items():
         prefix = f"local.{name}."

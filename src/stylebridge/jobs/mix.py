@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -13,17 +14,20 @@ from torch import Tensor
 
 from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
+from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.networks_folder import load_parts, save_parts, write_png
 from stylebridge.jobs.run_folder import open_run
 from stylebridge.networks.mixnmatch import (
+    LAYOUT,
     Codes,
     Encoders,
     FeatureExtractor,
     Generator,
     Mixer,
     MixNMatchConfig,
+    conversions,
     to_unit,
 )
 
@@ -261,7 +265,8 @@ def beside(path: Path, made: Mixed, masks: bool) -> dict[Path, Tensor]:
 
 def save_mixer(mixer: Mixer, run: Path) -> None:
     """Write ``networks/``: settings, generator, encoders and, where there is one, the feature extractor."""
-    save_parts(dict(mixer.named_children()), mixer.config.model_dump_json(), run, "the networks")
+    settings = json.dumps({"layout": LAYOUT, **mixer.config.model_dump(mode="json")})
+    save_parts(dict(mixer.named_children()), settings, run, "the networks")
 
 
 def load_mixer(run: Path) -> Mixer:
@@ -270,16 +275,30 @@ def load_mixer(run: Path) -> Mixer:
     Raises:
         RunError: there is no run, it is of another kind, not finished, or damaged.
     """
-    folder = open_run(run, "mix").path / "networks"
+    opened = open_run(run, "mix")
+    folder = opened.path / "networks"
     if not folder.is_dir():
         raise RunError(
             f"{run} has no finished networks: continue it with `stylebridge mix train --resume --out {run}`."
         )
 
+    # Of runs without a number, trained ones have layout 1; imported files were kept as published, which is 2.
+    layout = 2 if opened.facts().get("imported") else 1
+
     def build(settings: str) -> Mixer:
-        config = MixNMatchConfig.model_validate_json(settings)
+        nonlocal layout
+        kept = json.loads(settings)
+        layout = kept.pop("layout", layout)
+        if layout > LAYOUT:
+            raise RunError(
+                f"{folder} was written by a newer stylebridge: update stylebridge to use this run."
+            )
+        config = MixNMatchConfig.model_validate(kept)
         with torch.device("meta"):
             extractor = FeatureExtractor(config) if (folder / "extractor.safetensors").is_file() else None
             return Mixer(Generator(config), Encoders(config), extractor)
 
-    return load_parts(folder, build).requires_grad_(False).eval()
+    def convert(part: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return ckpt.convert_tensors(tensors, conversions(layout)) if part == "generator" else tensors
+
+    return load_parts(folder, build, convert).requires_grad_(False).eval()

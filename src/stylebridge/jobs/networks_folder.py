@@ -11,7 +11,7 @@ from typing import TypeVar
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.errors import RunError
@@ -37,12 +37,17 @@ def save_parts(parts: Mapping[str, nn.Module], settings: str, run: Path, what: s
     os.replace(beside, run / "networks")
 
 
-def load_parts(folder: Path, build: Callable[[str], _Networks]) -> _Networks:
+def load_parts(
+    folder: Path,
+    build: Callable[[str], _Networks],
+    convert: Callable[[str, dict[str, Tensor]], dict[str, Tensor]] = lambda _, tensors: tensors,
+) -> _Networks:
     """Build networks from ``config.json`` and give each of their children its weights.
 
     Args:
         folder: ``networks/`` of a run.
         build: makes the networks of the settings; they may be on no device.
+        convert: takes a part's name and its tensors as the file has them, and gives them as the network has them.
 
     Raises:
         RunError: something in the folder is missing or damaged.
@@ -50,7 +55,8 @@ def load_parts(folder: Path, build: Callable[[str], _Networks]) -> _Networks:
     try:
         networks = build((folder / "config.json").read_text(encoding="utf-8"))
         for name, part in networks.named_children():
-            part.load_state_dict(load_file(folder / f"{name}.safetensors"), assign=True)
+            tensors = convert(name, load_file(folder / f"{name}.safetensors"))
+            part.load_state_dict(tensors, assign=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:160]
         raise RunError(f"{folder} is damaged ({reason}): train or import it again.") from error

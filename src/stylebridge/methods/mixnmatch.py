@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stylebridge.engine.config import OptimizerConfig, Strict
-from stylebridge.engine.method import Average, Losses, Method, Phase, Step, Term
+from stylebridge.engine.method import Average, Conversions, Losses, Method, Phase, Step, Term
 from stylebridge.errors import RecipeError
 from stylebridge.losses.mixnmatch import (
     background_real_sum,
@@ -23,11 +23,13 @@ from stylebridge.losses.mixnmatch import (
 from stylebridge.losses.segmentation import at_least_float32
 from stylebridge.networks.mixnmatch import (
     FIELD_STRIDES,
+    LAYOUT,
     Categories,
     Codes,
     Encoded,
     Generated,
     MixNMatchNetworks,
+    conversions,
     one_hot,
     parent_of,
     to_view,
@@ -90,6 +92,7 @@ class MixNMatch(Method):
     """
 
     name = "mixnmatch"
+    layout = LAYOUT
     streams: ClassVar[dict[str, bool]] = {"images": False}
     trains: ClassVar[tuple[str, ...]] = (
         "background_discriminator",
@@ -115,6 +118,9 @@ class MixNMatch(Method):
             {"shape": networks.parent_discriminator, "texture": child.code}
         )
         self.averages["generator_average"] = Average(of="generator", decay=self.options.average_decay)
+
+    def conversions(self, layout: int) -> Conversions:
+        return dict.fromkeys(("generator", "generator_average"), conversions(layout))
 
     def phases(self) -> Sequence[Phase]:
         return [

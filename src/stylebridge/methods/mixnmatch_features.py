@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stylebridge.engine.config import OptimizerConfig, Strict
-from stylebridge.engine.method import Losses, Method, Phase, Step, Term
+from stylebridge.engine.method import Conversions, Losses, Method, Phase, Step, Term
 from stylebridge.losses.mixnmatch import cross_entropy_of_logits
 from stylebridge.losses.segmentation import at_least_float32
 from stylebridge.methods.mixnmatch import category, keeping_statistics, learning, normal, scaled
-from stylebridge.networks.mixnmatch import Categories, Codes, FeatureNetworks, one_hot
+from stylebridge.networks.mixnmatch import LAYOUT, Categories, Codes, FeatureNetworks, conversions, one_hot
 
 #: Epochs of the second stage.
 PUBLISHED_EPOCHS = 400
@@ -52,6 +52,7 @@ class MixNMatchFeatures(Method):
     """
 
     name = "mixnmatch-features"
+    layout = LAYOUT
     streams: ClassVar[dict[str, bool]] = {"images": False}
     trains: ClassVar[tuple[str, ...]] = ("feature_discriminator", "feature_extractor")
     Options = MixNMatchFeaturesOptions
@@ -64,6 +65,9 @@ class MixNMatchFeatures(Method):
         self.networks["generator"] = networks.generator
         self.networks["feature_extractor"] = networks.extractor
         self.networks["feature_discriminator"] = networks.discriminator
+
+    def conversions(self, layout: int) -> Conversions:
+        return {"generator": conversions(layout)}
 
     def phases(self) -> Sequence[Phase]:
         return [

@@ -9,13 +9,14 @@ from stylebridge.networks.mixnmatch.discriminator import (
     ObjectDiscriminator,
 )
 from stylebridge.networks.mixnmatch.encoder import Encoded, Encoders, FeatureExtractor
-from stylebridge.networks.mixnmatch.generator import Generated, Generator, to_view
+from stylebridge.networks.mixnmatch.generator import LAYOUT, Generated, Generator, conversions, to_view
 from stylebridge.networks.mixnmatch.mixer import FeatureNetworks, Mixer, MixNMatchNetworks, to_unit
 from stylebridge.networks.mixnmatch.pair import PairDiscriminator, PairDiscriminators
 
 __all__ = [
     "FACTORS",
     "FIELD_STRIDES",
+    "LAYOUT",
     "PRESETS",
     "BackgroundDiscriminator",
     "BackgroundScores",
@@ -34,6 +35,7 @@ __all__ = [
     "ObjectDiscriminator",
     "PairDiscriminator",
     "PairDiscriminators",
+    "conversions",
     "one_hot",
     "parent_of",
     "to_unit",

@@ -116,23 +116,29 @@ class Residual(nn.Module):
 
 
 class Joint(Same):
-    """:class:`Same` of a code spread over all pixels and a feature map, in this order of channels.
+    """:class:`Same` of a code spread over all pixels and a feature map.
+
+    Args:
+        code, features: channels of both.
+        code_first: the order of the convolution's input channels: the code's first, or the features' first.
 
     A spread code is constant, so what its part of the convolution gives depends on the pixel's place at the border
     alone: the code goes through the kernel once for each row and column of it, never over the image.
     """
 
-    def __init__(self, code: int, features: int, outputs: int) -> None:
+    def __init__(self, code: int, features: int, outputs: int, *, code_first: bool) -> None:
         super().__init__(code + features, outputs)
-        self.code = code
+        first = code if code_first else features
+        parts = slice(0, first), slice(first, None)
+        self.of_code, self.of_features = parts if code_first else parts[::-1]
 
     def forward(self, code: Tensor, features: Tensor) -> Tensor:  # type: ignore[override]
         """Codes [B, K] and features [B, C, H, W] to [B, O, H, W]."""
         conv, norm, gate = self
         assert isinstance(conv, nn.Conv2d)
         height, width = features.shape[-2:]
-        y = F.conv2d(features, conv.weight[:, self.code :], padding=1)
-        taps = torch.einsum("bk,okij->boij", code, conv.weight[:, : self.code])
+        y = F.conv2d(features, conv.weight[:, self.of_features], padding=1)
+        taps = torch.einsum("bk,okij->boij", code, conv.weight[:, self.of_code])
         spread = _inside(height, taps) @ taps @ _inside(width, taps).t()
         return gate(norm(y + spread))
 

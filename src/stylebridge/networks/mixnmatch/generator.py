@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,11 @@ from stylebridge.networks.mixnmatch.config import PARENT_CHANNELS, MixNMatchConf
 
 #: Side of the maps that the first layer gives.
 START = 4
+#: The order of the generator's weights as files keep it. 1: the parent stage takes the shape code before the features.
+#: 2: the features before the code, as published.
+LAYOUT = 2
+#: The convolution that the two orders differ in.
+_PARENT_JOINT = "parent_stage.jointConv.0.weight"
 
 
 class Generated(NamedTuple):
@@ -89,7 +95,7 @@ class ParentStage(Trunk):
         widths = _widths(config)
         widths += [PARENT_CHANNELS] * (config.doublings + 1 - len(widths))
         super().__init__(config.pose + config.shapes, widths)
-        self.jointConv = Joint(config.shapes, PARENT_CHANNELS, PARENT_CHANNELS)
+        self.jointConv = Joint(config.shapes, PARENT_CHANNELS, PARENT_CHANNELS, code_first=False)
         self.residual = nn.Sequential(*(Residual(PARENT_CHANNELS) for _ in range(3)))
 
     def forward(self, pose: Tensor, shape: Tensor) -> Tensor:
@@ -102,7 +108,7 @@ class ChildStage(nn.Module):
 
     def __init__(self, config: MixNMatchConfig) -> None:
         super().__init__()
-        self.jointConv = Joint(config.textures, PARENT_CHANNELS, 2 * PARENT_CHANNELS)
+        self.jointConv = Joint(config.textures, PARENT_CHANNELS, 2 * PARENT_CHANNELS, code_first=True)
         self.residual = nn.Sequential(*(Residual(2 * PARENT_CHANNELS) for _ in range(2)))
         self.samesample = Same(2 * PARENT_CHANNELS, PARENT_CHANNELS)
 
@@ -156,6 +162,16 @@ class Generator(nn.Module):
             child_mask=child_mask,
             features=shaped,
         )
+
+
+def conversions(layout: int) -> dict[str, Callable[[Tensor], Tensor]]:
+    """How a generator's parameters of an older :data:`LAYOUT` are read; each keeps its shape."""
+    return {_PARENT_JOINT: _features_first} if layout < 2 else {}
+
+
+def _features_first(weight: Tensor) -> Tensor:
+    """[O, Np + 16, 3, 3]: the last 16 input channels before the others."""
+    return weight.roll(PARENT_CHANNELS, 1)
 
 
 def _paste(foreground: Tensor, mask: Tensor, behind: Tensor) -> Tensor:
