@@ -3,7 +3,9 @@
 Run as a program it trains (or resumes) in a folder: `python tiny.py FOLDER STEPS`.
 """
 
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -142,6 +144,14 @@ def train(folder: Path, steps: int, **options) -> Trainer:
         trainer.resume(saved[-1])
     trainer.fit()
     return trainer
+
+
+def wait_for_checkpoint(folder: Path, step: int, child: subprocess.Popen) -> None:
+    """Until a checkpoint of that step is there, or the child has ended."""
+    while child.poll() is None:
+        if any(saved.step >= step for saved in ckpt.find_checkpoints(folder / "trainer_state")):
+            return
+        time.sleep(0.02)
 
 
 def resume_and_train(folder: Path, steps: int, pipe) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from stylebridge.cli.data import data_app
 from stylebridge.cli.evaluate import evaluate_app
+from stylebridge.cli.interrupts import InterruptibleGroup, ended_by_signals
 from stylebridge.cli.mix import mix_app
 from stylebridge.cli.options import (
     ClassMaps,
@@ -28,6 +29,7 @@ from stylebridge.errors import DataError, StylebridgeError, UserError
 from stylebridge.version import __version__
 
 app = typer.Typer(
+    cls=InterruptibleGroup,
     help="Carry a segmentation model over to a domain without labels.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -40,9 +42,6 @@ app.add_typer(synthesize_app, name="synthesize")
 app.add_typer(mix_app, name="mix")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(recipes_app, name="recipes")
-
-#: The exit code that typer gives to Ctrl-C.
-_INTERRUPTED = 130
 
 
 @app.callback(invoke_without_command=True)
@@ -280,18 +279,16 @@ def recipes_show(name: Annotated[str, typer.Argument(help="Recipe name or YAML f
 
 
 def main() -> None:
-    """Entry point of the console script: a user's mistake is one sentence and exit code 2, never a traceback."""
-    try:
-        app()
-    except StylebridgeError as error:
-        word = "Error" if isinstance(error, UserError) else "Stopped"
-        Console(stderr=True).print(f"[bold red]{word}:[/] ", end="")
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
-    except SystemExit as ended:
-        if ended.code == _INTERRUPTED:
-            print("Interrupted. A run goes on from its last checkpoint with --resume.", file=sys.stderr)
-        raise
+    """Entry point of the console script: a user's mistake is one sentence and exit code 2, Ctrl-C and SIGTERM one
+    sentence and exit codes 130 and 143; never a traceback."""
+    with ended_by_signals():
+        try:
+            app()
+        except StylebridgeError as error:
+            word = "Error" if isinstance(error, UserError) else "Stopped"
+            Console(stderr=True).print(f"[bold red]{word}:[/] ", end="")
+            print(error, file=sys.stderr)
+            sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

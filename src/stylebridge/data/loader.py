@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -90,6 +91,7 @@ class Loader:
             multiprocessing_context="fork" if sys.platform == "linux" else None,
             # A generator of its own: else making the workers' seeds would move the training's random numbers.
             generator=torch.Generator(),
+            worker_init_fn=_leave_signals_to_the_main_process,
         )
         batches = iter(loader)
         try:
@@ -103,6 +105,13 @@ class Loader:
             shutdown = getattr(batches, "_shutdown_workers", None)
             if shutdown is not None:
                 shutdown()
+
+
+def _leave_signals_to_the_main_process(_worker: int) -> None:
+    """A terminal sends Ctrl-C, and a scheduler SIGTERM, to all processes at once. The main process ends its step with
+    the batches that it still needs, and then ends the workers; a second SIGTERM ends a worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, _frame: signal.signal(number, signal.SIG_DFL))
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ _ECHO = 1.0
 class StopRequest:
     """While it is entered, the first signal is noted and the second one ends the work at once.
 
-    Signal handlers belong to a process's main thread: elsewhere nothing is installed.
+    Signal handlers belong to a process's main thread: elsewhere nothing is installed. A signal that the process was
+    started to ignore stays ignored.
 
     Attributes:
         heard: the number of the signal that this process got, or 0.
@@ -37,7 +38,8 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._hear) for number in _SIGNALS}
+            heeded = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._hear) for number in heeded}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

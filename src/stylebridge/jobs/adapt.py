@@ -19,6 +19,7 @@ from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.adapt_report import finish_run
 from stylebridge.jobs.domains import AdaptationDomains, open_adaptation, reopen_adaptation
+from stylebridge.jobs.interrupts import resumable
 from stylebridge.jobs.machine import default_workers, facts_of_start
 from stylebridge.jobs.recipe import Recipe, builtin_recipes, load_recipe, override_recipe
 from stylebridge.jobs.run_folder import (
@@ -50,6 +51,7 @@ class AdaptationResult:
     onnx: Path | None = None
 
 
+@resumable("adapt")
 def adapt(
     source: str | Path | None = None,
     target: str | Path | None = None,

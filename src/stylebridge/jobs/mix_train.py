@@ -24,6 +24,7 @@ from stylebridge.engine.config import OptimizerConfig, TrainerConfig
 from stylebridge.engine.method import Batch, Method
 from stylebridge.engine.rng import seed_everything
 from stylebridge.errors import DataError, RecipeError, RunError
+from stylebridge.jobs.interrupts import resumable
 from stylebridge.jobs.machine import default_workers, facts_of_start
 from stylebridge.jobs.mix import load_mixer, save_mixer
 from stylebridge.jobs.mix_pictures import ROWS, MixPictures
@@ -65,6 +66,7 @@ class _Context:
     quiet: bool
 
 
+@resumable("mix train")
 def train_mixer(
     data: str | Path | None = None,
     out: str | Path = "runs/mix",

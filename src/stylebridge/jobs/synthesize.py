@@ -26,6 +26,7 @@ from stylebridge.engine import Trainer, open_accelerator
 from stylebridge.engine.method import Batch
 from stylebridge.engine.rng import seed_everything
 from stylebridge.errors import DataError, RunError
+from stylebridge.jobs.interrupts import resumable
 from stylebridge.jobs.machine import default_workers, facts_of_start
 from stylebridge.jobs.run_folder import RunFolder, new_run_when_main, open_run
 from stylebridge.jobs.streams import stream_opener
@@ -40,6 +41,7 @@ from stylebridge.networks.sean import SEANNetworks
 _STAGE = "1-synthesize"
 
 
+@resumable("synthesize train")
 def train_synthesizer(
     data: str | Path | None = None,
     out: str | Path = "runs/synthesize",

@@ -25,6 +25,7 @@ from stylebridge.engine import Trainer, open_accelerator
 from stylebridge.engine.method import Batch
 from stylebridge.engine.rng import seed_everything
 from stylebridge.errors import DataError, RunError
+from stylebridge.jobs.interrupts import resumable
 from stylebridge.jobs.machine import default_workers, facts_of_start
 from stylebridge.jobs.recipe import size_for
 from stylebridge.jobs.run_folder import RunFolder, new_run_when_main, open_run
@@ -36,6 +37,7 @@ from stylebridge.jobs.translator_folder import as_pixels, as_tensor, save_networ
 _STAGE = "1-translate"
 
 
+@resumable("translate train")
 def train_translator(
     a: str | Path | None = None,
     b: str | Path | None = None,

@@ -1,0 +1,180 @@
+"""Ctrl-C and SIGTERM through the command line: the exit code, one sentence, and the line that continues the run."""
+
+import importlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from stylebridge.engine import Trainer
+from stylebridge.engine import checkpoint as ckpt
+from support import folders
+from support.folders import CommandLine, World, tiny_overrides
+
+own_cache, world, stylebridge = folders.own_cache, folders.world, folders.stylebridge
+
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+TRAINER = {"steps": 6, "batch": 2, "checkpoint_every": 100, "sample_every": 0}
+
+
+@pytest.fixture(autouse=True)
+def usual_handlers():
+    """A background process may ignore SIGINT; here it must be heard."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def boxed(root: Path) -> Path:
+    """Eight photos with a box each."""
+    rng = np.random.default_rng(0)
+    (root / "images").mkdir(parents=True)
+    lines = ["image,x,y,width,height"]
+    for i in range(8):
+        Image.fromarray(rng.integers(0, 255, (80, 80, 3), np.uint8)).save(root / "images" / f"{i}.png")
+        lines.append(f"{i}.png,10,10,60,60")
+    (root / "boxes.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def sets(trainer: str = "trainer", **changes: object) -> list[str]:
+    return [word for k, v in (TRAINER | changes).items() for word in ("--set", f"{trainer}.{k}={v}")]
+
+
+def command(task: str, world: World, tmp_path: Path) -> list[object]:
+    """A short training of each task."""
+    if task == "adapt":
+        words: list[object] = ["--source", world.source, "--target", world.target]
+        words += ["--recipe", "source-only-small", "--label-space", world.space]
+        words += [w for c in tiny_overrides("source-only-small") for w in ("--set", c)]
+        return ["adapt", *words, *sets("stages.0.trainer")]
+    if task == "translate train":
+        return ["translate", "train", "--a", world.source, "--b", world.target, *sets()]
+    if task == "synthesize train":
+        words = ["--data", world.source, "--label-space", world.space, "--set", "size=[64, 64]"]
+        return ["synthesize", "train", *words, "--set", "options.perceptual=none", *sets()]
+    words = [
+        "--data",
+        boxed(tmp_path / "photos"),
+        "--set",
+        "networks.textures=4",
+        "--set",
+        "networks.shapes=2",
+    ]
+    words += ["--set", "networks.image_size=64", *sets("feature.trainer", batch=4)]
+    return ["mix", "train", *words, *sets("code.trainer", batch=4)]
+
+
+@pytest.mark.parametrize(
+    ("task", "number"),
+    [
+        ("adapt", signal.SIGTERM),
+        ("translate train", signal.SIGINT),
+        ("synthesize train", signal.SIGTERM),
+        ("mix train", signal.SIGINT),
+    ],
+)
+def test_every_training_names_the_line_that_continues_it(
+    task: str, number: int, tmp_path: Path, world: World, stylebridge: CommandLine, monkeypatch
+) -> None:
+    run = tmp_path / "a run"
+    original = Trainer._run_step
+
+    def in_the_middle(self, steps):
+        values = original(self, steps)
+        if self.step == 1:
+            signal.raise_signal(number)
+        return values
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_run_step", in_the_middle)
+        common = ["--device", "cpu", "--workers", "0", "--quiet"]
+        outcome = stylebridge(*command(task, world, tmp_path), "--out", run, *common)
+    assert outcome.code == CODES[number], outcome.err
+    assert "Traceback" not in outcome.err
+    sentence = outcome.err.strip().splitlines()[-1]
+    line = f"stylebridge {task} --resume --out {shlex.quote(str(run))}"
+    assert sentence.startswith(
+        "Interrupted at step 3 of 6 of stage 1-"
+    )  # heard after the second step's transfer
+    assert sentence.endswith(f"Continue with: {line}")
+    assert [c.step for c in ckpt.find_checkpoints(run / "trainer_state")] == [3]
+    # The line does what it says.
+    done = stylebridge(*shlex.split(line)[1:], *common)
+    assert done.code == 0, done.err
+    assert [c.step for c in ckpt.find_checkpoints(run / "trainer_state")][-1] == 6
+
+
+@pytest.mark.parametrize("number", list(CODES))
+@pytest.mark.parametrize("moment", ["check_domain", "finish_run"])
+def test_outside_of_the_steps_it_is_one_sentence_too(
+    number: int, moment: str, tmp_path: Path, world: World, stylebridge: CommandLine, monkeypatch
+) -> None:
+    """While data are checked there is nothing to continue; while the report is written there is."""
+    job = importlib.import_module("stylebridge.jobs.adapt")
+    monkeypatch.setattr(job, moment, lambda *_args, **_kwargs: signal.raise_signal(number))
+    words = command("adapt", world, tmp_path)
+    outcome = stylebridge(*words, "--out", tmp_path / "run", "--device", "cpu", "--workers", "0", "--quiet")
+    assert outcome.code == CODES[number]
+    begun = f" Continue with: stylebridge adapt --resume --out {tmp_path / 'run'}"
+    assert outcome.err == f"Interrupted.{begun if moment == 'finish_run' else ''}\n"
+
+
+def test_a_run_that_was_to_be_replaced_is_not_the_one_to_continue(
+    tmp_path: Path, world: World, stylebridge: CommandLine, monkeypatch
+) -> None:
+    run, words = tmp_path / "run", command("adapt", world, tmp_path)
+    common = ["--out", run, "--device", "cpu", "--workers", "0", "--quiet"]
+    assert stylebridge(*words, *common).code == 0
+    job = importlib.import_module("stylebridge.jobs.adapt")
+    monkeypatch.setattr(job, "check_domain", lambda *_args: signal.raise_signal(signal.SIGINT))
+    outcome = stylebridge(*words, *common, "--overwrite")
+    assert (outcome.code, outcome.err) == (130, "Interrupted.\n")
+
+
+def test_ctrl_c_of_a_terminal_ends_the_loaders_processes_too(tmp_path: Path, world: World) -> None:
+    """A terminal sends the signal to the whole group: loader processes must leave it to the training, and then end."""
+    run = tmp_path / "run"
+    words = [*command("adapt", world, tmp_path), "--set", "stages.0.trainer.steps=100000"]
+    words += [
+        "--set",
+        "stages.0.trainer.checkpoint_every=2",
+        "--out",
+        run,
+        "--device",
+        "cpu",
+        "--workers",
+        "2",
+    ]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "stylebridge", *map(str, words)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
+    )
+    try:
+        while child.poll() is None and not ckpt.find_checkpoints(run / "trainer_state"):
+            time.sleep(0.05)
+        family = psutil.Process(child.pid).children(recursive=True) if child.poll() is None else []
+        os.killpg(child.pid, signal.SIGINT)
+        _, err = child.communicate(timeout=120)
+    finally:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+    assert child.returncode == 130, err
+    assert "Traceback" not in err
+    assert err.strip().splitlines()[-1].endswith(f"stylebridge adapt --resume --out {run}")
+    assert len(family) >= 2
+    assert not [process for process in family if process.is_running()]
+    assert ckpt.find_checkpoints(run / "trainer_state")[-1].damage() is None
