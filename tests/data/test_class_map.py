@@ -83,7 +83,7 @@ def test_a_given_map_comes_before_the_built_in_one(tmp_path: Path) -> None:
 
 def test_no_two_built_in_spaces_are_mapped_by_mere_numbers() -> None:
     """Without equal names there is an error, whatever the numbers."""
-    strange = LabelSpace("strange", ("cat", "dog", "cow"), ((0, 0, 0),) * 3, {0: 0, 1: 1, 2: 2})
+    strange = LabelSpace("strange", ("moth", "newt", "toad"), ((0, 0, 0),) * 3, {0: 0, 1: 1, 2: 2})
     for name in builtin_label_spaces():
         with pytest.raises(
             DataError, match=r"Only 0 of the 3 classes of strange .*class-map strange .*--class-map"

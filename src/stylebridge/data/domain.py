@@ -17,6 +17,7 @@ from stylebridge.data.files import FileRef, LabelRef, Tree, open_tree
 from stylebridge.data.images import check_image
 from stylebridge.data.label_space import IGNORE, LabelSpace
 from stylebridge.data.layouts import LAYOUTS, Layout
+from stylebridge.data.layouts.names import is_image_folder, is_label_folder
 from stylebridge.data.shards import ShardSequence, open_shards, shard_place
 from stylebridge.data.statistics_cache import load_statistics, save_statistics, statistics_key
 from stylebridge.errors import DataError
@@ -35,7 +36,7 @@ class Domain:
         labels: the label map of each image; None: not labelled, or labels are not to be read.
         space: how the label maps are read; None where there are none, or it is not known yet.
         layout: the name of the layout it was read by.
-        split: which of the layout's splits; None where it has none.
+        split: which of the layout's splits; of a plain folder the folders that were named; None where there is none.
     """
 
     name: str
@@ -49,7 +50,7 @@ class Domain:
     @property
     def spec(self) -> str:
         """What :func:`open_domain` opens it by."""
-        if self.layout == "folder":
+        if self.layout == "folder" and not self.split:
             return str(self.root)
         return f"{self.layout}{'/' + self.split if self.split else ''}:{self.root}"
 
@@ -118,8 +119,8 @@ class DomainSpec:
                 f"{str(text)!r} names the layout {layout!r}, which is not known{hint}: choose one of "
                 f"{', '.join(LAYOUTS)}, or give the path alone."
             )
-        splits = LAYOUTS[layout].splits
-        if slash and split not in splits:
+        splits, free = LAYOUTS[layout].splits, LAYOUTS[layout].free_splits
+        if slash and split not in splits and not (split and free):
             raise DataError(
                 f"{str(text)!r} names the split {split!r}, and {layout} has "
                 f"{'the splits ' + ', '.join(splits) if splits else 'no splits'}: write "
@@ -151,13 +152,11 @@ def open_domain(
         return Domain(name, spec.path, *open_shards(spec.path, name).listing(labelled, space, name), "shards")
     tree = open_tree(spec.path, name)
     layout, tree = find_layout(spec, tree, labelled)
-    split = spec.split
-    if split is None and layout.splits:
-        split = (layout.evaluation_split if evaluation else None) or layout.splits[0]
+    split = spec.split if spec.split is not None else layout.usual_split(tree, evaluation)
     listing = layout.list(tree, split, labelled, name)
     own = listing.space or layout.space
     if space is None and labelled and own is not None:
-        space = LabelSpace.load(own)
+        space = own if isinstance(own, LabelSpace) else LabelSpace.load(own)
     return Domain(name, spec.path, listing.images, listing.labels, space, layout.name, split)
 
 
@@ -174,11 +173,13 @@ def find_layout(spec: DomainSpec, tree: Tree, labelled: bool) -> tuple[Layout, T
         if found is not None:
             return found, place
         inside = place.folders()
-        if len(inside) != 1 or inside[0] in ("images", "labels") or place.images(recursive=False):
+        if len(inside) != 1 or place.images(recursive=False):
+            break
+        if is_image_folder(inside[0]) or is_label_folder(inside[0]):
             break
         place = place.below(inside[0])
     # What a plain folder lacks is said by its reader.
-    return LAYOUTS[spec.layout or "folder"], tree
+    return (LAYOUTS["folder"], place) if spec.layout in (None, "folder") else (LAYOUTS[spec.layout], tree)
 
 
 # --- checking -----------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import numpy as np
 from stylebridge.data.files import LabelRef, MaskStack
 from stylebridge.data.images import read_label, read_label_colours, read_palette
 from stylebridge.data.label_space import IGNORE, LabelSpace, builtin_label_spaces
+from stylebridge.data.layouts.names import is_label_folder
 from stylebridge.errors import DataError
 
 #: Name of the file beside ``images/`` and ``labels/`` that says how the labels are to be read.
@@ -19,6 +20,9 @@ CLASSES_FILE = "classes.yaml"
 
 #: Label files that are looked into for a palette or colours.
 _SAMPLE = 32
+
+#: Built-in spaces whose colours say nothing: annotation tools paint any classes in Pascal VOC's.
+_COMMON_COLOURS = frozenset({"voc-21"})
 
 _HOW_TO_NAME = "Name another with --label-space NAME_OR_YAML."
 
@@ -64,10 +68,12 @@ def infer_label_space(label_paths: Sequence[LabelRef]) -> tuple[LabelSpace, str]
 
 
 def folders_beside(label: LabelRef) -> list[Path]:
-    """The folders that hold a folder ``labels`` on the way up from a label file, nearest first; none in archives."""
+    """The folders that hold a folder of label maps (``labels``, ``masks``, …) on the way up from a label file, nearest
+    first; where no folder has such a name, the one above the file's own. None in archives."""
     if not isinstance(label, Path):
         return []
-    return [folder.parent for folder in label.parents if folder.name == "labels"]
+    customary = [folder.parent for folder in label.parents if is_label_folder(folder.name)]
+    return customary or [label.parent.parent]
 
 
 def _sample(label_paths: Sequence[LabelRef]) -> list[LabelRef]:
@@ -107,7 +113,7 @@ def space_by_palette(label_paths: Sequence[LabelRef]) -> LabelSpace | None:
     best: tuple[int, int, LabelSpace] | None = None
     for name in builtin_label_spaces():
         space = LabelSpace.load(name)
-        if space.raw_colours or any(raw not in space.raw_ids for raw in used):
+        if space.raw_colours or name in _COMMON_COLOURS or any(raw not in space.raw_ids for raw in used):
             continue
         classes = [raw for raw in used if space.raw_ids[raw] != IGNORE]
         matched = sum(used[raw] == space.colours[space.raw_ids[raw]] for raw in classes)

@@ -129,7 +129,8 @@ def print_layouts(console: Console) -> None:
         table.add_column(column, style="bold" if column == "layout" else "")
     for layout in LAYOUTS.values():
         more = ", …" if len(layout.splits) > 7 else ""
-        splits, scored = ", ".join(layout.splits[:7]) + more or "–", layout.evaluation_split or "–"
+        splits = "; ".join(part for part in (", ".join(layout.splits[:7]) + more, layout.free_splits) if part)
+        splits, scored = splits or "–", layout.evaluation_split or "–"
         table.add_row(layout.name, layout.title, splits, scored, layout.space or "as the files say")
     table.add_row("shards", "made by `stylebridge data pack`; also an address", "–", "–", "as packed")
     console.print(table)

@@ -10,6 +10,7 @@ from stylebridge.data.layouts.driving import BDD100KLayout, MapillaryLayout
 from stylebridge.data.layouts.folder import FolderLayout
 from stylebridge.data.layouts.scenes import ADE20KLayout, CelebAMaskLayout, FacadesLayout, UnpairedLayout
 from stylebridge.data.layouts.synthetic import GTA5Layout, SynthiaLayout
+from stylebridge.data.layouts.voc import PascalVOCLayout
 
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
@@ -26,6 +27,7 @@ LAYOUTS: dict[str, Layout] = {
         CelebAMaskLayout(),
         FacadesLayout(),
         UnpairedLayout(),
+        PascalVOCLayout(),
         GTA5Layout(),
         FolderLayout(),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from stylebridge.data.files import FileRef, LabelRef, Tree
+from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import DataError
 
 
@@ -16,12 +17,13 @@ from stylebridge.errors import DataError
 class Listing:
     """The files of one split: ``labels[i]`` belongs to ``images[i]``; None if they were not asked for.
 
-    ``space``: the label space of these files where it is not the layout's (ids of another kind lie in the folder).
+    ``space``: the label space of these files where it is not the layout's (ids of another kind lie in the folder, or
+    a file there lists the classes).
     """
 
     images: Sequence[FileRef]
     labels: Sequence[LabelRef] | None
-    space: str | None = None
+    space: str | LabelSpace | None = None
 
 
 class Layout(ABC):
@@ -32,6 +34,7 @@ class Layout(ABC):
         title: what messages call it.
         splits: names of its splits, the training one first; empty where it has none.
         evaluation_split: the split that is scored where none is named.
+        free_splits: what else may stand where a split stands, in words; empty: nothing else.
         space: the built-in label space its label files are read with; None: it is told or inferred.
         known_by_labels: it differs from a plain folder in its labels only, so an unlabelled one is a plain folder,
             whose labels nobody looks at.
@@ -41,6 +44,7 @@ class Layout(ABC):
     title: ClassVar[str]
     splits: ClassVar[tuple[str, ...]] = ()
     evaluation_split: ClassVar[str | None] = None
+    free_splits: ClassVar[str] = ""
     space: ClassVar[str | None] = None
     known_by_labels: ClassVar[bool] = False
 
@@ -52,12 +56,22 @@ class Layout(ABC):
         """Whether a tree that is known to hold this layout has it here, and not in a folder below."""
         return self.recognise(tree)
 
+    def usual_split(self, tree: Tree, evaluation: bool) -> str | None:
+        """The split that is taken where none is named; None: the tree is not split.
+
+        Raises:
+            DataError: it is not clear which; names them.
+        """
+        if not self.splits:
+            return None
+        return (self.evaluation_split if evaluation else None) or self.splits[0]
+
     @abstractmethod
     def list(self, tree: Tree, split: str | None, labelled: bool, name: str) -> Listing:
         """The files of a split, sorted by path.
 
         Args:
-            split: one of ``splits``, or None where there are none.
+            split: one of ``splits``, a free one, or None where there are none.
             labelled: False: label files are not even looked for.
             name: what messages call the domain.
 
@@ -72,7 +86,7 @@ def pair(
     images_at: Path,
     labels_at: Path,
     name: str,
-    space: str | None = None,
+    space: str | LabelSpace | None = None,
 ) -> Listing:
     """Match images and labels by key (what the two paths have in common), in the keys' order.
 
