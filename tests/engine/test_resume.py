@@ -110,7 +110,9 @@ def test_every_kind_of_state_is_in_the_checkpoint(tmp_path):
 
     assert outcome(lambda trainer: None)
     assert not outcome(forget_optimizer)
-    assert not outcome(lambda trainer: torch.manual_seed(99))
+    assert outcome(
+        lambda trainer: torch.manual_seed(99)
+    )  # what networks draw follows the step, not the process
     assert not outcome(lambda trainer: trainer.method.buffer.images.zero_())
     assert not outcome(lambda trainer: trainer.method.networks["average"][0].weight.data.zero_())
 
@@ -146,7 +148,10 @@ class TestFullDisk:
             "except CheckpointError as error: print(error); sys.exit(9)\n"
         )
         steps = "20" if limit is None else "40"
-        environment = {**os.environ, "PYTHONPATH": str(Path(tiny.__file__).parents[1])}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(Path(tiny.__file__).parents[1]), *sys.path]),
+        }
         return subprocess.run(
             [sys.executable, "-c", code, str(folder), steps],
             preexec_fn=small_disk,
@@ -197,13 +202,16 @@ def launch(processes: int, folder: Path) -> None:
         options = ["--multi_gpu", "--num_processes", str(processes), "--num_machines", "1"]
         options += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
         command = [sys.executable, "-m", "accelerate.commands.launch", *options, *command[1:]]
-    environment = {**os.environ, "PYTHONPATH": str(Path(tiny.__file__).parents[1])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(tiny.__file__).parents[1]), *sys.path]),
+    }
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-3000:]
 
 
 def test_two_processes_give_the_loss_curve_of_one(tmp_path):
-    """Same global batch, dropout off, unevenly many counted pixels an image: only rounding may differ."""
+    """Same global batch, dropout, unevenly many counted pixels an image: only rounding may differ."""
     launch(1, tmp_path / "one")
     launch(2, tmp_path / "two")
     one, two = told(tmp_path / "one"), told(tmp_path / "two")

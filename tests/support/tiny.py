@@ -168,4 +168,4 @@ def resume_and_train(folder: Path, steps: int, pipe) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    train(Path(sys.argv[1]), int(sys.argv[2]), method=TinyMethod(dropout=0.0, uneven=True))
+    train(Path(sys.argv[1]), int(sys.argv[2]), method=TinyMethod(uneven=True))

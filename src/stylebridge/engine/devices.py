@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Literal
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs
 from torch import nn
 
 from stylebridge.errors import RecipeError
 
 Precision = Literal["fp32", "bf16", "fp16"]
+#: How long a process waits for the others before it gives up.
+LONGEST_WAIT = timedelta(days=1)
 
 
 def open_accelerator(device: str = "auto", precision: Precision = "fp32") -> Accelerator:
@@ -35,7 +39,10 @@ def open_accelerator(device: str = "auto", precision: Precision = "fp32") -> Acc
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != wanted:
         # Accelerate keeps one precision a process; a second job in the same process may want another.
         AcceleratorState._reset_state()
-    return Accelerator(mixed_precision=wanted, cpu=on_cpu)
+    # Processes wait for the main one where it works alone: that may take long, and is no failure. If a process dies,
+    # the launcher ends the others at once.
+    patience = InitProcessGroupKwargs(timeout=LONGEST_WAIT)
+    return Accelerator(mixed_precision=wanted, cpu=on_cpu, kwargs_handlers=[patience])
 
 
 def synchronised(network: nn.Module) -> nn.Module:

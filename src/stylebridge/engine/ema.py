@@ -21,6 +21,9 @@ def make_average(network: nn.Module) -> nn.Module:
 def update_average(average: nn.Module, network: nn.Module, setting: Average, step: int) -> None:
     """Move ``average`` towards ``network``: ``a ← d·a + (1 − d)·w`` with ``d = min(decay, 1 − 1/(step+1))``.
 
+    To be called after a step in which the network moved: else the average would decay towards what it has counted
+    already.
+
     Buffers (batch-norm statistics) are copied, if the setting says so: they are averages already.
     """
     decay = min(setting.decay, 1.0 - 1.0 / (step + 1))

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 class ImageBuffer(nn.Module):
     """Keeps up to ``size`` images; each incoming image is, with probability ½, swapped for a kept one.
 
-    The images are a module buffer, so that a checkpoint holds them (as ``Method.local``: each process has
-    its own). Vectorised over the batch.
+    The images are a module buffer, so that a checkpoint holds them (as ``Method.local``). Several processes that give
+    it the global batch hold the same images. Vectorised over the batch.
     """
 
     images: Tensor

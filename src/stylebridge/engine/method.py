@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from stylebridge.engine.rng import mixed_seed
+
 Batch = dict[str, Tensor]
 
 
@@ -58,14 +60,29 @@ class Step:
         processes share the batch nor on whether the run was resumed.
         """
         self._draws += 1
-        words = (self.seed, self.number, self.micro, self._draws)
-        state = 0
-        for word in words:  # a small mixing hash: neighbouring steps must not get neighbouring seeds
-            state = (state * 6364136223846793005 + word + 1442695040888963407) % 2**64
-        generator = torch.Generator().manual_seed((state ^ (state >> 31)) % 2**63)
-        rows = torch.rand(images * self.process_count, *shape, generator=generator)
-        first = images * self.process_index
-        return rows[first : first + images].to(self.device)
+        rows = self._drawn(images * self.process_count, *shape)
+        return self.own(rows).to(self.device)
+
+    def rand_of_step(self, *shape: int) -> Tensor:
+        """Uniform numbers in [0, 1) of this shape that belong to the step as a whole: every process has the same."""
+        self._draws += 1
+        return self._drawn(*shape).to(self.device)
+
+    def _drawn(self, *shape: int) -> Tensor:
+        seed = mixed_seed(self.seed, self.number, self.micro, self._draws)
+        return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+    def own(self, rows: Tensor) -> Tensor:
+        """This process's rows of a tensor that has rows for the global batch."""
+        return rows.chunk(self.process_count)[self.process_index]
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """The rows of the global batch, of which this process has ``rows``; no gradient. All processes must ask."""
+        if self.process_count == 1:
+            return rows.detach()
+        everywhere = rows.new_zeros(self.process_count * len(rows), *rows.shape[1:])
+        self.own(everywhere).copy_(rows.detach())
+        return self.sum_over_processes(everywhere)
 
     def mean(self, total: Tensor, count: Tensor) -> Tensor:
         """``total/count`` with the count taken over all processes.
@@ -96,7 +113,8 @@ class Phase:
 class Average:
     """An exponential moving average of a network, kept by the trainer as a network of its own.
 
-    ``decay`` is reached gradually: step t uses ``min(decay, 1 − 1/(t + 1))`` (mean-teacher warm-up).
+    ``decay`` is reached gradually: step t uses ``min(decay, 1 − 1/(t + 1))`` (mean-teacher warm-up). The average moves
+    in those steps in which its network's optimiser stepped, and only then.
     ``copy_buffers``: buffers (batch-norm statistics) are the network's; else the average keeps its own, which
     it gathers from what it is shown.
     """
@@ -118,7 +136,7 @@ class Method(ABC):
     def __init__(self) -> None:
         self.networks: dict[str, nn.Module] = {}
         self.averages: dict[str, Average] = {}
-        #: Modules whose state differs between processes (image buffers); saved once a process.
+        #: Modules besides the networks whose state a checkpoint keeps (image buffers); saved by each process.
         self.local: dict[str, nn.Module] = {}
 
     @abstractmethod

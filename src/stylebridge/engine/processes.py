@@ -1,4 +1,4 @@
-"""Several processes: gradients are averaged, states are kept equal.
+"""Several processes: gradients are averaged, states are kept equal, and other work is shared.
 
 Gradients are averaged once a phase, in one message a network. torch's DistributedDataParallel would overlap
 this with the backward pass, but expects one forward and one backward a step through every parameter, which
@@ -7,16 +7,27 @@ adversarial phases with frozen networks do not have.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Generic, TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast
+from accelerate.utils import broadcast, broadcast_object_list, gather_object
 from torch import Tensor, nn
 
+from stylebridge.errors import RunError, UserError
+from stylebridge.layers.precision import at_least_float32
 
-def _flatten(tensors: list[Tensor]) -> Tensor:
-    return torch.cat([t.detach().reshape(-1).float() for t in tensors])
+Item = TypeVar("Item")
+Found = TypeVar("Found")
+Kind = TypeVar("Kind", bound=Tensor)
+
+
+def _by_type(tensors: Sequence[Kind]) -> Iterator[list[Kind]]:
+    kinds = {tensor.dtype: None for tensor in tensors}
+    for kind in kinds:
+        yield [tensor for tensor in tensors if tensor.dtype == kind]
 
 
 def _write_back(flat: Tensor, tensors: list[Tensor]) -> None:
@@ -27,29 +38,95 @@ def _write_back(flat: Tensor, tensors: list[Tensor]) -> None:
 
 @torch.no_grad()
 def average_gradients(parameters: list[nn.Parameter], accelerator: Accelerator) -> None:
-    """Replace every gradient by its mean over the processes. A parameter without gradient counts as zero,
-    so that all processes send messages of the same length."""
-    if accelerator.num_processes == 1 or not parameters:
+    """Replace every gradient by its mean over the processes, taken in float32 at least. Where only some processes have
+    one, the others' counts as zero; where none has, there is none afterwards, so that no optimiser moves it."""
+    if accelerator.num_processes == 1:
         return
-    for parameter in parameters:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    gradients: list[Tensor] = [p.grad for p in parameters if p.grad is not None]
-    mean = accelerator.reduce(_flatten(gradients), "mean")
-    assert isinstance(mean, Tensor)
-    _write_back(mean, gradients)
+    for alike in _by_type(parameters):
+        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in alike]
+        flat = torch.cat([at_least_float32(g.reshape(-1)) for g in gradients])
+        has = flat.new_tensor([p.grad is not None for p in alike])
+        mean = accelerator.reduce(torch.cat((flat, has)), "mean")
+        assert isinstance(mean, Tensor)
+        _write_back(mean[: len(flat)], gradients)
+        anywhere = mean[len(flat) :].tolist()
+        for parameter, gradient, share in zip(alike, gradients, anywhere, strict=True):
+            parameter.grad = gradient if share else None
 
 
 @torch.no_grad()
 def broadcast_state(networks: Iterable[nn.Module], accelerator: Accelerator, parameters: bool) -> None:
-    """Give every process the main process's floating-point buffers, and its parameters if asked."""
+    """Give every process the main process's buffers of all types, and its parameters if asked."""
     if accelerator.num_processes == 1:
         return
+    tensors: list[Tensor] = []
     for network in networks:
-        tensors: list[Tensor] = [b for b in network.buffers() if b.is_floating_point()]
+        tensors += network.buffers()
         if parameters:
-            tensors += list(network.parameters())
-        if tensors:
-            flat = broadcast(_flatten(tensors))
-            assert isinstance(flat, Tensor)
-            _write_back(flat, tensors)
+            tensors += network.parameters()
+    for alike in _by_type([t for t in tensors if t.numel()]):
+        # As bytes: nothing is computed, and no type is unknown to the backend.
+        flat = torch.cat([t.detach().reshape(-1) for t in alike])
+        received = broadcast(flat.view(torch.uint8))
+        assert isinstance(received, Tensor)
+        _write_back(received.view(flat.dtype), alike)
+
+
+class Share(Generic[Item]):
+    """Work that all processes do together: each takes a part of the items, and what was found out is put together.
+
+    A failure is everybody's: where one process raises, all raise the same at the end of the work, and none of them
+    waits for what never comes.
+
+    Example::
+
+        share = Share(images, accelerator)
+        with share.together():
+            found = [measure(image) for image in share.mine]
+        everything = share.gather(found)  # in the order of images, in every process
+    """
+
+    def __init__(self, items: Sequence[Item], accelerator: Accelerator) -> None:
+        self.accelerator = accelerator
+        count, rank = accelerator.num_processes, accelerator.process_index
+        self.first, self.stop = (len(items) * place // count for place in (rank, rank + 1))
+        #: This process's part, a run of neighbours.
+        self.mine = items[self.first : self.stop]
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """The work: all processes enter, and go on when the last one is done.
+
+        Raises:
+            Exception: what the first process that failed raised; in the others as a :class:`UserError` of the same
+                words if it was one, else as a :class:`RunError`.
+        """
+        failure: Exception | None = None
+        try:
+            yield
+        except Exception as error:
+            failure = error
+        if self.accelerator.num_processes == 1:
+            if failure is not None:
+                raise failure
+            return
+        told = None if failure is None else (isinstance(failure, UserError), type(failure), str(failure))
+        failures = [found for found in gather_object([told]) if found is not None]
+        if failure is not None and failures[0][2] == str(failure):
+            raise failure
+        if failures:
+            ours, kind, words = failures[0]
+            raise kind(words) if ours else RunError(f"Another process failed: {kind.__name__}: {words}")
+
+    def gather(self, own: list[Found]) -> list[Found]:
+        """Every process's list, one after the other: in the order of the items. All processes must ask."""
+        if self.accelerator.num_processes == 1:
+            return own
+        return gather_object(own)
+
+
+def agreed(value: Found, accelerator: Accelerator) -> Found:
+    """The main process's value, in every process: what was read from the disk may have changed in between."""
+    if accelerator.num_processes == 1:
+        return value
+    return broadcast_object_list([value])[0]

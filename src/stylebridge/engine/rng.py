@@ -1,4 +1,4 @@
-"""The state of this process's random generators, as tensors and JSON."""
+"""This process's random generators: seeds, and their state as tensors and JSON."""
 
 from __future__ import annotations
 
@@ -10,11 +10,31 @@ import torch
 from torch import Tensor
 
 
-def seed_everything(seed: int, process_index: int = 0) -> None:
-    """Seed Python, NumPy and torch; processes get different streams (for dropout and the like)."""
-    random.seed(seed + process_index)
-    np.random.seed((seed + process_index) % 2**32)  # noqa: NPY002  (libraries below us may use it)
-    torch.manual_seed(seed + process_index)
+def mixed_seed(*words: int) -> int:
+    """One seed in [0, 2⁶³) of several numbers. Neighbouring numbers do not give neighbouring seeds."""
+    state = 0
+    for word in words:  # a small mixing hash
+        state = (state * 6364136223846793005 + word + 1442695040888963407) % 2**64
+    return (state ^ (state >> 31)) % 2**63
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch on all devices; every process alike."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  (libraries below us may use it)
+    torch.manual_seed(seed)
+
+
+def seed_phase(seed: int, step: int, micro: int, phase: int, device: torch.device, process: int = 0) -> None:
+    """Begin the random numbers that networks draw in one phase of a step: they depend on nothing but these arguments,
+    so not on restarts, nor on the process unless it is given. Torch's generators of other devices stay as they are."""
+    mixed = mixed_seed(seed, step, micro, phase, process)
+    random.seed(mixed)
+    np.random.seed(mixed % 2**32)  # noqa: NPY002
+    torch.default_generator.manual_seed(mixed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(mixed)
 
 
 def pack_rng() -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -17,17 +17,19 @@ from stylebridge.engine.config import OptimizerConfig, TrainerConfig
 from stylebridge.engine.devices import synchronised
 from stylebridge.engine.ema import make_average, update_average
 from stylebridge.engine.finite import first_bad_tensor
+from stylebridge.engine.global_draws import one_of
 from stylebridge.engine.logs import MetricLog, StepProgress
 from stylebridge.engine.memory import keeping_freed_memory
 from stylebridge.engine.method import Batch, Method, Phase, Step, Term
 from stylebridge.engine.optim import make_optimizer
 from stylebridge.engine.processes import average_gradients, broadcast_state
-from stylebridge.engine.rng import seed_everything
+from stylebridge.engine.rng import seed_everything, seed_phase
 from stylebridge.engine.speed import compiled, torch_settings
 from stylebridge.engine.stepping import ADVICE, Stepper
 from stylebridge.engine.stopping import StopRequest
 from stylebridge.engine.trainer_state import newest_whole, read_state, write_state
 from stylebridge.errors import RecipeError, TrainingStopped
+from stylebridge.layers.global_batch import Part
 
 #: Opens a stream of batches of ``images`` a process, starting at the given micro-batch number.
 OpenStream = Callable[[int], Iterable[Batch]]
@@ -44,7 +46,7 @@ class Trainer:
         run: the run folder; written below: ``trainer_state/``, ``metrics.jsonl``, ``tensorboard/``.
         stage: the stage's name; names sort in the order of the stages (``1-source-only``).
         seed: seeds everything random in the stage.
-        on_sample: called every ``sample_every`` steps with the number of steps done.
+        on_sample: called every ``sample_every`` steps with the number of steps done, in every process.
 
     Raises:
         RecipeError: the optimisers do not match the networks that are trained, or the batch the processes.
@@ -75,7 +77,7 @@ class Trainer:
         self.log_state: dict[str, Any] | None = None
         self.stop = StopRequest(accelerator.num_processes)
         self._check()
-        seed_everything(seed, accelerator.process_index)
+        seed_everything(seed)
         self._place_networks()
         self.trainable = {
             name: [p for p in network.parameters() if p.requires_grad]
@@ -196,12 +198,15 @@ class Trainer:
             raise self.stop.interruption(f"step {self.step} of {self.config.steps} of stage {self.stage}")
 
     def _tell(self, log: MetricLog | None, progress: StepProgress, values: dict[str, float]) -> None:
-        if log is None:
-            return
-        log.add(values, self.config.batch * len(self.streams))
         last = self.step == self.config.steps
-        due = self.step % self.config.log_every == 0 or self.step % self.config.checkpoint_every == 0 or last
-        progress.advance(self.step, log.write(self.step) if due else {})
+        if log is not None:
+            log.add(values, self.config.batch * len(self.streams))
+            due = (
+                self.step % self.config.log_every == 0
+                or self.step % self.config.checkpoint_every == 0
+                or last
+            )
+            progress.advance(self.step, log.write(self.step) if due else {})
         every = self.config.sample_every
         if self.on_sample is not None and every and (self.step % every == 0 or last):
             self.on_sample(self.step)
@@ -248,8 +253,9 @@ class Trainer:
             if self.step % phase.every == 0:
                 values |= self._run_phase(phase, steps)
         for name, average in self.method.averages.items():
-            network = self.method.networks[average.of]
-            update_average(self.method.networks[name], network, average, self.step)
+            if average.of in self.stepper.stepped:
+                network = self.method.networks[average.of]
+                update_average(self.method.networks[name], network, average, self.step)
         broadcast_state(
             (self.method.networks[n] for n in (*self._trained_names(), *self.method.averages)),
             self.accelerator,
@@ -263,6 +269,14 @@ class Trainer:
                 parameter.requires_grad_(True)
         terms: dict[str, Tensor] = {}
         for step in steps:
+            seed_phase(
+                self.seed,
+                step.number,
+                step.micro,
+                self.phases.index(phase),
+                step.device,
+                process=step.process_index if self.config.compile else 0,
+            )
             for together in self._terms(phase, step):
                 total = sum(term.value * term.weight for term in together)
                 self.accelerator.backward(total / len(steps))
@@ -276,8 +290,9 @@ class Trainer:
 
     def _terms(self, phase: Phase, step: Step) -> Iterator[list[Term]]:
         losses = phase.losses(step)
+        part = Part(step.process_index, step.process_count, self.images_per_micro_batch)
         while True:
-            with self.accelerator.autocast():
+            with self.accelerator.autocast(), one_of(part, draws=not self.config.compile):
                 terms = next(losses, None)
             if terms is None:
                 return

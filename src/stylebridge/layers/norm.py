@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from stylebridge.layers.precision import at_least_float32
+
 
 class FrozenBatchNorm2d(nn.Module):
     """Batch normalisation whose statistics and affine part never change: all four vectors are buffers.
@@ -35,12 +37,15 @@ class FrozenBatchNorm2d(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] to [B, C, H, W], in the input's floating-point type."""
-        scale = self.weight * (self.running_var + self.eps).rsqrt()
-        shift = self.bias - self.running_mean * scale
-        # addcmul keeps nothing for the backward pass but the scale; F.batch_norm would keep x.
-        scale, shift = (vector.to(x.dtype).view(1, -1, 1, 1) for vector in (scale, shift))
-        return torch.addcmul(shift, x, scale)
+        """[B, C, H, W] to [B, C, H, W], in the input's floating-point type; computed in float32 at least."""
+        vectors = (self.weight, self.bias, self.running_mean, self.running_var)
+        weight, bias, mean, var = (at_least_float32(vector) for vector in vectors)
+        scale = weight * (var + self.eps).rsqrt()
+        shift = bias - mean * scale
+        # addcmul keeps nothing for the backward pass but the scale; F.batch_norm would keep x. Scale and shift stay
+        # as exact as they are: with a half-precision x, a large mean's part in both would not cancel.
+        scale, shift = (vector.view(1, -1, 1, 1) for vector in (scale, shift))
+        return torch.addcmul(shift, x, scale).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps}"

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stylebridge.layers.kept_memory import KeptMemory
-from stylebridge.layers.precision import without_autocast
+from stylebridge.layers.precision import at_least_float32, without_autocast
 from stylebridge.layers.products import rows_product
 from stylebridge.layers.spade import (
     TAPS,
@@ -51,6 +51,9 @@ def region_means(features: Tensor, labels: Tensor | LabelMaps, classes: int) -> 
         labels: label maps [B, H, W] of any size, resized by nearest neighbour; pixels of 255 count nowhere.
         classes: K.
 
+    Returns:
+        Means in the features' type; a region's sum, which half precision cannot hold, is taken in float32 at least.
+
     Raises:
         DataError: a label is no class.
     """
@@ -62,8 +65,9 @@ def region_means(features: Tensor, labels: Tensor | LabelMaps, classes: int) -> 
     order = torch.sort(kind, stable=True).indices
     sums = RowSums(order, first_of_each(kind, images * kinds), len(kind))
     counts = torch.bincount(kind, minlength=images * kinds).view(images, kinds)[:, :classes]
-    totals = sums(grid.as_rows(features)).view(images, kinds, -1)[:, :classes]
-    return RegionMeans(totals / counts.clamp(min=1).to(totals.dtype)[..., None], counts > 0)
+    totals = sums(at_least_float32(grid.as_rows(features))).view(images, kinds, -1)[:, :classes]
+    means = totals / counts.clamp(min=1).to(totals.dtype)[..., None]
+    return RegionMeans(means.to(features.dtype), counts > 0)
 
 
 class _ClassLinear(torch.autograd.Function):

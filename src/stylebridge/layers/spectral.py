@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stylebridge.layers.precision import without_autocast
+from stylebridge.layers.precision import at_least_float32, without_autocast
 
 EPS = 1e-12
 
@@ -103,7 +103,12 @@ class SpectralConv2d(_Spectral):
         weight = self.weight_orig
         device = x.device.type
         if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-            x, weight = (t.to(torch.get_autocast_dtype(device)) for t in (x, weight))
+            x = x.to(torch.get_autocast_dtype(device))
+        if x.dtype in (torch.float16, torch.bfloat16):
+            # Half precision may not hold what W makes of x where it holds what W/σ does. So W is divided by σ of the
+            # first pass before it is rounded; what is left to divide by is 1, and little else for later passes.
+            first = at_least_float32(sigma[0])
+            weight, sigma = (weight / first).to(x.dtype), at_least_float32(sigma) / first
         return _SpectralConvolution.apply(x, weight, self.bias, u, v, sigma, self.stride)  # type: ignore[no-any-return]
 
 
@@ -144,7 +149,7 @@ class _SpectralConvolution(torch.autograd.Function):
             grad_bias = g.sum((0, 2, 3)).to(u.dtype) if needs_bias else None
             slope = None
             if needs_weight:  # ∂L/∂σ of each pass
-                slope = -_by_pass(g * y, len(sigma)).flatten(1).sum(1, dtype=sigma.dtype) / sigma
+                slope = -_by_pass(at_least_float32(g) * y, len(sigma)).flatten(1).sum(1) / sigma
             g = (_by_pass(g, len(sigma)) / _five(sigma).to(g.dtype)).view_as(g)
             if ctx.product:
                 grad_x, grad_weight = _product_gradients(ctx, g, kept, weight, u, v, slope, needs_x)

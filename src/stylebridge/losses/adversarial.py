@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from stylebridge.losses.segmentation import at_least_float32
+from stylebridge.layers.precision import at_least_float32
 
 
 def least_squares(scores: Tensor, target: float) -> Tensor:

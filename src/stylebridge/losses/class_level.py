@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stylebridge.losses.segmentation import at_least_float32
+from stylebridge.layers.precision import at_least_float32
 
 Domain = Literal["source", "target"]
 #: Upsampled logits of more elements than this are never held at once (2²² float32: 16 MiB).

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stylebridge.layers.precision import without_autocast
-from stylebridge.losses.segmentation import at_least_float32
+from stylebridge.layers.precision import at_least_float32, without_autocast
 
 #: What one output of the published background discriminator sees (pixels), and how far it is to the next one's.
 RECEPTIVE_FIELD, STRIDE = 34, 4

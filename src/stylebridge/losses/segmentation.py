@@ -5,11 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stylebridge.data.label_space import IGNORE
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """Half-precision tensors as float32 (autocast gives such); float32 and float64 as they are."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+from stylebridge.layers.precision import at_least_float32
 
 
 def cross_entropy_sum(

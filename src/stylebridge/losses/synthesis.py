@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stylebridge.losses.segmentation import at_least_float32
+from stylebridge.layers.precision import at_least_float32
 
 #: Weights of the five layers that a perceptual loss compares, the shallowest first.
 LAYER_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)

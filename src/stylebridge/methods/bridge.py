@@ -17,9 +17,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from stylebridge.engine.method import Losses, Phase, Step, Term
+from stylebridge.layers.precision import at_least_float32
 from stylebridge.losses.adversarial import least_squares
 from stylebridge.losses.class_level import class_level_loss, domain_encoding
-from stylebridge.losses.segmentation import at_least_float32
 from stylebridge.methods.base import SegmentationMethod, SegmentationOptions, mean_cross_entropy
 from stylebridge.methods.fada import FADA, FADAOptions
 from stylebridge.methods.self_training import SelfTraining, SelfTrainingOptions, use_batch_statistics
@@ -262,9 +262,9 @@ class Bridge(SegmentationMethod[BridgeOptions]):
             if o.cycle_weight or o.style_weight or o.look_weight:
                 again = self._painters.styles(there, encoding.code, made, label)
                 if o.style_weight:
-                    terms.append(Term(f"style_{there}", _style_distance(again, wanted), o.style_weight))
+                    terms.append(Term(f"style_{there}", _style_distance(step, again, wanted), o.style_weight))
                 if o.look_weight:
-                    terms.append(Term(f"look_{there}", _look_distance(again, wanted), o.look_weight))
+                    terms.append(Term(f"look_{there}", _look_distance(step, again, wanted), o.look_weight))
                 if o.cycle_weight:
                     back = paint(here, encoding.code, made, label, again, own)
                     terms.append(Term(f"cycle_{here}", _distance(back, image[here]), o.cycle_weight))
@@ -308,18 +308,18 @@ def _distance(image: Tensor, wanted: Tensor) -> Tensor:
     return F.l1_loss(at_least_float32(image), wanted)
 
 
-def _style_distance(styles: Styles, wanted: Styles) -> Tensor:
+def _style_distance(step: Step, styles: Styles, wanted: Styles) -> Tensor:
     """Mean |difference| of the codes of classes that the made image has."""
     shown = styles.present[..., None]
     difference = (at_least_float32(styles.codes) - wanted.codes.detach()).abs() * shown
-    return difference.sum() / (shown.sum() * difference.shape[-1]).clamp(min=1)
+    return step.mean(difference.sum(), shown.sum() * difference.shape[-1])
 
 
-def _look_distance(styles: Styles, wanted: Styles) -> Tensor:
+def _look_distance(step: Step, styles: Styles, wanted: Styles) -> Tensor:
     """Mean |difference| of the mean colours and of their deviations, over the classes that the made image has."""
     shown = styles.present[..., None]
     mine, others = (
         (s.looks[:, :-1, :3], s.looks[:, :-1, 3:6].clamp(min=_EPS).sqrt()) for s in (styles, wanted)
     )
     difference = torch.cat([(a - b.detach()).abs() for a, b in zip(mine, others, strict=True)], 2) * shown
-    return difference.sum() / (shown.sum() * difference.shape[-1]).clamp(min=1)
+    return step.mean(difference.sum(), shown.sum() * difference.shape[-1])

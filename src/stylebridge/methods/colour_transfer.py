@@ -7,6 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from stylebridge.engine.method import Losses, Step, Term
+from stylebridge.layers.precision import at_least_float32
 from stylebridge.methods.base import mean_cross_entropy
 from stylebridge.methods.supervised import SourceOnly
 
@@ -21,11 +22,13 @@ def match_colour(image: Tensor, reference: Tensor) -> Tensor:
         reference: [B, 3, h, w] in [0, 1].
 
     Returns:
-        [B, 3, H, W], clipped to [0, 1].
+        [B, 3, H, W] in the image's type, clipped to [0, 1]; computed in float32 at least.
     """
+    given = image.dtype
+    image, reference = at_least_float32(image), at_least_float32(reference)
     mean, deviation = image.mean((2, 3), keepdim=True), image.std((2, 3), keepdim=True)
     wanted_mean, wanted = reference.mean((2, 3), keepdim=True), reference.std((2, 3), keepdim=True)
-    return ((image - mean) * (wanted / deviation.clamp(min=1e-5)) + wanted_mean).clamp_(0, 1)
+    return ((image - mean) * (wanted / deviation.clamp(min=1e-5)) + wanted_mean).clamp_(0, 1).to(given)
 
 
 class ColourTransfer(SourceOnly):

@@ -13,8 +13,8 @@ from stylebridge.engine.config import OptimizerConfig, ScheduleConfig, Strict
 from stylebridge.engine.image_buffer import ImageBuffer
 from stylebridge.engine.method import Losses, Method, Phase, Step, Term
 from stylebridge.errors import DataError
+from stylebridge.layers.precision import at_least_float32
 from stylebridge.losses.adversarial import least_squares
-from stylebridge.losses.segmentation import at_least_float32
 from stylebridge.networks.cyclegan import OTHER, CycleGANNetworks
 
 #: Epochs at the full rate and as many with it falling; an epoch is as many steps as the larger domain has batches.
@@ -88,7 +88,9 @@ class CycleGAN(Method):
         """mean (score of real − 1)² + mean (score of fake)², for each domain."""
         for domain in OTHER:
             real, fresh = self._scaled(step, domain), step.memo[domain]
-            fake = self.buffers[domain].swap(fresh, step.rand(len(fresh), 2)).to(real.dtype)
+            # The buffer is of all processes: each has the whole of it, and exchanges the global batch.
+            numbers = step.gather(step.rand(len(fresh), 2))
+            fake = step.own(self.buffers[domain].swap(step.gather(fresh), numbers)).to(real.dtype)
             # Both at once: instance norm looks at each image alone.
             scores = self.model.discriminators[domain](cat((real, fake)))
             loss = least_squares(scores[: len(real)], 1.0) + least_squares(scores[len(real) :], 0.0)

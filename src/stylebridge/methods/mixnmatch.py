@@ -14,13 +14,13 @@ from torch.nn import functional as F
 from stylebridge.engine.config import OptimizerConfig, Strict
 from stylebridge.engine.method import Average, Conversions, Losses, Method, Phase, Step, Term
 from stylebridge.errors import RecipeError
+from stylebridge.layers.precision import at_least_float32
 from stylebridge.losses.mixnmatch import (
     background_real_sum,
     background_units,
     cross_entropy_of_logits,
     gradient_penalty,
 )
-from stylebridge.losses.segmentation import at_least_float32
 from stylebridge.networks.mixnmatch import (
     FIELD_STRIDES,
     LAYOUT,
@@ -211,7 +211,7 @@ class MixNMatch(Method):
         encoded = shared.encoded.codes().detached()
         images = len(fake)
         both = Codes(*(torch.cat(pair) for pair in zip(encoded, shared.codes, strict=True)))
-        scores = at_least_float32(networks(torch.cat((shared.real, fake)), both))
+        scores = at_least_float32(networks(torch.cat((shared.real, fake)), both, passes=2))
         yield Term("critic", (scores[:, images:].mean(1) - scores[:, :images].mean(1)).sum())
         if self.options.penalty_weight:
             alphas = step.rand(images, 1 + len(encoded)).to(shared.real).split(1, dim=1)

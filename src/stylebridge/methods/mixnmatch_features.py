@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from stylebridge.engine.config import OptimizerConfig, Strict
 from stylebridge.engine.method import Conversions, Losses, Method, Phase, Step, Term
+from stylebridge.layers.precision import at_least_float32
 from stylebridge.losses.mixnmatch import cross_entropy_of_logits
-from stylebridge.losses.segmentation import at_least_float32
 from stylebridge.methods.mixnmatch import category, keeping_statistics, learning, normal, scaled
 from stylebridge.networks.mixnmatch import LAYOUT, Categories, Codes, FeatureNetworks, conversions, one_hot
 
@@ -110,7 +110,7 @@ class MixNMatchFeatures(Method):
         sizes = (c.textures, c.shapes, c.textures)
         categories = Categories(*(category(step, images, size) for size in sizes))
         codes = one_hot(normal(step, images, c.pose).to(like), categories, c)
-        if bool(step.rand(1)[0] < self.options.soft_shapes):
+        if bool(step.rand_of_step(1)[0] < self.options.soft_shapes):
             codes = codes._replace(shape=normal(step, images, c.shapes).to(like).softmax(1))
         return codes
 

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from stylebridge.engine.config import OptimizerConfig, ScheduleConfig, Strict
 from stylebridge.engine.method import Losses, Method, Phase, Step, Term
+from stylebridge.layers.precision import at_least_float32
 from stylebridge.losses.adversarial import sum_least_squares
-from stylebridge.losses.segmentation import at_least_float32
 from stylebridge.networks.nice_gan import OTHER, Discriminator, Generator, NiceGanNetworks
 
 #: Steps of the published command line's default; the paper's results are of 100,000.

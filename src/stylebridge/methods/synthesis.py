@@ -78,7 +78,7 @@ class Synthesis(Method):
         """−mean of the scores; feature matching; the perceptual loss; of a VAE the divergence."""
         o, image = self.options, step.batch["labelled"]["image"]
         maps = step.memo["maps"] = self._maps(step)
-        fake, divergence = self._draw(maps, image)
+        fake, divergence = self._draw(step, maps, image)
         judged = self.discriminator(maps, fake)
         terms = [Term("adversarial", hinge_of_generator(judged))]
         if o.feature_weight:
@@ -95,7 +95,7 @@ class Synthesis(Method):
         """mean relu(1 − real) + mean relu(1 + fake)."""
         maps, image = step.memo["maps"], step.batch["labelled"]["image"]
         with torch.no_grad():
-            fake, _ = self._draw(maps, image)
+            fake, _ = self._draw(step, maps, image)
         of_fake, of_real = self.discriminator.compare(maps, fake, image)
         yield Term("hinge", hinge_of_discriminator(of_real, of_fake))
 
@@ -103,12 +103,14 @@ class Synthesis(Method):
         """Label maps, prepared once for all networks and phases of a step."""
         return LabelMaps(step.batch["labelled"]["label"], self.model.config.classes)
 
-    def _draw(self, maps: LabelMaps, image: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _draw(self, step: Step, maps: LabelMaps, image: Tensor) -> tuple[Tensor, Tensor | None]:
         """Pictures [B, 3, H, W], and the divergence of a VAE's codes."""
         if isinstance(self.model, SEANNetworks) or self.model.encoder is None:
             return self.model(maps, image), None
         codes = self.model.encoder(image)
-        return self.model.generator(maps, codes.sample()), normal_divergence(codes.mean, codes.logvar)
+        # A sum over the global batch, where other losses are means: processes are averaged.
+        divergence = step.process_count * normal_divergence(codes.mean, codes.logvar)
+        return self.model.generator(maps, codes.sample()), divergence
 
     @torch.no_grad()
     def _judge_again(self, maps: LabelMaps, image: Tensor) -> list[list[Tensor]]:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stylebridge.layers.global_batch import sum_over_processes
+from stylebridge.layers.precision import at_least_float32
 from stylebridge.layers.sean import region_means
 from stylebridge.layers.spade import LabelMaps
 from stylebridge.networks.bridge.config import BridgeConfig
@@ -68,6 +70,8 @@ class StyleHead(nn.Module):
             DataError: a label is no class.
         """
         height, width = code.shape[-2:]
+        # What covariances are made of: in half precision the difference would be rounding.
+        code, image = at_least_float32(code), at_least_float32(image)
         small = F.adaptive_avg_pool2d(image, (height, width)).to(code.dtype)
         pooled = torch.cat((code, small, small[:, _FIRST] * small[:, _SECOND]), 1)
         regions, present = region_means(pooled, labels, self.classes)
@@ -90,15 +94,17 @@ class StyleHead(nn.Module):
         if not self.config.region_styles:
             rows = rows[:, -1:].expand_as(rows)
         codes = torch.einsum("bkc,kcs->bks", rows[:, :-1, :channels], self.weight.to(rows.dtype))
-        mean, product, grains = rows[..., channels:].float().split((3, 6, 3), -1)
+        mean, product, grains = at_least_float32(rows[..., channels:]).split((3, 6, 3), -1)
         covariance = product - mean[..., _FIRST] * mean[..., _SECOND]
         return (codes + self.bias.to(codes.dtype)).tanh(), torch.cat((mean, covariance, grains), -1)
 
     @torch.no_grad()
     def _follow(self, rows: Tensor, seen: Tensor) -> None:
-        """Move the running means of what is there."""
-        count = seen.sum(0)
-        mean = ((rows * seen[..., None]).sum(0) / count.clamp(min=1)[:, None]).to(self.means.dtype)
+        """Move the running means of what is there in the global batch."""
+        counts = seen.sum(0).to(rows.dtype)[:, None]
+        sums = sum_over_processes(torch.cat(((rows * seen[..., None]).sum(0), counts), 1))
+        count = sums[:, -1]
+        mean = (sums[:, :-1] / count.clamp(min=1)[:, None]).to(self.means.dtype)
         decay = torch.where(self.known, MEAN_DECAY, 0.0)[:, None]
         moved = decay * self.means + (1 - decay) * mean
         self.means.copy_(torch.where(count[:, None] > 0, moved, self.means))
@@ -110,7 +116,7 @@ def grain(image: Tensor) -> Tensor:
 
     The median of the absolute diagonal differences, which edges hardly move (Donoho and Johnstone, Biometrika 1994).
     """
-    x = image.detach().float()
+    x = at_least_float32(image.detach())
     height, width = (side // 2 * 2 for side in x.shape[-2:])
     upper, lower = x[..., 0:height:2, :], x[..., 1:height:2, :]
     diagonal = upper - lower

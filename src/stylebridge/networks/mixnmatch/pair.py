@@ -21,9 +21,12 @@ class _Layer(nn.Module):
         self.model = nn.Sequential(layer, *([nn.LeakyReLU(SLOPE, inplace=True)] if activated else []))
         self.deviation = noise
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, passes: int = 1) -> Tensor:
         x = self.model(x)
-        return x + torch.randn_like(x) * self.deviation if self.deviation else x
+        if not self.deviation:
+            return x
+        noise = torch.cat([torch.randn_like(batch) for batch in x.chunk(passes)])
+        return x + noise * self.deviation
 
 
 class PairDiscriminator(nn.Module):
@@ -46,9 +49,15 @@ class PairDiscriminator(nn.Module):
             _Layer(nn.Linear(2 * joint, 2 * joint)), _Layer(nn.Linear(2 * joint, 1), activated=False)
         )
 
-    def forward(self, image: Tensor, code: Tensor) -> Tensor:
-        """Images [B, 3, S, S] in [−1, 1] and codes [B, K] to scores [B]."""
-        return self.joint(torch.cat((self.image_layer(image).flatten(1), self.code_layer(code)), 1)).flatten()
+    def forward(self, image: Tensor, code: Tensor, passes: int = 1) -> Tensor:
+        """Images [B, 3, S, S] in [−1, 1] and codes [B, K] to scores [B].
+
+        Args:
+            passes: they are so many batches in one; each draws its own noise.
+        """
+        for layer in self.code_layer:
+            code = layer(code, passes)
+        return self.joint(torch.cat((self.image_layer(image).flatten(1), code), 1)).flatten()
 
 
 class PairDiscriminators(nn.Module):
@@ -77,7 +86,7 @@ class PairDiscriminators(nn.Module):
                 module.deviation = 0.0
         return self
 
-    def forward(self, image: Tensor, codes: Codes) -> Tensor:
-        """Scores [4, B] of images [B, 3, S, S] with each of their codes."""
+    def forward(self, image: Tensor, codes: Codes, passes: int = 1) -> Tensor:
+        """Scores [4, B] of images [B, 3, S, S] with each of their codes; ``passes``: see :class:`PairDiscriminator`."""
         pairs = zip(self.each, codes, strict=True)
-        return torch.stack([discriminator(image, code) for discriminator, code in pairs])
+        return torch.stack([discriminator(image, code, passes) for discriminator, code in pairs])
