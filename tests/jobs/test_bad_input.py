@@ -375,11 +375,15 @@ def test_an_interrupt_says_how_to_go_on(adapt: Adapt, monkeypatch: pytest.Monkey
 
 
 def test_a_training_that_breaks_down_is_no_mistake_of_the_user(adapt: Adapt) -> None:
-    outcome = adapt("--set", "stages.0.optimizers.segmenter.lr=1e30")
+    """Rate and decay at their limits multiply the weights by about ten thousand in every step."""
+    lost = ["kind=sgd", "lr=100", "weight_decay=100", "schedule.warmup=0"]
+    changes = ["trainer.steps=12", *(f"optimizers.segmenter.{change}" for change in lost)]
+    outcome = adapt(*(word for change in changes for word in ("--set", f"stages.0.{change}")))
     assert outcome.code == 1
-    assert outcome.err.startswith("Stopped: ")
+    assert "Stopped: " in outcome.err
     assert "not finite" in outcome.err or "is nan" in outcome.err or "is inf" in outcome.err
     assert "Traceback" not in outcome.err
+    assert not (adapt.out / "segmenter").exists()
 
 
 def test_recipes_and_version(stylebridge: CommandLine) -> None:

@@ -9,20 +9,17 @@ from typing import Annotated
 import numpy as np
 import torch
 from PIL import Image, ImageEnhance, ImageFilter
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from stylebridge.data.label_space import IGNORE
+from stylebridge.settings import Settings
 
 _Side = Annotated[int, Field(gt=0)]
 _Size = tuple[_Side, _Side]
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Jitter(_Settings):
+class Jitter(Settings):
     """Colour jitter with torchvision's ``ColorJitter`` law: the four changes in random order, brightness,
     contrast and saturation by a factor from U(max(0, 1 − x), 1 + x), hue by a shift from U(−x, x) of the
     colour circle."""
@@ -33,7 +30,7 @@ class Jitter(_Settings):
     hue: float = Field(default=0.0, ge=0, le=0.5)
 
 
-class Blur(_Settings):
+class Blur(Settings):
     """Gaussian blur with a ``probability``; its standard deviation is uniform in ``sigma``, in pixels of the
     augmented image."""
 
@@ -46,7 +43,7 @@ class Blur(_Settings):
         return _check_range(value)
 
 
-class Augmentation(_Settings):
+class Augmentation(Settings):
     """What happens to an image and its label map, in this order (FADA's): jitter, size, crop, blur, flip.
 
     Images are resized with an antialiased bicubic filter, label maps by the nearest pixel. Sizes are

@@ -1,14 +1,18 @@
 """Typed settings of the engine. A recipe's YAML maps onto these field by field."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from stylebridge.settings import MOST_STEPS, Settings
 
 
-class Strict(BaseModel):
-    """Base of every settings class: unknown keys are errors, values cannot be changed afterwards."""
+class Strict(Settings):
+    """Base of the settings of training."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+_Beta = Annotated[float, Field(ge=0, lt=1)]
+_Factor = Annotated[float, Field(ge=0, le=1000)]
 
 
 class ScheduleConfig(Strict):
@@ -22,9 +26,11 @@ class ScheduleConfig(Strict):
     """
 
     kind: Literal["constant", "poly", "linear-from-half", "linear-from-half-cyclegan"] = "constant"
-    power: float = Field(default=0.9, gt=0)
-    total: int | None = Field(default=None, gt=0, description="None: the stage's number of steps")
-    warmup: int = Field(default=0, ge=0)
+    power: float = Field(default=0.9, gt=0, le=100)
+    total: int | None = Field(
+        default=None, gt=0, le=MOST_STEPS, description="None: the stage's number of steps"
+    )
+    warmup: int = Field(default=0, ge=0, le=MOST_STEPS)
 
     def factor(self, step: int, steps: int) -> float:
         """The factor for one step of a stage that lasts ``steps`` steps; never negative."""
@@ -45,11 +51,11 @@ class OptimizerConfig(Strict):
     """One network's optimiser. ``group_lr`` multiplies ``lr`` for parameter groups the network names."""
 
     kind: Literal["sgd", "adam", "adamw"] = "adamw"
-    lr: float = Field(gt=0)
+    lr: float = Field(gt=0, le=100)
     momentum: float = Field(default=0.9, ge=0, lt=1, description="SGD only")
-    betas: tuple[float, float] = Field(default=(0.9, 0.999), description="Adam and AdamW only")
-    weight_decay: float = Field(default=0.0, ge=0)
-    group_lr: dict[str, float] = Field(default_factory=dict)
+    betas: tuple[_Beta, _Beta] = Field(default=(0.9, 0.999), description="Adam and AdamW only")
+    weight_decay: float = Field(default=0.0, ge=0, le=100)
+    group_lr: dict[str, _Factor] = Field(default_factory=dict)
     schedule: ScheduleConfig = ScheduleConfig()
 
 
@@ -67,14 +73,16 @@ class TrainerConfig(Strict):
     losses may differ in the last digits.
     """
 
-    steps: int = Field(gt=0)
-    batch: int = Field(gt=0)
-    accumulate: int = Field(default=1, gt=0, description="micro-batches that make one step")
+    steps: int = Field(gt=0, le=MOST_STEPS)
+    batch: int = Field(gt=0, le=65536)
+    accumulate: int = Field(default=1, gt=0, le=65536, description="micro-batches that make one step")
     clip_gradient: float | None = Field(default=None, gt=0, description="largest gradient norm a network")
-    log_every: int = Field(default=10, gt=0)
-    checkpoint_every: int = Field(default=500, gt=0)
+    log_every: int = Field(default=10, gt=0, le=MOST_STEPS)
+    checkpoint_every: int = Field(default=500, gt=0, le=MOST_STEPS)
     keep_checkpoints: int = Field(default=2, gt=0)
-    sample_every: int = Field(default=500, ge=0, description="0: no sample pictures while training")
+    sample_every: int = Field(
+        default=500, ge=0, le=MOST_STEPS, description="0: no sample pictures while training"
+    )
     channels_last: bool = True
     tf32: bool | None = Field(default=None, description="TF32 on GPUs; see the class")
     cudnn_benchmark: bool = Field(

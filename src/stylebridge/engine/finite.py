@@ -18,13 +18,13 @@ def first_bad_gradient(network: nn.Module) -> str:
 
 @torch.no_grad()
 def first_bad_tensor(networks: Mapping[str, nn.Module]) -> tuple[str, str] | None:
-    """The first network and its first parameter or buffer that holds an infinite value or a NaN.
+    """The first network and its first saved tensor (parameter or persistent buffer) that holds an infinity or a NaN.
 
     The answer needs one transfer from the device, whatever the number of tensors.
     """
     names, flags = [], []
     for network, module in networks.items():
-        for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        for name, tensor in module.state_dict().items():
             if tensor.is_floating_point() and tensor.numel():
                 names.append((network, name))
                 flags.append(torch.isfinite(tensor).all())

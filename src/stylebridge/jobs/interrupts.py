@@ -12,7 +12,8 @@ from typing import ParamSpec, TypeVar
 
 from stylebridge.errors import Interrupted
 
-_P, _R = ParamSpec("_P"), TypeVar("_R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 def resumable(command: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:

@@ -14,6 +14,7 @@ from stylebridge.jobs.recipe import describe_validation, load_recipe_as
 from stylebridge.methods.mixnmatch import MixNMatch, MixNMatchOptions
 from stylebridge.methods.mixnmatch_features import MixNMatchFeatures, MixNMatchFeaturesOptions
 from stylebridge.networks.mixnmatch import PRESETS, MixNMatchConfig
+from stylebridge.settings import LARGEST_SEED
 
 
 class CodeStage(Strict):
@@ -43,7 +44,7 @@ class MixRecipe(Strict):
 
     name: str
     description: str = ""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     preset: str
     networks: dict[str, Any] = Field(default_factory=dict)

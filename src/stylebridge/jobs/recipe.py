@@ -23,6 +23,7 @@ from stylebridge.engine.config import OptimizerConfig, ScheduleConfig, Strict, T
 from stylebridge.errors import RecipeError
 from stylebridge.methods import SEGMENTATION_METHODS
 from stylebridge.networks.segmenter import SegmenterConfig
+from stylebridge.settings import LARGEST_SEED, MOST_PIXELS, allowed_range
 
 
 class StreamConfig(Strict):
@@ -30,7 +31,7 @@ class StreamConfig(Strict):
     aspect ratio (it becomes ``augmentation.resize`` when the recipe is resolved; scale and crop are then left
     out where the whole image fits into the crop)."""
 
-    pixels: int | None = Field(default=None, gt=0)
+    pixels: int | None = Field(default=None, gt=0, le=MOST_PIXELS)
     augmentation: Augmentation = Augmentation()
     sampler: Literal["uniform", "class-balanced", "rare-class"] = "uniform"
 
@@ -42,7 +43,7 @@ class InferenceConfig(Strict):
     averaged."""
 
     size: tuple[PositiveInt, PositiveInt] | None = None
-    pixels: int | None = Field(default=None, gt=0)
+    pixels: int | None = Field(default=None, gt=0, le=MOST_PIXELS)
     scales: tuple[PositiveFloat, ...] = Field(default=(1.0,), min_length=1)
     flip: bool = False
     window: tuple[PositiveInt, PositiveInt] | None = None
@@ -60,7 +61,7 @@ class TranslatorConfig(Strict):
     recipe: str
     overrides: tuple[str, ...] = ()
     run: str | None = None
-    pixels: int | None = Field(default=None, gt=0)
+    pixels: int | None = Field(default=None, gt=0, le=MOST_PIXELS)
 
 
 class LabelFreeConfig(Strict):
@@ -143,7 +144,7 @@ class Recipe(Strict):
 
     name: str
     description: str = ""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     segmenter: SegmenterConfig
     translator: TranslatorConfig | None = None
@@ -311,7 +312,9 @@ def describe_validation(error: ValidationError) -> str:
         return f"{where} is missing"
     if problem["type"] == "value_error":
         return f"{where}: {message}"
-    return f"{where} is {problem['input']!r}: {message[0].lower()}{message[1:]}"
+    allowed = allowed_range(error)
+    allowed = f" (allowed: {allowed})" if allowed else ""
+    return f"{where} is {problem['input']!r}: {message[0].lower()}{message[1:]}{allowed}"
 
 
 def _close_key(error: ValidationError, problem: Any) -> str:

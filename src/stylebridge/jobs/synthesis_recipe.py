@@ -13,6 +13,7 @@ from stylebridge.engine.config import OptimizerConfig, Strict, TrainerConfig
 from stylebridge.jobs.recipe import load_recipe_as
 from stylebridge.jobs.synthesizers import SYNTHESIZERS, SynthesizerKind
 from stylebridge.methods.synthesis import Synthesis, SynthesisOptions
+from stylebridge.settings import LARGEST_SEED
 
 
 class SynthesisRecipe(Strict):
@@ -24,7 +25,7 @@ class SynthesisRecipe(Strict):
 
     name: str
     description: str = ""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     method: str
     preset: str

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from stylebridge.engine.config import OptimizerConfig, Strict, TrainerConfig
 from stylebridge.jobs.recipe import describe_validation, load_recipe_as
 from stylebridge.jobs.translators import TRANSLATORS, TranslatorKind, translation_recipes
+from stylebridge.settings import LARGEST_SEED, MOST_PIXELS
 
 
 class TranslationRecipe(Strict):
@@ -21,12 +22,12 @@ class TranslationRecipe(Strict):
 
     name: str
     description: str = ""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     method: str
     preset: str
     load: int | None = Field(default=None, gt=0)
-    pixels: int | None = Field(default=None, gt=0)
+    pixels: int | None = Field(default=None, gt=0, le=MOST_PIXELS)
     options: dict[str, Any] = Field(default_factory=dict)
     trainer: TrainerConfig
     optimizers: dict[str, OptimizerConfig] | None = None

@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stylebridge.errors import DataError
+from stylebridge.settings import Settings
 
 #: The two domains, and the one each is translated to.
 OTHER = {"a": "b", "b": "a"}
@@ -24,7 +25,7 @@ SMALLEST_TRANSLATED = 8
 INITIAL_DEVIATION = 0.02
 
 
-class CycleGANConfig(BaseModel):
+class CycleGANConfig(Settings):
     """Settings of a pair of generators and a pair of discriminators; published values are the defaults.
 
     ``image_size``: the side of the square images it is trained on (the buffers of earlier fakes have this size).
@@ -32,8 +33,6 @@ class CycleGANConfig(BaseModel):
     ``blocks``: residual blocks of a generator; published: 9 at 256 pixels and more, 6 at 128.
     ``layers``: stride-2 layers of a discriminator; 3 see patches of 70×70 pixels, 2 of 34×34.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     image_size: int = Field(default=256, gt=0)
     channels: int = Field(default=64, gt=0)

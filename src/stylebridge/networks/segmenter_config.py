@@ -3,7 +3,9 @@
 from difflib import get_close_matches
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from stylebridge.settings import Settings
 
 DEEPLAB_V2 = "deeplab-v2"
 VIT_LIGHT = "vit-light"
@@ -14,7 +16,7 @@ DEFAULT_ENCODER = "tu-tf_efficientnet_lite0"
 HF_ENCODER = "transformers"
 
 
-class SegmenterConfig(BaseModel):
+class SegmenterConfig(Settings):
     """The ``segmenter`` block of a recipe.
 
     ``arch``: ``deeplab-v2``; ``vit-light`` (a plain vision transformer with a light decoder); an smp architecture
@@ -32,14 +34,14 @@ class SegmenterConfig(BaseModel):
     :class:`~stylebridge.networks.vit_segmenter.ViTOptions`, or entries of the transformers configuration.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(frozen=False)
 
     arch: str = "fpn"
     encoder: str = DEFAULT_ENCODER
     weights: str | None = "imagenet"
     freeze_batch_norm: bool | None = None
     freeze_encoder: bool = False
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("arch")
     @classmethod

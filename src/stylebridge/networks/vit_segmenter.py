@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import timm
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,17 +16,16 @@ from stylebridge.networks import pretrained
 from stylebridge.networks.pretrained import MEND
 from stylebridge.networks.segmenter_base import Segmenter, logits_on_image, pad_to, round_up
 from stylebridge.networks.segmenter_config import VIT_LIGHT, SegmenterConfig, unknown
+from stylebridge.settings import Settings
 
 
-class ViTOptions(BaseModel):
+class ViTOptions(Settings):
     """``options`` of ``vit-light``.
 
     ``layers``: how many blocks the decoder reads, evenly spaced with the last one among them; or their indices
     from 0. ``channels``: C of the features. ``upsample``: how much finer than the patches the features' grid is.
     ``dropout``: share of feature channels dropped in training. ``drop_path``: the encoder's stochastic depth.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     channels: int = Field(default=128, gt=0)
     layers: int | tuple[int, ...] = 4

@@ -2,12 +2,13 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from stylebridge.networks.nice_gan import NiceGanConfig
+from stylebridge.settings import Settings
 
 
-class BridgeConfig(BaseModel):
+class BridgeConfig(Settings):
     """Settings of a pair of critics, a pair of generators and a pair of style heads.
 
     ``channels``: of an encoder's first layer; codes have twice as many.
@@ -25,8 +26,6 @@ class BridgeConfig(BaseModel):
     style (of the whole image, or mixed with those of each region, which count ``region_share``). ``grain``: it also
     gets the wanted image's noise.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     channels: int = Field(default=32, gt=0)
     trunk: Literal["own", "segmenter"] = "own"

@@ -2,13 +2,15 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from stylebridge.settings import Settings
 
 #: Doublings of the start grid.
 DOUBLINGS = {"normal": 5, "more": 6, "most": 7}
 
 
-class LabelGanConfig(BaseModel):
+class LabelGanConfig(Settings):
     """Settings of a generator of images from label maps, and of its discriminator; published values are the defaults.
 
     ``classes``: K of the label maps; 255 stands for no class.
@@ -19,8 +21,6 @@ class LabelGanConfig(BaseModel):
     ``discriminator_channels``: of a discriminator's first layer; ``discriminator_layers``: before its output layer;
     ``scales``: discriminators, each at half the size of the one before.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     classes: int = Field(ge=1, le=255)
     channels: int = Field(default=64, gt=0)

@@ -2,7 +2,9 @@
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from stylebridge.settings import Settings
 
 #: Channels of the features that the parent stage hands to the child stage, at every size of the networks.
 PARENT_CHANNELS = 16
@@ -12,7 +14,7 @@ VIEW_MARGIN = 2
 FIELD_STRIDES = {34: 4, 10: 2}
 
 
-class MixNMatchConfig(BaseModel):
+class MixNMatchConfig(Settings):
     """Settings of all networks; published values (for CUB) are the defaults.
 
     ``image_size``: side of the square images. ``shapes``: shape categories Np. ``textures``: texture categories Nc, as
@@ -25,8 +27,6 @@ class MixNMatchConfig(BaseModel):
     One stage that doubles or halves the sides is left out of every network for images of 64 pixels (as published
     networks would be cut; the published code has 128 only), one more added for 256 (ours too).
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     image_size: Literal[64, 128, 256] = 128
     shapes: int = Field(default=20, gt=0)

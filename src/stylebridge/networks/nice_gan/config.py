@@ -2,13 +2,15 @@
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from stylebridge.settings import Settings
 
 #: Images have to be so many times larger than codes.
 STRIDE = 4
 
 
-class NiceGanConfig(BaseModel):
+class NiceGanConfig(Settings):
     """Settings of a pair of discriminators and a pair of generators; published values are the defaults.
 
     ``image_size``: the side of the square images it is trained on; only the full generator is bound to it.
@@ -19,8 +21,6 @@ class NiceGanConfig(BaseModel):
     ``layers``: of a discriminator. Published: 7, which needs images of at least 96 pixels; 6 is one stride-2
     layer less in either head and needs 48.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     image_size: int = Field(default=256, gt=0)
     channels: int = Field(default=64, gt=0)

@@ -1,0 +1,140 @@
+"""The base of every settings class: recipes, options of methods, settings of networks."""
+
+from __future__ import annotations
+
+import math
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+#: The largest size of a number for which a field states no upper limit of its own.
+LARGEST = 10**6
+#: The largest number of steps of anything.
+MOST_STEPS = 10**8
+#: The largest seed: stages, streams and processes derive theirs from it, and all of them fit into 64 bits.
+LARGEST_SEED = 2**32 - 1
+#: The largest number of pixels of an image.
+MOST_PIXELS = 10**9
+
+_NUMERIC_ERRORS = (
+    "greater_than",
+    "greater_than_equal",
+    "less_than",
+    "less_than_equal",
+    "finite_number",
+    "out_of_reason",
+)
+
+
+class Settings(BaseModel):
+    """Unknown keys are errors, values cannot be changed afterwards, and numbers are finite and of a sane size."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _sane_size(cls, value: Any, info: ValidationInfo) -> Any:
+        """What the types do not say: numbers without a limit, and those in free-form values (``options``)."""
+        limited = info.field_name is not None and _limits(cls.model_fields[info.field_name].metadata)[1]
+        for where, number in _numbers(value):
+            if math.isfinite(number) and (limited or abs(number) <= LARGEST):
+                continue
+            if where:
+                raise ValueError(
+                    f"{where[1:]} is {number!r}; numbers must be finite and at most {LARGEST:,} in size"
+                )
+            raise PydanticCustomError("out_of_reason", f"Input should be at most {LARGEST:,} in size")  # type: ignore[arg-type]
+        return value
+
+
+def _numbers(value: Any, where: str = "") -> Iterator[tuple[str, int | float]]:
+    """The numbers in a value and their places, in nested tuples, lists and mappings; not those of settings, which check
+    their own."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        yield where, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _numbers(item, f"{where}.{key}")
+    elif isinstance(value, tuple | list):
+        for index, item in enumerate(value):
+            yield from _numbers(item, f"{where}.{index}")
+
+
+def allowed_range(error: ValidationError) -> str:
+    """The range of the number that a validation error complains of first, such as ``above 0 and at most 100``.
+
+    Empty where the error is about something else, or about a value without a range of its own.
+    """
+    problem = error.errors()[0]
+    model = _by_name(error.title)
+    if problem["type"] not in _NUMERIC_ERRORS or model is None:
+        return ""
+    metadata = _find(model, problem["loc"])
+    if metadata is None:
+        return ""
+    lower, upper = _limits(metadata)
+    bounds = [lower or f"at least {-LARGEST:,}", upper or f"at most {LARGEST:,}"]
+    return " and ".join(bounds)
+
+
+def _by_name(title: str) -> type[BaseModel] | None:
+    waiting: list[type[BaseModel]] = [Settings]
+    while waiting:
+        model = waiting.pop()
+        if model.__name__ == title:
+            return model
+        waiting += model.__subclasses__()
+    return None
+
+
+def _limits(metadata: list[Any] | tuple[Any, ...]) -> tuple[str, str]:
+    """What a field's annotations say of its lower and its upper limit, in words."""
+    lower = upper = ""
+    for rule in metadata:
+        if isinstance(rule, Gt):
+            lower = f"above {rule.gt:,}"
+        elif isinstance(rule, Ge):
+            lower = f"at least {rule.ge:,}"
+        elif isinstance(rule, Lt):
+            upper = f"below {rule.lt:,}"
+        elif isinstance(rule, Le):
+            upper = f"at most {rule.le:,}"
+    return lower, upper
+
+
+def _find(model: type[BaseModel], where: tuple[int | str, ...]) -> list[Any] | None:
+    """The annotations of the value at a place in a model; None: the place is in a free-form value."""
+    kind: Any = model
+    metadata: list[Any] = []
+    for part in where:
+        kind = _without_none(kind)
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            field = kind.model_fields.get(str(part))
+            if field is None:
+                return None
+            kind, metadata = field.annotation, list(field.metadata)
+        else:
+            inner = typing.get_args(kind)
+            if typing.get_origin(kind) is tuple and isinstance(part, int):
+                kind = inner[0] if len(inner) == 2 and inner[1] is Ellipsis else inner[part]
+            elif typing.get_origin(kind) in (dict, list) and inner:
+                kind = inner[-1]
+            else:
+                return None
+            metadata = []
+        if typing.get_origin(kind) is typing.Annotated:
+            kind, *more = typing.get_args(kind)
+            metadata += [rule for one in more for rule in getattr(one, "metadata", [one])]
+    return metadata
+
+
+def _without_none(kind: Any) -> Any:
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        members = [member for member in typing.get_args(kind) if member is not type(None)]
+        return members[0] if len(members) == 1 else kind
+    return kind
