@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -70,9 +70,9 @@ def map_classes(space: LabelSpace, target: LabelSpace, maps: Sequence[ClassMap] 
     Raises:
         DataError: the map does not fit the spaces, or less than half of the classes have the same name in both.
     """
-    given = next((m for m in maps if m.source == space.name), None)
-    if given is None and space.classes == target.classes:
+    if space.classes == target.classes:
         return None
+    given = next((m for m in maps if m.source == space.name), None)
     if given is not None:
         if given.target != target.name:
             raise DataError(
@@ -80,16 +80,22 @@ def map_classes(space: LabelSpace, target: LabelSpace, maps: Sequence[ClassMap] 
                 f"--label-space {given.target}, or a map to {target.name}."
             )
         return _checked(given, space, target)
-    file = _builtin(space, target)
-    if file is not None:
-        return _checked(read_class_map(file), space, target)
+    built_in = builtin_class_map(space, target)
+    if built_in is not None:
+        return built_in
     found = propose(space, target)
     matched = sum(other is not None for other in found.pairs.values())
     if 2 * matched < min(space.num_classes, target.num_classes):
+        back = (
+            f"a map the other way is built in: train the classes of {space.name} (--label-space {space.name}), or "
+            if _builtin(target, space) is not None
+            else ""
+        )
         raise DataError(
             f"Only {matched} of the {space.num_classes} classes of {space.name} ({', '.join(space.classes[:4])}, …) "
-            f"have the name of one of {target.name} ({', '.join(target.classes[:4])}, …): write a class map, beginning "
-            f"with `stylebridge data class-map {space.name} {target.name}`, and give it as --class-map FILE."
+            f"have the name of one of {target.name} ({', '.join(target.classes[:4])}, …): {back}"
+            f"write a class map, beginning with `stylebridge data class-map {space.name} "
+            f"{target.name}`, and give it as --class-map FILE."
         )
     return found
 
@@ -104,17 +110,24 @@ def propose(space: LabelSpace, target: LabelSpace) -> ClassMap:
 def builtin_class_map(space: LabelSpace, target: LabelSpace) -> ClassMap | None:
     """The class map between two spaces that comes with the package, if there is one."""
     file = _builtin(space, target)
-    return _checked(read_class_map(file), space, target) if file is not None else None
+    if file is None:
+        return None
+    # Spaces of the same classes that are spelt by other ids share a map; it tells of those it was asked for.
+    return replace(_checked(read_class_map(file), space, target), source=space.name, target=target.name)
 
 
 def read_class_map(path: str | Path) -> ClassMap:
-    """Read a YAML file: ``from`` and ``to`` are label spaces (names, or files as seen from its folder), ``map``
-    gives each class of ``from`` a class of ``to``, or ``ignore``.
+    """Read a built-in class map by name (``cityscapes-19_to_camvid-11``), or a YAML file.
+
+    ``from`` and ``to`` are label spaces (names, or files as seen from its folder), ``map`` gives each class of ``from``
+    a class of ``to``, or ``ignore``.
 
     Raises:
         DataError: the file is not there or its content is wrong; names the key.
     """
-    path = Path(path)
+    folder = Path(str(resources.files("stylebridge") / "data" / "class_maps"))
+    built_in = folder / f"{path}.yaml"
+    path = built_in if built_in.parent == folder and built_in.is_file() else Path(path)
     try:
         data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:

@@ -389,8 +389,13 @@ def read_palette(path: FileRef | str) -> list[tuple[int, int, int]] | None:
     with _opened(path) as image:
         if image.mode != "P":
             return None
-        image.load()
-        flat = image.getpalette("RGB") or []
+        # A PNG's palette stands before its pixels, which need not be decoded for it.
+        mode, data = image.palette.getdata() if image.format == "PNG" and image.palette else ("", b"")
+        if mode == "RGB":
+            flat = list(data)
+        else:
+            image.load()
+            flat = image.getpalette("RGB") or []
     return [(r, g, b) for r, g, b in zip(flat[0::3], flat[1::3], flat[2::3], strict=True)]
 
 

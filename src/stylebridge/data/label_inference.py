@@ -1,38 +1,216 @@
-"""Finding out how label files are to be read where the user did not say."""
+"""Finding out how label files are to be read: what shows it, and what contradicts it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from stylebridge.data.files import LabelRef, MaskStack
-from stylebridge.data.images import read_label, read_label_colours, read_palette
-from stylebridge.data.label_space import IGNORE, LabelSpace, builtin_label_spaces
+from stylebridge.data.files import LabelRef
+from stylebridge.data.images import read_label
+from stylebridge.data.label_evidence import (
+    Colour,
+    MapKind,
+    best_space,
+    candidates,
+    classify_maps,
+    kinds_of_maps,
+    main_space,
+)
+from stylebridge.data.label_space import IGNORE, LabelSpace
 from stylebridge.data.layouts.names import is_label_folder
 from stylebridge.errors import DataError
+
+__all__ = [
+    "CLASSES_FILE",
+    "Evidence",
+    "classes_beside",
+    "classify_maps",
+    "find_evidence",
+    "folders_beside",
+    "infer_label_space",
+    "plain_space",
+    "space_by_palette",
+]
 
 #: Name of the file beside ``images/`` and ``labels/`` that says how the labels are to be read.
 CLASSES_FILE = "classes.yaml"
 
-#: Label files that are looked into for a palette or colours.
-_SAMPLE = 32
-
-#: Built-in spaces whose colours say nothing: annotation tools paint any classes in Pascal VOC's.
-_COMMON_COLOURS = frozenset({"voc-21"})
-
 _HOW_TO_NAME = "Name another with --label-space NAME_OR_YAML."
+
+#: Files that a message names one by one.
+_LISTED = 4
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What shows the label space of some label files.
+
+    Attributes:
+        space: the space that is shown; None: nothing shows one, the files hold plain ids.
+        by: what shows it, in words: "the layout", "classes.yaml", "the palette", "the colours"; "the ids" where
+            nothing does.
+        file: the file (of a layout the folder) that shows it.
+        used: ids in a sample of the files; empty for layouts and shards.
+        palette: the colour of each id in a palette that is of no known space; None: no such palette.
+    """
+
+    space: LabelSpace | None
+    by: str
+    file: str
+    used: frozenset[int] = frozenset()
+    palette: dict[int, Colour] | None = None
+
+
+def find_evidence(
+    labels: Sequence[LabelRef],
+    known: Iterable[LabelSpace] = (),
+    name: str = "",
+    override: str = "",
+) -> Evidence:
+    """What shows the label space of label files that no layout describes.
+
+    First ``classes.yaml`` beside ``images/`` and ``labels/``; else the space whose colours most ids in use have in
+    the files' palettes, or that knows all colours that the files hold. Every file's palette is looked at.
+
+    Args:
+        known: spaces in play (the model's, those of class maps), which are recognised as the built-in ones are.
+        name: what messages call the domain.
+        override: what a message advises to read all files in one space in spite of their palettes.
+
+    Raises:
+        DataError: a file is no image; files of several spaces lie in one folder; ids are shifted against the palette;
+            ``classes.yaml`` says other classes than the palette.
+    """
+    spaces = candidates(known)
+    kinds = kinds_of_maps(labels)
+    main = main_space(kinds, spaces)
+    called = f"{name} label map" if name else "label map"
+    if main is not None:
+        _ensure_one_space(kinds, main, spaces, called, override)
+    used = frozenset[int]().union(*(kind.used for kind in kinds))
+    strange = next((kind for kind in kinds if kind.tells and main is None), None)
+    for folder in folders_beside(labels[0]):
+        file = folder / CLASSES_FILE
+        if file.is_file():
+            space = LabelSpace.load(file)
+            _ensure_file_agrees(space, file, main, kinds, override)
+            return Evidence(space, CLASSES_FILE, str(file), used)
+    if strange is not None and strange.palette is not None:
+        _ensure_not_shifted(strange, spaces, called, override)
+    if main is None:
+        palette = strange.palette if strange is not None else None
+        shown = {i: palette[i] for i in strange.used if i < len(palette)} if strange and palette else None
+        return Evidence(None, "the ids", str(labels[0]), used, shown)
+    first = next(kind for kind in kinds if kind.matched(main))
+    by = "the colours" if first.colours is not None else "the palette"
+    return Evidence(main, by, str(first.files[0]), used)
+
+
+def _ensure_one_space(
+    kinds: Sequence[MapKind], main: LabelSpace, spaces: Sequence[LabelSpace], called: str, override: str
+) -> None:
+    """Files whose palette or colours are of another space than most files' are named."""
+    others = [kind for kind in kinds if kind.tells and not kind.matched(main) and _has_classes(kind, main)]
+    if not others:
+        return
+    named = [
+        (file, best.name if (best := best_space(kind, spaces)) else "no known label space")
+        for kind in others
+        for file in kind.files
+    ]
+    listed = ", ".join(f"{file} ({space})" for file, space in named[:_LISTED])
+    more = f", and {len(named) - _LISTED} more" if len(named) > _LISTED else ""
+    total = sum(len(kind.files) for kind in kinds) - len(named)
+    raise DataError(
+        f"{total} {called}{'s are' if total != 1 else ' is'} {main.name} by palette or colours, and {len(named)} "
+        f"{'are' if len(named) != 1 else 'is'} not: {listed}{more}: correct or remove the odd ones"
+        f"{f', or read all files in one space with {override}' if override else ''}."
+    )
+
+
+def _has_classes(kind: MapKind, main: LabelSpace) -> bool:
+    """Whether a kind has an id that means a class; maps that are ignored as a whole contradict nothing."""
+    if kind.colours is not None:
+        return True
+    return any(main.raw_ids.get(i) != IGNORE and i != IGNORE for i in kind.used)
+
+
+def _ensure_file_agrees(
+    space: LabelSpace, file: Path, main: LabelSpace | None, kinds: Sequence[MapKind], override: str
+) -> None:
+    """``classes.yaml`` must not call a class by the name of another class of the palette."""
+    if main is None or any(kind.matched(space) for kind in kinds):
+        return
+    clash = clashing_class(space, main, frozenset().union(*(kind.used for kind in kinds)))
+    if clash is not None:
+        raise DataError(
+            f"{file} says that {clash[0]} is {clash[1]!r}, and the palette of {kinds[0].files[0]} says {main.name}, "
+            f"where it is {clash[2]!r}: correct {CLASSES_FILE}, or remove it"
+            f"{f', or name the space with {override}' if override else ''}."
+        )
+
+
+def _ensure_not_shifted(kind: MapKind, spaces: Sequence[LabelSpace], called: str, override: str) -> None:
+    for space in spaces:
+        step = kind.shifted(space) if not space.raw_colours else 0
+        if step:
+            raise DataError(
+                f"The ids of {len(kind.files)} {called}(s) are off by one: the palette of {kind.files[0]} has the "
+                f"colours of {space.name} at ids that are {abs(step)} too {'large' if step > 0 else 'small'}: "
+                f"{'subtract 1 from' if step > 0 else 'add 1 to'} the ids"
+                f"{f', or name how the files are read with {override}' if override else ''}."
+            )
+
+
+def clashing_class(
+    stated: LabelSpace, shown: LabelSpace, used: frozenset[int]
+) -> tuple[str, str, str] | None:
+    """An id (or colour, in words) that two spaces give to different classes, and the two names; None if there is none.
+
+    Names clash where one of the two spaces has the other's name for another id: classes of other names may be the
+    user's own words, and ids that are ignored contradict nothing.
+    """
+    ours = {name.casefold() for name in stated.classes}
+    theirs = {name.casefold() for name in shown.classes}
+    for what, first, second in _both_ways(stated, shown, used):
+        a, b = stated.classes[first], shown.classes[second]
+        if a.casefold() != b.casefold() and (b.casefold() in ours or a.casefold() in theirs):
+            return what, a, b
+    return None
+
+
+def read_alike(stated: LabelSpace, shown: LabelSpace, used: frozenset[int]) -> bool:
+    """Whether ``stated`` is a way to read files of ``shown``: no class clashes, all ids are known, some names agree."""
+    ids = used or frozenset(shown.raw_ids)
+    if not shown.raw_colours and any(
+        i not in stated.raw_ids for i in ids if shown.raw_ids.get(i, IGNORE) != IGNORE
+    ):
+        return False
+    pairs = list(_both_ways(stated, shown, used))
+    agree = any(stated.classes[a].casefold() == shown.classes[b].casefold() for _, a, b in pairs)
+    return agree and clashing_class(stated, shown, used) is None
+
+
+def _both_ways(stated: LabelSpace, shown: LabelSpace, used: frozenset[int]) -> Iterable[tuple[str, int, int]]:
+    """Each id or colour that is a class in both spaces, in words, with the two train ids."""
+    for raw in sorted(used or shown.raw_ids):
+        a, b = stated.raw_ids.get(raw, IGNORE), shown.raw_ids.get(raw, IGNORE)
+        if IGNORE not in (a, b):
+            yield f"id {raw}", a, b
+    for colour, b in shown.raw_colours.items():
+        a = stated.raw_colours.get(colour, IGNORE)
+        if IGNORE not in (a, b):
+            yield f"colour {colour}", a, b
 
 
 def infer_label_space(label_paths: Sequence[LabelRef]) -> tuple[LabelSpace, str]:
-    """Find out how label files are to be read when the user did not say.
-
-    First ``classes.yaml`` beside ``images/`` and ``labels/``; else a built-in space whose colours most ids in
-    use have in the files' palette, or that knows all colours the files hold; else the plain ids themselves (all
-    files are read).
+    """Find out how label files are to be read when the user did not say: by :func:`find_evidence`, else as the plain
+    ids themselves (all files are read).
 
     Returns:
         The space, and a sentence that tells the user what was taken and how to name another.
@@ -42,29 +220,34 @@ def infer_label_space(label_paths: Sequence[LabelRef]) -> tuple[LabelSpace, str]
     """
     if not label_paths:
         raise DataError("There is no label file to take the label space from: name one with --label-space.")
-    for folder in folders_beside(label_paths[0]):
-        if (folder / CLASSES_FILE).is_file():
-            space = LabelSpace.load(folder / CLASSES_FILE)
-            return space, (
-                f"Label space: {space.num_classes} classes from {folder / CLASSES_FILE}. {_HOW_TO_NAME}"
-            )
-    space = space_by_palette(label_paths)
-    if space is not None:
+    found = find_evidence(label_paths)
+    space = found.space
+    if space is None:
+        space = plain_space(label_paths, found.palette)
         return space, (
-            f"Label space: {space.name} ({space.num_classes} classes), whose colours the label files' "
-            f"palette has. {_HOW_TO_NAME}"
+            f"Label space: the plain ids 0 to {space.num_classes - 1} as {space.num_classes} classes without "
+            f"names (255 ignored). {_HOW_TO_NAME}"
         )
-    space = _by_colours(label_paths)
-    if space is not None:
-        return space, (
-            f"Label space: {space.name} ({space.num_classes} classes), whose colours the label files hold. "
-            f"{_HOW_TO_NAME}"
-        )
-    space = _by_ids(label_paths)
-    return space, (
-        f"Label space: the plain ids 0 to {space.num_classes - 1} as {space.num_classes} classes without "
-        f"names (255 ignored). {_HOW_TO_NAME}"
+    if found.by == CLASSES_FILE:
+        return space, f"Label space: {space.num_classes} classes from {found.file}. {_HOW_TO_NAME}"
+    held = "palette has" if found.by == "the palette" else "files hold"
+    whose = "label files' palette has" if held == "palette has" else "label files hold"
+    return (
+        space,
+        f"Label space: {space.name} ({space.num_classes} classes), whose colours the {whose}. {_HOW_TO_NAME}",
     )
+
+
+def classes_beside(labels: Sequence[LabelRef]) -> LabelSpace | None:
+    """The space of ``classes.yaml`` beside the folders of label files, if there is one.
+
+    Raises:
+        DataError: it is wrong.
+    """
+    for folder in folders_beside(labels[0]) if len(labels) else ():
+        if (folder / CLASSES_FILE).is_file():
+            return LabelSpace.load(folder / CLASSES_FILE)
+    return None
 
 
 def folders_beside(label: LabelRef) -> list[Path]:
@@ -76,57 +259,27 @@ def folders_beside(label: LabelRef) -> list[Path]:
     return customary or [label.parent.parent]
 
 
-def _sample(label_paths: Sequence[LabelRef]) -> list[LabelRef]:
-    chosen = np.linspace(0, len(label_paths) - 1, min(_SAMPLE, len(label_paths))).astype(int)
-    return [label_paths[int(i)] for i in chosen]
-
-
-def _by_colours(label_paths: Sequence[LabelRef]) -> LabelSpace | None:
-    """A built-in space that knows every colour of the files; None where they hold ids, or other colours."""
-    used: set[int] = set()
-    for path in _sample(label_paths):
-        colours = None if isinstance(path, MaskStack) or read_palette(path) else read_label_colours(path)
-        if colours is None or (colours[..., :1] == colours[..., 1:]).all():
-            return None
-        wide = colours.astype(np.int32)
-        used |= set(np.unique((wide[..., 0] << 16) + (wide[..., 1] << 8) + wide[..., 2]).tolist())
-    for name in builtin_label_spaces():
-        space = LabelSpace.load(name)
-        if space.raw_colours and used <= _packed(space):
-            return space
-    return None
-
-
-def _packed(space: LabelSpace) -> set[int]:
-    return {(r << 16) + (g << 8) + b for r, g, b in space.raw_colours}
-
-
 def space_by_palette(label_paths: Sequence[LabelRef]) -> LabelSpace | None:
-    """The built-in space whose colours most ids in use have in the files' palette; None if there is none."""
-    used: dict[int, tuple[int, int, int]] = {}
-    for path in _sample(label_paths):
-        palette = None if isinstance(path, MaskStack) else read_palette(path)
-        if palette is None:
-            return None
-        ids = np.unique(read_label(path)).tolist()
-        used |= {i: palette[i] if i < len(palette) else (0, 0, 0) for i in ids}
-    best: tuple[int, int, LabelSpace] | None = None
-    for name in builtin_label_spaces():
-        space = LabelSpace.load(name)
-        if space.raw_colours or name in _COMMON_COLOURS or any(raw not in space.raw_ids for raw in used):
-            continue
-        classes = [raw for raw in used if space.raw_ids[raw] != IGNORE]
-        matched = sum(used[raw] == space.colours[space.raw_ids[raw]] for raw in classes)
-        # An id that the space ignores speaks neither for it nor against it.
-        better = best is None or (matched, space.num_classes) > best[:2]
-        if better and 2 * matched > len(classes):
-            best = (matched, space.num_classes, space)
-    return best[2] if best else None
+    """The built-in space whose colours most ids in use have in the palettes of most files; None if there is none.
+
+    Raises:
+        DataError: a file is no image.
+    """
+    kinds = [kind for kind in kinds_of_maps(label_paths) if kind.palette is not None]
+    return main_space(kinds, candidates())
 
 
-def _by_ids(label_paths: Sequence[LabelRef]) -> LabelSpace:
+def plain_space(
+    label_paths: Sequence[LabelRef], palette: dict[int, Colour] | None = None, read: Callable = read_label
+) -> LabelSpace:
+    """The plain ids of label files as classes without names, in the colours of ``palette`` where it has them; all
+    files are read.
+
+    Raises:
+        DataError: a label file cannot be read, or the ids do not make a label space.
+    """
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        ids = set().union(*pool.map(lambda path: np.unique(read_label(path)).tolist(), label_paths))
+        ids = set().union(*pool.map(lambda path: np.unique(read(path)).tolist(), label_paths))
     first = label_paths[0]
     folder = first.parent if isinstance(first, Path) else str(first).rpartition("/")[0]
     classes = ids - {IGNORE}
@@ -142,4 +295,7 @@ def _by_ids(label_paths: Sequence[LabelRef]) -> LabelSpace:
             f"The label maps in {folder} hold the id {wrong}, and plain ids go from 0 to 254: name a label "
             f"space that maps the raw ids with --label-space NAME_OR_YAML."
         )
-    return LabelSpace.generic(max(classes) + 1)
+    space = LabelSpace.generic(max(classes) + 1)
+    if not palette:
+        return space
+    return replace(space, colours=tuple(palette.get(i, colour) for i, colour in enumerate(space.colours)))

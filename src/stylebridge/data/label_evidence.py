@@ -1,0 +1,211 @@
+"""What label files say about their classes: palettes, colours and ids, file by file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from stylebridge.data.files import LabelRef, MaskStack
+from stylebridge.data.images import read_header, read_label, read_label_colours, read_palette
+from stylebridge.data.label_space import IGNORE, LabelSpace, builtin_label_spaces
+
+Colour = tuple[int, int, int]
+
+#: Label files of one kind that are decoded for the ids in use.
+_SAMPLE = 32
+
+#: Built-in spaces whose colours say nothing: annotation tools paint any classes in Pascal VOC's.
+_COMMON_COLOURS = frozenset({"voc-21"})
+
+
+@dataclass(frozen=True)
+class MapKind:
+    """Label files that are stored alike.
+
+    Attributes:
+        files: all of them.
+        used: the raw ids in a sample of them; empty where they hold colours.
+        palette: the colour of each used id; None: no palette, or a grey one.
+        colours: the colours in a sample of them, where they hold colours instead of ids; else None.
+    """
+
+    files: tuple[LabelRef, ...]
+    used: frozenset[int] = frozenset()
+    palette: tuple[Colour, ...] | None = None
+    colours: frozenset[Colour] | None = None
+
+    def matched(self, space: LabelSpace) -> int:
+        """How many used ids have their class's colour of ``space`` in the palette (or how many colours it knows);
+        0 unless more than half do. Ids that the space ignores count neither for it nor against it."""
+        if self.colours is not None:
+            return len(self.colours) if self.colours and self.colours <= space.raw_colours.keys() else 0
+        if self.palette is None:
+            return 0
+        if space.raw_colours:
+            shown = {self.palette[i] for i in self.used if i < len(self.palette)}
+            return len(shown) if shown and shown <= space.raw_colours.keys() else 0
+        counted = [i for i in self.used if space.raw_ids.get(i) != IGNORE and i != IGNORE]
+        matched = sum(self._has(space, i) for i in counted)
+        return matched if 2 * matched > len(counted) else 0
+
+    def shared(self, space: LabelSpace) -> float:
+        """The share of the space's classes that the whole palette shows in their colours, used or not."""
+        raws = [raw for raw, train in space.raw_ids.items() if train != IGNORE]
+        return sum(self._has(space, raw) for raw in raws) / max(1, len(raws))
+
+    def shifted(self, space: LabelSpace) -> int:
+        """1 or -1 where the palette is that of ``space`` for ids larger or smaller by one; else 0."""
+        for step in (1, -1):
+            used = [i for i in self.used if i != IGNORE and space.raw_ids.get(i - step, IGNORE) != IGNORE]
+            hits = sum(self._colour(i) == space.colours[space.raw_ids[i - step]] for i in used)
+            if len(used) > 2 and 3 * hits > 2 * len(used):
+                return step
+        return 0
+
+    def _colour(self, index: int) -> Colour:
+        assert self.palette is not None
+        return self.palette[index] if index < len(self.palette) else (0, 0, 0)
+
+    def _has(self, space: LabelSpace, raw: int) -> bool:
+        train = space.raw_ids.get(raw, IGNORE)
+        return train != IGNORE and self._colour(raw) == space.colours[train]
+
+    @property
+    def tells(self) -> bool:
+        """Whether it has colours by which a label space can be known."""
+        return self.colours is not None or self.palette is not None
+
+
+def kinds_of_maps(labels: Sequence[LabelRef]) -> list[MapKind]:
+    """Sort label files by how they are stored and by their palettes, the most common kind first.
+
+    Every file's header is read, and of each kind up to 32 files are decoded.
+
+    Raises:
+        DataError: a file is no image.
+    """
+    groups: dict[object, list[LabelRef]] = {}
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        for label, form in zip(labels, pool.map(_form, labels), strict=True):
+            groups.setdefault(form, []).append(label)
+        kinds = [_kind(form, files, pool) for form, files in groups.items()]
+    return sorted(kinds, key=lambda kind: -len(kind.files))
+
+
+def _form(label: LabelRef) -> object:
+    """A palette, or whether the file may hold colours."""
+    if isinstance(label, MaskStack):
+        return "ids"
+    palette = read_palette(label)
+    if palette is not None:
+        return tuple(palette)
+    return "colours" if read_header(label).mode in ("RGB", "RGBA") else "ids"
+
+
+def _kind(form: object, files: list[LabelRef], pool: ThreadPoolExecutor) -> MapKind:
+    chosen = [files[int(i)] for i in np.linspace(0, len(files) - 1, min(_SAMPLE, len(files)))]
+    if form == "colours":
+        found = list(pool.map(_colours_in, chosen))
+        if not all(colours is None for colours in found):
+            return MapKind(tuple(files), colours=frozenset().union(*(c for c in found if c is not None)))
+    if form == "ids" and all(isinstance(label, MaskStack) for label in files):
+        return MapKind(tuple(files))
+    used = frozenset[int]().union(*pool.map(lambda label: np.unique(read_label(label)).tolist(), chosen))
+    palette = form if isinstance(form, tuple) else None
+    shown = [palette[i] if i < len(palette) else (0, 0, 0) for i in used] if palette else []
+    if palette is not None and (all(len(set(colour)) == 1 for colour in shown) or _is_common(used, palette)):
+        palette = None  # a ramp of greys, or what annotation tools paint with
+    return MapKind(tuple(files), used, palette)
+
+
+def _colours_in(label: LabelRef) -> frozenset[Colour] | None:
+    """The colours of a file; None where it is grey, so that it holds ids."""
+    assert not isinstance(label, MaskStack)
+    pixels = read_label_colours(label)
+    if pixels is None or (pixels[..., :1] == pixels[..., 1:]).all():
+        return None
+    wide = pixels.astype(np.int32)
+    packed = np.unique((wide[..., 0] << 16) + (wide[..., 1] << 8) + wide[..., 2]).tolist()
+    return frozenset((v >> 16, v >> 8 & 255, v & 255) for v in packed)
+
+
+def _is_common(used: frozenset[int], palette: Sequence[Colour]) -> bool:
+    space = LabelSpace.load("voc-21")
+    counted = [i for i in used if i < min(space.num_classes, len(palette))]
+    beyond = any(space.num_classes <= i < IGNORE for i in used)
+    return not beyond and all(palette[i] == space.colours[i] for i in counted)
+
+
+def candidates(known: Iterable[LabelSpace] = ()) -> list[LabelSpace]:
+    """The spaces that maps are compared with: those in play (``known``), then the built-in ones.
+
+    A space in play that has the name and as many classes as a built-in one is recognised by that one's colours too.
+    """
+    spaces = list(known)
+    builtin = builtin_label_spaces()
+    for space in tuple(spaces):
+        if space.name in builtin:
+            colours = LabelSpace.load(builtin[space.name]).colours
+            if len(colours) == space.num_classes and colours != space.colours:
+                spaces.append(replace(space, colours=colours))
+    names = {space.name for space in spaces}
+    spaces += [LabelSpace.load(n) for n in builtin if n not in _COMMON_COLOURS and n not in names]
+    return spaces
+
+
+def best_space(kind: MapKind, spaces: Sequence[LabelSpace]) -> LabelSpace | None:
+    """The space that explains a kind of maps best; None if none explains more than half of the ids in use."""
+    best: tuple[tuple[int, float, int], LabelSpace] | None = None
+    for space in spaces:
+        if kind.palette is not None and space.raw_colours and space.name in builtin_label_spaces():
+            continue  # palette files hold ids
+        matched = kind.matched(space)
+        if not matched:
+            continue
+        shared = kind.shared(space) if kind.palette is not None else 0.0
+        key = (matched, shared, space.num_classes)
+        if best is None or key > best[0]:
+            best = (key, space)
+    return best[1] if best else None
+
+
+def classify_maps(
+    labels: Sequence[LabelRef], known: Iterable[LabelSpace] = ()
+) -> dict[str | None, list[LabelRef]]:
+    """Label files by the label space that their palette or colours show, the most common first.
+
+    The space of most files also claims files of other palettes that it explains. ``None`` holds files whose palette
+    or colours are of no known space, ``""`` files without either (plain ids, which any space may claim).
+
+    Raises:
+        DataError: a file is no image.
+    """
+    spaces = candidates(known)
+    kinds = kinds_of_maps(labels)
+    main = main_space(kinds, spaces)
+    found: dict[str | None, list[LabelRef]] = {}
+    for kind in kinds:
+        if not kind.tells:
+            name: str | None = ""
+        elif main is not None and kind.matched(main):
+            name = main.name
+        else:
+            best = best_space(kind, spaces)
+            name = best.name if best is not None else None
+        found.setdefault(name, []).extend(kind.files)
+    return dict(sorted(found.items(), key=lambda item: -len(item[1])))
+
+
+def main_space(kinds: Sequence[MapKind], spaces: Sequence[LabelSpace]) -> LabelSpace | None:
+    """The space that explains most files, if any explains any."""
+    claims: dict[int, int] = {}
+    for kind in kinds:
+        best = best_space(kind, spaces) if kind.tells else None
+        if best is not None:
+            place = next(i for i, space in enumerate(spaces) if space is best)
+            claims[place] = claims.get(place, 0) + len(kind.files)
+    return spaces[max(claims, key=lambda place: claims[place])] if claims else None
