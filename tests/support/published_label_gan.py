@@ -147,9 +147,12 @@ def generate(
     styles: Tensor | None,
     draw: Draw,
     training: bool,
+    m: Tensor | None = None,
+    start: Tensor | None = None,
 ) -> Tensor:
-    """The generator. ``doublings``: the blocks that an upsampling comes before."""
-    m = one_hot(labels, classes)
+    """The generator. ``doublings``: the blocks that an upsampling comes before. ``m``: in place of the labels' one-hot
+    form. ``start``: the start grid that a VAE makes of its code."""
+    m = one_hot(labels, classes) if m is None else m
 
     def norm(name: str, x: Tensor) -> Tensor:
         if styles is None:
@@ -165,8 +168,8 @@ def generate(
         return shortcut + spectral(below(state, f"{name}.conv_1"), x, 1)
 
     stride = 2 ** len(doublings)
-    start = F.interpolate(m, size=[side // stride for side in labels.shape[-2:]], mode="nearest")
-    x = conv(below(state, "fc"), start)
+    small = F.interpolate(m, size=[side // stride for side in labels.shape[-2:]], mode="nearest")
+    x = conv(below(state, "fc"), small) if start is None else start
     for name in BLOCKS:
         if f"{name}.conv_0.bias" in state:
             x = F.interpolate(x, scale_factor=2, mode="nearest") if name in doublings else x

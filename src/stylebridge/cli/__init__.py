@@ -229,11 +229,26 @@ def import_(
         str | None, typer.Option(help="Its classes: name or YAML file; without it, told by their number")
     ] = None,
     image_size: Annotated[
-        int | None,
-        typer.Option(help="NICE-GAN, SEAN, SPADE: the size it was trained at (256)"),
+        str | None,
+        typer.Option(
+            help="NICE-GAN, SEAN, SPADE: the size it was trained at, 256 or 512x256",
+            metavar="SIDE|WIDTHxHEIGHT",
+        ),
+    ] = None,
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            help="SEAN, SPADE: what the label channels are, where their number does not tell: 35+edges, 150+void",
+            metavar="CLASSES[+void][+edges]",
+        ),
+    ] = None,
+    upsampling: Annotated[
+        str | None, typer.Option(help="SEAN, SPADE: normal or more, as it was trained", metavar="normal|more")
     ] = None,
     generator: Annotated[Path | None, typer.Option(help="MixNMatch: G.pth")] = None,
-    encoder: Annotated[Path | None, typer.Option(help="MixNMatch: E.pth")] = None,
+    encoder: Annotated[
+        Path | None, typer.Option(help="MixNMatch: E.pth; SPADE with a VAE: latest_net_E.pth")
+    ] = None,
     feature_extractor: Annotated[
         Path | None, typer.Option(help="MixNMatch: EX.pth, for feature mode")
     ] = None,
@@ -253,13 +268,40 @@ def import_(
         return
     if file is None:
         raise DataError(f"Give the released checkpoint: stylebridge import {kind} FILE --out {out}.")
-    run = job(kind, file, out, label_space=label_space, image_size=image_size, overwrite=overwrite)
+    if upsampling not in (None, "normal", "more"):
+        raise DataError(f"--upsampling is {upsampling!r}: choose normal or more.")
+    lines: list[str] = []
+    run = job(
+        kind,
+        file,
+        out,
+        label_space=label_space,
+        image_size=_size(image_size),
+        channels=channels,
+        upsampling=upsampling,  # type: ignore[arg-type]
+        encoder=encoder,
+        overwrite=overwrite,
+        tell=lines.append,
+    )
     use = {
         "nice-gan": f"translate apply {run} PHOTOS --out out/",
         "sean": f"synthesize apply {run} --labels MAP.png --style PHOTO.jpg --out picture.png",
         "spade": f"synthesize apply {run} --labels MAP.png --out picture.png",
     }.get(kind, f"segment {run} PHOTOS --out out/")
     Console().print(f"{file} is now the run {run}: stylebridge {use}", highlight=False)
+    for line in lines:
+        Console().print(line, highlight=False, markup=False)
+
+
+def _size(text: str | None) -> int | tuple[int, int] | None:
+    """``256`` or ``512x256``."""
+    if text is None:
+        return None
+    parts = text.lower().replace("×", "x").split("x")
+    if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise DataError(f"--image-size {text!r} is no size: give 256, or 512x256 (width x height).")
+    sides = [int(part) for part in parts]
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 
 @recipes_app.command("list")

@@ -61,7 +61,10 @@ def synthesize_apply(
     labels: Annotated[Path, typer.Option(help="Label map, or a folder of them")],
     out: Annotated[Path, typer.Option(help="Picture to write (PNG), or a folder for a folder of maps")],
     style: Annotated[
-        Path | None, typer.Option(help="Photo whose regions give the styles; else each class's mean style")
+        Path | None,
+        typer.Option(
+            help="Photo whose regions give the styles (SPADE with a VAE: the look); else each class's mean style"
+        ),
     ] = None,
     style_labels: Annotated[
         Path | None, typer.Option(help="Its label map; else found beside it by name, or predicted")
@@ -83,7 +86,15 @@ def synthesize_apply(
     segmenter: Annotated[
         Path | None, typer.Option(help="Run of `stylebridge adapt` that predicts missing label maps")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the noise: the same number, the same picture", min=0)] = 0,
+    instances: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instance map (or folder of them), for imported SPADE runs that take instance edges"
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="Of the noise and of a VAE's look: the same number, the same picture", min=0)
+    ] = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -100,6 +111,7 @@ def synthesize_apply(
         region_styles=region_style or (),
         mixes=mix or (),
         segmenter=segmenter,
+        instances=instances,
         seed=seed,
         device=device,
         overwrite=overwrite,

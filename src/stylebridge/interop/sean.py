@@ -21,7 +21,7 @@ from stylebridge.errors import WeightsError
 from stylebridge.networks.label_gan import LabelGanConfig, MultiScaleDiscriminator
 from stylebridge.networks.pretrained import misfit, read_authors_file, strip_prefix
 from stylebridge.networks.sean import SEANConfig, SEANNetworks
-from stylebridge.networks.spade import SPADEConfig, SPADENetworks
+from stylebridge.networks.spade import SPADEConfig, SPADEEncoder, SPADENetworks
 
 State = dict[str, Tensor]
 Config = TypeVar("Config", bound=LabelGanConfig)
@@ -42,12 +42,28 @@ class Source(NamedTuple):
     join: Callable[[list[Tensor]], Tensor]
 
 
-def load_sean(path: Path, upsampling: Literal["normal", "more"] = "normal") -> tuple[SEANConfig, State]:
+def label_channels(path: Path, what: str) -> int:
+    """How many label channels a generator file has, read from a layer that every one has.
+
+    Args:
+        what: ``SEAN`` or ``SPADE``.
+
+    Raises:
+        WeightsError: the file is no such checkpoint.
+    """
+    key = "head_0.ace_0.Spade.mlp_shared.0.weight" if what == "SEAN" else "head_0.norm_0.mlp_shared.0.weight"
+    return _shape(read_state(path, what), key, 4, what, path)[1]
+
+
+def load_sean(
+    path: Path, upsampling: Literal["normal", "more"] = "normal", *, void_class: bool = False
+) -> tuple[SEANConfig, State]:
     """Settings and weights of a published SEAN generator with its style encoder.
 
     Args:
         path: ``latest_net_G.pth``.
         upsampling: it leaves no trace in the weights; the published commands train ``normal``.
+        void_class: whether the last channel stands for pixels without a class.
 
     Returns:
         The config, with the file's number of classes, and a state for
@@ -64,6 +80,7 @@ def load_sean(path: Path, upsampling: Literal["normal", "more"] = "normal") -> t
         path,
         "SEAN",
         classes=classes,
+        void_class=void_class,
         channels=first // 16,
         hidden=_shape(state, "head_0.ace_0.Spade.mlp_shared.0.weight", 4, "SEAN", path)[0],
         style_channels=_shape(state, "Zencoder.model.14.weight", 4, "SEAN", path)[0],
@@ -86,6 +103,9 @@ def load_spade(
     path: Path,
     upsampling: Literal["normal", "more"] = "normal",
     image_size: tuple[int, int] | None = None,
+    *,
+    void_class: bool = False,
+    edges: bool = False,
 ) -> tuple[SPADEConfig, State]:
     """Settings and weights of a published SPADE generator.
 
@@ -93,6 +113,7 @@ def load_spade(
         path: ``latest_net_G.pth``.
         upsampling: ``normal`` and ``more`` leave no trace in the weights, and it says which; ``most`` is recognised.
         image_size: (width, height) of a VAE's images, where they are not square.
+        void_class, edges: what the last label channels are: pixels without a class, instance edges.
 
     Returns:
         The config, with the file's number of classes, and a state for
@@ -106,18 +127,49 @@ def load_spade(
     # The channels are told by a layer that a VAE has too.
     first = _shape(state, "head_0.conv_0.weight_orig", 4, "SPADE", path)[0]
     hidden, classes = _shape(state, "head_0.norm_0.mlp_shared.0.weight", 4, "SPADE", path)[:2]
-    settings: dict[str, Any] = {"classes": classes, "channels": first // 16, "hidden": hidden}
+    settings: dict[str, Any] = {"classes": classes - edges, "void_class": void_class, "edges": edges}
+    settings |= {"channels": first // 16, "hidden": hidden}
     settings["upsampling"] = "most" if any(key.startswith("up_4.") for key in state) else upsampling
     start = state.get("fc.weight")
     if isinstance(start, Tensor) and start.dim() == 2:
         grid = start.shape[0] // first
         side = round(grid**0.5) * _config(SPADEConfig, path, "SPADE", **settings).stride
-        settings |= {"vae": True, "latent": start.shape[1], "image_size": image_size or (side, side)}
+        size = image_size or (side, side)
+        stride = _config(SPADEConfig, path, "SPADE", **settings).stride
+        if size[0] // stride * (size[1] // stride) != grid:
+            raise WeightsError(
+                f"{path} starts from {grid} cells of {stride}×{stride} pixels, which no image of {size[0]}×{size[1]} "
+                f"has: give --image-size WIDTHxHEIGHT and --upsampling as it was trained."
+            )
+        settings |= {"vae": True, "latent": start.shape[1], "image_size": size}
     config = _config(SPADEConfig, path, "SPADE", **settings)
     with torch.device("meta"):
         network = SPADENetworks(config)
     own = {key: value for key, value in network.state_dict().items() if key.startswith("generator.")}
     return config, _translate(own, state, path, "SPADE")
+
+
+def load_spade_encoder(path: Path, config: SPADEConfig) -> State:
+    """Weights of a published VAE's encoder (``latest_net_E.pth``) for a
+    :class:`~stylebridge.networks.spade.SPADEEncoder` of ``config``.
+
+    Raises:
+        WeightsError: the file is no such checkpoint, or does not belong to the generator of ``config``.
+    """
+    state = read_state(path, "SPADE encoder", "latest_net_E.pth")
+    if "layer1.0.weight_orig" not in state:
+        raise WeightsError(f"{path} is not the encoder of a SPADE VAE: give latest_net_E.pth.")
+    made = {
+        re.sub(r"^layer(\d)\.0\.", lambda m: f"model.{3 * (int(m[1]) - 1)}.", key): value
+        for key, value in state.items()
+    }
+    with torch.device("meta"):
+        problem = misfit(SPADEEncoder(config), made)
+    if problem is not None:
+        raise WeightsError(
+            f"{path} does not fit the generator ({problem}): give the latest_net_E.pth of the same training."
+        )
+    return {key: value.float().clone() for key, value in made.items()}
 
 
 def load_discriminator(path: Path, config: LabelGanConfig) -> State:
@@ -138,7 +190,7 @@ def load_discriminator(path: Path, config: LabelGanConfig) -> State:
     return {key: value.float().clone() for key, value in state.items()}
 
 
-def read_state(path: Path, what: str) -> dict[str, Any]:
+def read_state(path: Path, what: str, file: str = "latest_net_G.pth") -> dict[str, Any]:
     """A state dict, read without unpickling code, without the prefix that multi-GPU wrappers put before its keys.
 
     ``.safetensors`` is read too: what others have converted.
@@ -146,7 +198,7 @@ def read_state(path: Path, what: str) -> dict[str, Any]:
     Raises:
         WeightsError: there is no such file, or it cannot be read or is no dictionary of tensors.
     """
-    wanted = f"a {what} checkpoint of its authors (latest_net_G.pth)"
+    wanted = f"a {what} checkpoint of its authors ({file})"
     if path.suffix == ".safetensors" and path.is_file():
         try:
             return strip_prefix(load_file(path))

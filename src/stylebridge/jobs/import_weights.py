@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import torch
-import yaml
 
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.engine import checkpoint as ckpt
@@ -19,18 +11,14 @@ from stylebridge.errors import DataError, RunError
 from stylebridge.interop.fada import ReleasedDeepLab, read_released
 from stylebridge.interop.mixnmatch import load_mixnmatch
 from stylebridge.interop.nice_gan import load_nice_gan
-from stylebridge.interop.sean import load_sean, load_spade
+from stylebridge.jobs.import_folder import origin, versions, write_run, written_beside
+from stylebridge.jobs.import_synthesizer import SynthesizerFile, Upsampling, import_synthesizer
 from stylebridge.jobs.mix import save_mixer
 from stylebridge.jobs.recipe import InferenceConfig, Recipe, load_recipe
 from stylebridge.jobs.run_folder import new_run
-from stylebridge.jobs.synthesis_recipe import SynthesisRecipe, load_synthesis_recipe
-from stylebridge.jobs.synthesizer import save_synthesizer
-from stylebridge.jobs.translation_recipe import TranslationRecipe, load_translation_recipe
+from stylebridge.jobs.translation_recipe import load_translation_recipe
 from stylebridge.jobs.translator_folder import save_networks
 from stylebridge.networks import nice_gan
-from stylebridge.networks.sean import SEANNetworks
-from stylebridge.networks.spade import SPADENetworks
-from stylebridge.version import __version__
 
 KINDS = ("fada", "deeplab", "nice-gan", "sean", "spade")
 #: The label space of a released model, by its number of classes.
@@ -45,8 +33,12 @@ def import_weights(
     out: str | Path,
     *,
     label_space: str | Path | None = None,
-    image_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    channels: str | None = None,
+    upsampling: Upsampling | None = None,
+    encoder: str | Path | None = None,
     overwrite: bool = False,
+    tell: Callable[[str], object] = lambda line: None,
 ) -> Path:
     """Read a released checkpoint and write a run folder that can be segmented with, evaluated and exported.
 
@@ -56,9 +48,13 @@ def import_weights(
         file: the checkpoint; read with ``weights_only``, so nothing in it is executed.
         out: the run folder to make.
         label_space: the model's classes; None: Cityscapes' 19 or SYNTHIA's 16 by their number, and for sean and spade
-            the plain class indices.
-        image_size: the size a light NICE-GAN was trained at; None: 256.
+            what the number of label channels tells, or the plain class indices.
+        image_size: the side, or (width, height), that a light NICE-GAN, a SEAN or a SPADE was trained at; None: 256,
+            or that of the published network.
+        channels, upsampling, encoder: of a SEAN or SPADE; see
+            :class:`~stylebridge.jobs.import_synthesizer.SynthesizerFile`.
         overwrite: replace the run in ``out``.
+        tell: called with each line about what was read and what was assumed.
 
     Returns:
         The run folder.
@@ -69,11 +65,21 @@ def import_weights(
     if kind not in KINDS:
         raise RunError(f"{kind!r} is no kind of released weights: choose one of {', '.join(KINDS)}.")
     path, folder = Path(file), Path(out)
+    _check_options(kind, channels=channels, upsampling=upsampling, encoder=encoder)
     new_run(folder, overwrite, resumable=False)
     if kind == "nice-gan":
-        return _import_translator(path, folder, image_size)
+        if isinstance(image_size, tuple) and image_size[0] != image_size[1]:
+            raise DataError("NICE-GAN was trained on squares: give --image-size as one number.")
+        return _import_translator(
+            path, folder, image_size[0] if isinstance(image_size, tuple) else image_size
+        )
     if kind in ("sean", "spade"):
-        return _import_synthesizer(kind, path, folder, label_space, image_size)
+        size = (image_size, image_size) if isinstance(image_size, int) else image_size
+        given = Path(encoder) if encoder is not None else None
+        wish = SynthesizerFile(kind, path, channels, label_space, size, upsampling, given)
+        for line in import_synthesizer(wish, folder):
+            tell(line)
+        return folder
     released = read_released(path)
     space = _space(released.segmenter.num_classes, label_space, path)
     recipe = _recipe(kind, released)
@@ -83,60 +89,22 @@ def import_weights(
         "source": None,
         "target": None,
         "label_space": space.as_dict(),
-        "imported": {"file": path.name, "sha256": _digest(path), "iteration": released.iteration},
-        "versions": {"stylebridge": __version__, "torch": str(torch.__version__)},
+        "imported": origin(path) | {"iteration": released.iteration},
+        "versions": versions(),
     }
-    with _beside(folder) as beside:
+    with written_beside(folder) as beside:
         _write(beside, released, recipe, space, facts)
     return folder
 
 
-@contextmanager
-def _beside(folder: Path) -> Iterator[Path]:
-    """A folder to write the run into, which takes the run's name when everything is in it."""
-    beside = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        yield beside
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(beside, folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-def _import_synthesizer(
-    kind: str, path: Path, folder: Path, label_space: str | Path | None, image_size: int | None
-) -> Path:
-    """A SEAN or SPADE generator in the authors' layout as a run of `stylebridge synthesize`."""
-    networks: SEANNetworks | SPADENetworks
-    if kind == "sean":
-        sean_config, state = load_sean(path)
-        with torch.device("meta"):  # 267 million random values would be thrown away
-            networks = SEANNetworks(sean_config)
-        networks.load_state_dict(state, assign=True)
-    else:
-        spade_config, state = load_spade(path, image_size=(image_size, image_size) if image_size else None)
-        networks = SPADENetworks(spade_config)
-        # A VAE's encoder is another file: without it pictures come in looks at random.
-        networks.load_state_dict(state, strict=False)
-    classes = networks.config.classes
-    space = LabelSpace.generic(classes) if label_space is None else _space(classes, label_space, path)
-    side = image_size or 256
-    recipe = load_synthesis_recipe(kind, [f"size=[{side}, {side}]", "load=null"])
-    facts = {
-        "kind": "synthesize",
-        "recipe": recipe.name,
-        "data": None,
-        "label_space": space.as_dict(),
-        "imported": {"file": path.name, "sha256": _digest(path)},
-        "versions": {"stylebridge": __version__, "torch": str(torch.__version__)},
-    }
-    with _beside(folder) as beside:
-        beside.mkdir(parents=True)
-        save_synthesizer(networks, None, beside)
-        _write_run(beside, recipe, facts)
-    return folder
+def _check_options(kind: str, **given: object) -> None:
+    """Raises DataError for an option that another kind of weights has."""
+    allowed = {"spade": {"channels", "upsampling", "encoder"}, "sean": {"channels", "upsampling"}}.get(
+        kind, set()
+    )
+    for name, value in given.items():
+        if value is not None and name not in allowed:
+            raise DataError(f"--{name} is no option of {kind} weights: leave it out.")
 
 
 def import_mixnmatch(
@@ -169,13 +137,13 @@ def import_mixnmatch(
         "kind": "mix",
         "recipe": None,
         "data": None,
-        "imported": {name: {"file": path.name, "sha256": _digest(path)} for name, path in files.items()},
-        "versions": {"stylebridge": __version__, "torch": str(torch.__version__)},
+        "imported": {name: origin(path) for name, path in files.items()},
+        "versions": versions(),
     }
-    with _beside(folder) as beside:
+    with written_beside(folder) as beside:
         beside.mkdir(parents=True)
         save_mixer(mixer, beside)
-        _write_run(beside, None, facts)
+        write_run(beside, None, facts)
     return folder
 
 
@@ -189,13 +157,13 @@ def _import_translator(path: Path, folder: Path, image_size: int | None) -> Path
         "recipe": recipe.name,
         "a": None,
         "b": None,
-        "imported": {"file": path.name, "sha256": _digest(path)},
-        "versions": {"stylebridge": __version__, "torch": str(torch.__version__)},
+        "imported": origin(path),
+        "versions": versions(),
     }
-    with _beside(folder) as beside:
+    with written_beside(folder) as beside:
         beside.mkdir(parents=True)
         save_networks(networks, beside)
-        _write_run(beside, recipe, facts)
+        write_run(beside, recipe, facts)
     return folder
 
 
@@ -211,17 +179,7 @@ def _write(
             ckpt.save_tensors(
                 released.discriminator.state_dict(), folder / "networks" / "discriminator.safetensors"
             )
-        _write_run(folder, recipe, facts)
-
-
-def _write_run(
-    folder: Path, recipe: Recipe | TranslationRecipe | SynthesisRecipe | None, facts: dict[str, Any]
-) -> None:
-    """``recipe.yaml``, where there is one, and ``run.yaml``."""
-    if recipe is not None:
-        (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-    text = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
-    (folder / "run.yaml").write_text(text, encoding="utf-8")
+        write_run(folder, recipe, facts)
 
 
 def _space(classes: int, given: str | Path | None, path: Path) -> LabelSpace:
@@ -245,8 +203,3 @@ def _recipe(kind: str, released: ReleasedDeepLab) -> Recipe:
     config = released.segmenter.config.model_copy(update={"weights": "imagenet"})
     size = ADVERSARIAL_SIZE if released.discriminator is not None else FINAL_SIZE
     return recipe.model_copy(update={"segmenter": config, "inference": InferenceConfig(size=size)})
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

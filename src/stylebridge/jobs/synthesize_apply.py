@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -13,8 +13,9 @@ from rich.progress import track
 from torch import Tensor
 
 from stylebridge.data.files import FileRef, is_image_name
-from stylebridge.data.images import check_image
+from stylebridge.data.images import check_image, read_image
 from stylebridge.errors import DataError, RunError
+from stylebridge.jobs.instances import InstanceMaps, label_ids_only
 from stylebridge.jobs.load import load_adapted
 from stylebridge.jobs.networks_folder import write_png
 from stylebridge.jobs.region_styles import MEAN, RegionStyle, StylePhotos, parse_region_styles, read_map
@@ -32,6 +33,7 @@ def synthesize(
     region_styles: Sequence[str] = (),
     mixes: Sequence[str] = (),
     segmenter: str | Path | None = None,
+    instances: str | Path | None = None,
     seed: int = 0,
     device: str = "auto",
     overwrite: bool = False,
@@ -42,12 +44,14 @@ def synthesize(
     Args:
         labels: a label map, or a folder of them.
         out: the picture to write; of a folder of label maps, the folder for the pictures.
-        style: the photo whose regions give the styles; None: the mean style of each class.
+        style: the photo whose regions give the styles, or (SPADE with a VAE) whose look the pictures take; None: the
+            mean style of each class, or a look at random.
         style_labels: the label map of ``style``; None: found beside it by name, or predicted by ``segmenter``.
         region_styles: ``CLASS=PHOTO``: the style of one class from another photo, or ``CLASS=mean``.
         mixes: ``CLASS=PHOTO:PHOTO:SHARE``: a style between two, the second's share from 0 to 1.
         segmenter: a run of ``stylebridge adapt`` that predicts label maps that are not found.
-        seed: of the noise.
+        instances: the instance map of the label map, or a folder of them, for networks that take instance edges.
+        seed: of the noise, and of the look.
 
     Returns:
         How many pictures were written.
@@ -57,10 +61,7 @@ def synthesize(
     """
     synthesizer = Synthesizer.open(run, device)
     wishes = parse_region_styles(region_styles, mixes, synthesizer.space)
-    if not synthesizer.uses_styles and (style or wishes):
-        raise RunError(
-            f"{run} draws pictures without styles (SPADE): leave out the style options, or use a SEAN run."
-        )
+    _check_options(run, synthesizer, style, style_labels, wishes, instances)
     if style_labels is not None and style is None:
         raise DataError("--style-labels is the label map of the --style photo: give both.")
     photos = StylePhotos(
@@ -68,19 +69,68 @@ def synthesize(
         {str(style): Path(style_labels)} if style is not None and style_labels is not None else {},
         load_adapted(Path(segmenter)) if segmenter is not None else None,
     )
-    outputs = _outputs(Path(labels), Path(out), overwrite)
-    codes = _Codes(synthesizer, photos, style, wishes)
+    names = _names(Path(labels))
+    outputs = _outputs(Path(labels), names, Path(out), overwrite)
+    edges = InstanceMaps(Path(instances), not Path(labels).is_dir()) if instances is not None else None
+    codes = _Codes(synthesizer, photos, style, wishes) if synthesizer.uses_styles else None
+    look = synthesizer.look(read_image(Path(style))) if codes is None and style is not None else None
     for file, path in track(outputs.items(), "synthesize", console=Console(stderr=True, quiet=quiet)):
         size = check_image(file)
         maps = read_map(synthesizer.space, file, size)
-        picture = synthesizer.render(maps, codes(maps) if synthesizer.uses_styles else None, seed)
+        picture = synthesizer.render(
+            maps,
+            codes(maps) if codes is not None else None,
+            seed,
+            edges=edges.edges(file, names[file], maps) if edges is not None else None,
+            look=look,
+        )
         write_png(Image.fromarray(picture), path)
     return len(outputs)
 
 
-def _outputs(labels: Path, out: Path, overwrite: bool) -> dict[FileRef, Path]:
+def _check_options(
+    run: str | Path,
+    synthesizer: Synthesizer,
+    style: str | Path | None,
+    style_labels: str | Path | None,
+    wishes: Sequence[RegionStyle],
+    instances: str | Path | None,
+) -> None:
+    """Raises UserError for what the networks of the run cannot take, and for what they need."""
+    vae = getattr(synthesizer.networks.config, "vae", False)
+    if not synthesizer.uses_styles and (wishes or style_labels):
+        raise RunError(
+            f"{run} draws pictures without a style for each class (SPADE): leave out --region-style, --mix and "
+            f"--style-labels, or use a SEAN run."
+        )
+    if style is not None and not synthesizer.uses_styles and not synthesizer.takes_look:
+        raise RunError(
+            f"{run} was imported without the encoder of its VAE: import it again with --encoder latest_net_E.pth, or "
+            f"leave out --style for a look at random."
+            if vae
+            else f"{run} draws pictures without styles (SPADE): leave out the style options, or use a SEAN run."
+        )
+    if synthesizer.takes_edges and instances is None:
+        raise DataError(
+            f"{run} also takes the edges of instances: give the instance map of each label map with --instances."
+        )
+    if instances is not None and not synthesizer.takes_edges:
+        raise DataError(f"{run} takes no instance edges: leave out --instances.")
+
+
+def _names(labels: Path) -> dict[FileRef, PurePosixPath]:
+    """Each label map, and its place below the folder without the ending."""
+    return (
+        label_ids_only(collect_inputs([labels]).images)
+        if labels.is_dir()
+        else {labels: PurePosixPath(labels.stem)}
+    )
+
+
+def _outputs(
+    labels: Path, names: dict[FileRef, PurePosixPath], out: Path, overwrite: bool
+) -> dict[FileRef, Path]:
     if labels.is_dir():
-        names = collect_inputs([labels]).images
         outputs: dict[FileRef, Path] = {file: out / f"{name}.png" for file, name in names.items()}
         if out.is_file():
             raise RunError(f"{out} is a file: give a folder as --out for a folder of label maps.")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,7 +19,7 @@ from stylebridge.jobs.run_folder import open_run
 from stylebridge.jobs.synthesis_recipe import load_synthesis_recipe
 from stylebridge.jobs.translator_folder import as_pixels, as_tensor
 from stylebridge.networks.sean import SEANNetworks
-from stylebridge.networks.spade import SPADENetworks
+from stylebridge.networks.spade import Posterior, SPADENetworks
 
 #: The largest picture, in pixels: a mistyped size must not take all memory.
 MAX_PIXELS = 2**24
@@ -37,7 +38,9 @@ class Synthesizer:
 
     Attributes:
         space: the classes, K of them.
-        uses_styles: whether pictures take styles (SEAN) or not (SPADE).
+        uses_styles: whether each class of a picture has a style of its own (SEAN) or not (SPADE).
+        takes_look: whether a picture takes the look of a whole photo (SPADE with a VAE and its encoder).
+        takes_edges: whether each label map needs an instance map.
         size: the (width, height) it was trained at.
         means: the mean style of each class over the training images; None: not known (imported weights).
     """
@@ -64,15 +67,23 @@ class Synthesizer:
             RunError: there is no run, it is of another kind, or it is not finished.
         """
         opened = open_run(Path(run), "synthesize")
-        recipe = load_synthesis_recipe(opened.path / "recipe.yaml")
+        recipe, facts = load_synthesis_recipe(opened.path / "recipe.yaml"), opened.facts()
         folder = opened.path / "networks"
         if not folder.is_dir():
             raise RunError(
                 f"{run} has no finished synthesizer: continue it with `stylebridge synthesize train --resume --out "
                 f"{run}`."
             )
-        space = LabelSpace.from_dict(opened.facts()["label_space"])
-        networks = load_parts(folder, recipe.kind.build_from)
+        space = LabelSpace.from_dict(facts["label_space"])
+        imported = facts.get("imported")
+
+        def build(settings: str) -> SEANNetworks | SPADENetworks:
+            networks = recipe.kind.build_from(settings)
+            if isinstance(networks, SPADENetworks) and imported and not imported.get("encoder"):
+                networks.encoder = None  # earlier versions kept one of random weights
+            return networks
+
+        networks = load_parts(folder, build)
         where = open_accelerator(device).device
         return Synthesizer(networks, space, recipe.size, where)
 
@@ -80,6 +91,27 @@ class Synthesizer:
     def uses_styles(self) -> bool:
         """Whether pictures take styles."""
         return isinstance(self.networks, SEANNetworks)
+
+    @property
+    def takes_look(self) -> bool:
+        """Whether pictures take the look of a whole photo."""
+        return isinstance(self.networks, SPADENetworks) and self.networks.encoder is not None
+
+    @property
+    def takes_edges(self) -> bool:
+        """Whether each label map needs an instance map."""
+        return self.networks.config.edges
+
+    @torch.inference_mode()
+    def look(self, image: np.ndarray) -> Posterior:
+        """The look of a photo uint8 [H, W, 3]: a distribution of codes, which :meth:`render` draws from.
+
+        The photo is resized to the size of training, as published.
+        """
+        assert isinstance(self.networks, SPADENetworks)
+        assert self.networks.encoder is not None
+        photo = np.array(Image.fromarray(image).resize(self.size, Image.Resampling.BICUBIC))
+        return self.networks.encoder(as_tensor(photo)[None].to(self.device))
 
     @torch.inference_mode()
     def encode(self, image: np.ndarray, labels: np.ndarray) -> Style:
@@ -95,16 +127,26 @@ class Synthesizer:
         return Style(codes[0].float().cpu(), present[0].cpu())
 
     @torch.inference_mode()
-    def render(self, labels: np.ndarray, codes: Tensor | None = None, seed: int = 0) -> np.ndarray:
+    def render(
+        self,
+        labels: np.ndarray,
+        codes: Tensor | None = None,
+        seed: int = 0,
+        *,
+        edges: np.ndarray | None = None,
+        look: Posterior | None = None,
+    ) -> np.ndarray:
         """A picture uint8 [H, W, 3] of a label map.
 
         Args:
             labels: uint8 [H, W] (255 = no class); sides that do not fit the network's stride are padded, and cropped.
             codes: [K, S], see :meth:`complete`; None: the mean styles.
-            seed: of the noise.
+            seed: of the noise, and of the code that is drawn from a look.
+            edges: bool [H, W], for a network that takes instance edges.
+            look: of a photo, for a VAE; None: a look at random.
 
         Raises:
-            RunError: the map is too large.
+            UserError: the map is too large, edges are missing, or a VAE makes another size.
         """
         height, width = labels.shape
         if height * width > MAX_PIXELS:
@@ -114,12 +156,17 @@ class Synthesizer:
         if codes is None and self.uses_styles:
             codes = self.complete(None)
         noise = torch.Generator(device=self.device).manual_seed(seed)
-        maps = self._labels(labels)
+        maps = self.networks.generator.maps(
+            self._padded(labels, IGNORE).long(), None if edges is None else self._padded(edges, False)
+        )
         if isinstance(self.networks, SEANNetworks):
             assert codes is not None
+            # A style for pixels without a class, where they count as one, is not always given: 0, as published.
+            codes = F.pad(codes, (0, 0, 0, self.networks.config.classes - len(codes)))
             picture = self.networks.generator(maps, codes[None].to(self.device), generator=noise)
         else:
-            picture = self.networks.generator(maps, generator=noise)
+            code = None if look is None else look.sample(noise)
+            picture = self.networks.generator(maps, code, generator=noise)
         return as_pixels(picture[0, :, :height, :width].float().cpu())
 
     def complete(self, style: Style | None) -> Tensor:
@@ -138,13 +185,12 @@ class Synthesizer:
         codes, present = (t[None].to(self.device) for t in (style.codes, style.present))
         return self.networks.generator.complete(codes, present)[0].float().cpu()
 
-    def _labels(self, labels: np.ndarray) -> Tensor:
-        """[1, H', W'] on the device, padded with no class to what the network takes."""
-        height, width = labels.shape
+    def _padded(self, values: np.ndarray, fill: int) -> Tensor:
+        """[H, W] as [1, H', W'] on the device, filled up to what the network takes."""
+        height, width = values.shape
         stride = self.networks.config.stride
         padding = (0, -width % stride, 0, -height % stride)
-        padded = F.pad(torch.from_numpy(labels.copy()).long(), padding, value=IGNORE)
-        return padded[None].to(self.device)
+        return F.pad(torch.from_numpy(values.copy()), padding, value=fill)[None].to(self.device)
 
 
 def mix(first: Tensor, second: Tensor, share: float) -> Tensor:

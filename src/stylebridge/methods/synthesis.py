@@ -101,7 +101,7 @@ class Synthesis(Method):
 
     def _maps(self, step: Step) -> LabelMaps:
         """Label maps, prepared once for all networks and phases of a step."""
-        return LabelMaps(step.batch["labelled"]["label"], self.model.config.classes)
+        return self.model.generator.maps(step.batch["labelled"]["label"])
 
     def _draw(self, step: Step, maps: LabelMaps, image: Tensor) -> tuple[Tensor, Tensor | None]:
         """Pictures [B, 3, H, W], and the divergence of a VAE's codes."""

@@ -13,7 +13,8 @@ DOUBLINGS = {"normal": 5, "more": 6, "most": 7}
 class LabelGanConfig(Settings):
     """Settings of a generator of images from label maps, and of its discriminator; published values are the defaults.
 
-    ``classes``: K of the label maps; 255 stands for no class.
+    ``classes``: K of the label maps; 255 stands for no class. ``void_class``: the last of the classes is for pixels of
+    255 (published: don't care); else these are zero in all channels. ``edges``: one channel more, instance edges.
     ``channels``: of the last block but one (published: ngf); the first blocks have 16 times as many.
     ``hidden``: channels between the two convolutions of the label map in each norm.
     ``upsampling``: how often the start grid is doubled: ``normal`` 5 times, ``more`` 6, ``most`` 7 (with one block
@@ -23,12 +24,19 @@ class LabelGanConfig(Settings):
     """
 
     classes: int = Field(ge=1, le=255)
+    void_class: bool = False
+    edges: bool = False
     channels: int = Field(default=64, gt=0)
     hidden: int = Field(default=128, gt=0)
     upsampling: Literal["normal", "more", "most"] = "normal"
     discriminator_channels: int = Field(default=64, gt=0)
     discriminator_layers: int = Field(default=4, ge=1)
     scales: int = Field(default=2, ge=1)
+
+    @property
+    def label_channels(self) -> int:
+        """Channels of what stands for a label map: K, and the edges'."""
+        return self.classes + self.edges
 
     @property
     def stride(self) -> int:

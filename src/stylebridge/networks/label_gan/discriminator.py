@@ -57,9 +57,10 @@ class MultiScaleDiscriminator(nn.Module):
     def __init__(self, config: LabelGanConfig) -> None:
         super().__init__()
         self.classes, self.scales = config.classes, config.scales
+        self._coding = {"void_class": config.void_class, "edges": config.edges}
         for scale in range(config.scales):
             one = PatchDiscriminator(
-                config.classes + 3, config.discriminator_channels, config.discriminator_layers
+                config.label_channels + 3, config.discriminator_channels, config.discriminator_layers
             )
             setattr(self, f"discriminator_{scale}", one)
         initialise(self)
@@ -74,7 +75,7 @@ class MultiScaleDiscriminator(nn.Module):
         Raises:
             DataError: labels and images differ in size, or a label is no class.
         """
-        maps = LabelMaps.of(labels, self.classes)
+        maps = LabelMaps.of(labels, self.classes, **self._coding)
         if maps.size != tuple(image.shape[-2:]) or len(maps.labels) != len(image):
             raise DataError(
                 f"Label maps {list(maps.labels.shape)} and images {list(image.shape)} differ in size: give one label "
@@ -84,7 +85,7 @@ class MultiScaleDiscriminator(nn.Module):
 
     def compare(self, labels: Tensor | LabelMaps, fake: Tensor, real: Tensor) -> tuple[Judgement, Judgement]:
         """:meth:`forward` of fakes and of real images with the same label maps, in one batch as published."""
-        maps = LabelMaps.of(labels, self.classes)
+        maps = LabelMaps.of(labels, self.classes, **self._coding)
         code = one_hot(maps, fake.dtype)
         both = self._judge(torch.cat((code, code)), torch.cat((fake, real)))
         images = len(fake)
@@ -102,6 +103,7 @@ class MultiScaleDiscriminator(nn.Module):
 
 
 def one_hot(maps: LabelMaps, dtype: torch.dtype = torch.float32) -> Tensor:
-    """[B, K, H, W]: 1 at each pixel's class, all 0 where there is none."""
+    """[B, K, H, W]: 1 at each pixel's class, all 0 where there is none; with edges one channel more, theirs."""
     classes = torch.arange(maps.classes, device=maps.labels.device)
-    return (maps.labels[:, None] == classes[:, None, None]).to(dtype)
+    code = maps.labels[:, None] == classes[:, None, None]
+    return (code if maps.edges is None else torch.cat((code, maps.edges[:, None]), 1)).to(dtype)

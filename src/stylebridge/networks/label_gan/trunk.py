@@ -99,15 +99,22 @@ class LabelGenerator(nn.Module):
             )
         self.conv_img = nn.Conv2d(config.widths[-1][2], 3, 3, padding=1)
         self.upsampling, self.classes, self.stride = config.upsampling, config.classes, config.stride
+        self.void_class, self.edges = config.void_class, config.edges
         self._blocks = [name for name, _, _ in config.widths]
 
-    def maps(self, labels: Tensor | LabelMaps) -> LabelMaps:
+    def maps(self, labels: Tensor | LabelMaps, edges: Tensor | None = None) -> LabelMaps:
         """Label maps, prepared and found fit.
 
+        Args:
+            labels: [B, H, W].
+            edges: bool [B, H, W], for a network that takes instance edges.
+
         Raises:
-            DataError: a side is no multiple of the stride, or a label is no class.
+            DataError: a side is no multiple of the stride, a label is no class, or edges are missing or surplus.
         """
-        maps = LabelMaps.of(labels, self.classes)
+        if edges is not None and isinstance(labels, Tensor):
+            labels = LabelMaps(labels, self.classes, void_class=self.void_class, edges=edges)
+        maps = LabelMaps.of(labels, self.classes, void_class=self.void_class, edges=self.edges)
         height, width = maps.size
         if height % self.stride or width % self.stride:
             raise DataError(

@@ -11,10 +11,12 @@ class SEANConfig(LabelGanConfig):
     """Settings of SEAN; published values are the defaults.
 
     ``style_channels``: length of a style code; the style encoder's first layer has a sixteenth of it.
-    ``upsampling``: ``normal`` or ``more`` (the published ``most`` builds a block that is never run).
+    ``upsampling``: ``normal`` or ``more`` (the published ``most`` builds a block that is never run). There is no form
+    with ``edges``: a pixel has one style.
     """
 
     upsampling: Literal["normal", "more"] = "normal"  # type: ignore[assignment]
+    edges: Literal[False] = False  # type: ignore[assignment]
     style_channels: int = Field(default=512, gt=0, multiple_of=16)
     discriminator_layers: int = Field(default=3, ge=1)
 

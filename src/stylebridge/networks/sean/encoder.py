@@ -25,7 +25,7 @@ class SEANStyleEncoder(nn.Module):
 
     def __init__(self, config: SEANConfig) -> None:
         super().__init__()
-        self.classes = config.classes
+        self.classes, self.void_class = config.classes, config.void_class
         c = config.style_channels // 16
 
         def norm(channels: int) -> list[nn.Module]:
@@ -62,4 +62,5 @@ class SEANStyleEncoder(nn.Module):
             raise DataError(
                 f"A style image of {width}×{height} is too small: give one of {SHORTEST}×{SHORTEST} at least."
             )
-        return region_means(self.model(image * 2 - 1), labels, self.classes)
+        maps = LabelMaps.of(labels, self.classes, void_class=self.void_class)
+        return region_means(self.model(image * 2 - 1), maps, self.classes)

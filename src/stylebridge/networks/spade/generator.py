@@ -18,10 +18,14 @@ class SPADEGenerator(LabelGenerator):
     def __init__(self, config: SPADEConfig) -> None:
         first = 16 * config.channels
         width, height = (side // config.stride for side in config.image_size)
-        start: nn.Module = nn.Conv2d(config.classes, first, 3, padding=1)
+        start: nn.Module = nn.Conv2d(config.label_channels, first, 3, padding=1)
         if config.vae:
             start = nn.Linear(config.latent, first * height * width)
-        super().__init__(config, lambda _, channels: SPADE(channels, config.classes, config.hidden), start)
+
+        def norm(_: str, channels: int) -> nn.Module:
+            return SPADE(channels, config.classes, config.hidden, config.edges)
+
+        super().__init__(config, norm, start)
         self.config = config
         initialise(self)
 

@@ -1,0 +1,54 @@
+"""The run folder of an import: written beside its place, then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from stylebridge.jobs.recipe import Recipe
+from stylebridge.jobs.synthesis_recipe import SynthesisRecipe
+from stylebridge.jobs.translation_recipe import TranslationRecipe
+from stylebridge.version import __version__
+
+
+@contextmanager
+def written_beside(folder: Path) -> Iterator[Path]:
+    """A folder to write the run into, which takes the run's name when everything is in it."""
+    beside = folder.with_name(f".partial-{folder.name}")
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        yield beside
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def write_run(
+    folder: Path, recipe: Recipe | TranslationRecipe | SynthesisRecipe | None, facts: dict[str, Any]
+) -> None:
+    """``recipe.yaml``, where there is one, and ``run.yaml``."""
+    if recipe is not None:
+        (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+    text = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
+    (folder / "run.yaml").write_text(text, encoding="utf-8")
+
+
+def origin(path: Path) -> dict[str, Any]:
+    """A released file's name and hash, for ``run.yaml``."""
+    with path.open("rb") as file:
+        return {"file": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def versions() -> dict[str, str]:
+    """For ``run.yaml``."""
+    return {"stylebridge": __version__, "torch": str(torch.__version__)}
