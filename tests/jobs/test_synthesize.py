@@ -9,10 +9,12 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from rich.console import Console
 from safetensors.torch import load_file
 
 from stylebridge.data.domain import open_domain
 from stylebridge.data.label_space import LabelSpace
+from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RunError, WeightsError
 from stylebridge.jobs.import_weights import import_weights
 from stylebridge.jobs.region_styles import labels_beside, parse_region_styles
@@ -80,7 +82,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert isinstance(networks, sean.SEANNetworks)
     domain = open_domain(data, "data", labelled=True, space=LabelSpace.generic(3))
     recipe = load_synthesis_recipe(run / "recipe.yaml", ["size=[32, 32]"])
-    gather_mean_styles(networks, domain, recipe, torch.device("cpu"), quiet=True)
+    gather_mean_styles(networks, domain, recipe, open_accelerator("cpu"), Console(quiet=True))
     save_synthesizer(networks, None, run)
     return run
 

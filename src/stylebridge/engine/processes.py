@@ -86,10 +86,14 @@ class Share(Generic[Item]):
         everything = share.gather(found)  # in the order of images, in every process
     """
 
-    def __init__(self, items: Sequence[Item], accelerator: Accelerator) -> None:
+    def __init__(self, items: Sequence[Item], accelerator: Accelerator, group: int = 1) -> None:
+        """``group``: so many items stay together, as the images of a batch."""
         self.accelerator = accelerator
         count, rank = accelerator.num_processes, accelerator.process_index
-        self.first, self.stop = (len(items) * place // count for place in (rank, rank + 1))
+        groups = -(-len(items) // group)
+        self.first, self.stop = (
+            min(groups * place // count * group, len(items)) for place in (rank, rank + 1)
+        )
         #: This process's part, a run of neighbours.
         self.mine = items[self.first : self.stop]
 
@@ -123,6 +127,12 @@ class Share(Generic[Item]):
         if self.accelerator.num_processes == 1:
             return own
         return gather_object(own)
+
+    def sum(self, own: Tensor) -> Tensor:
+        """The sum of every process's tensor. All processes must ask."""
+        total = self.accelerator.reduce(own, "sum") if self.accelerator.num_processes > 1 else own
+        assert isinstance(total, Tensor)
+        return total
 
 
 def agreed(value: Found, accelerator: Accelerator) -> Found:

@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from stylebridge.data.doctor import Severity, quick_check
-from stylebridge.data.domain import Domain, DomainSpec, check_domain
+from stylebridge.data.domain import Domain, DomainSpec
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RunError
@@ -30,6 +30,7 @@ from stylebridge.jobs.run_folder import (
     take_over_stages,
 )
 from stylebridge.jobs.stages import StageContext, check_stages, run_stage
+from stylebridge.jobs.together import check_together
 from stylebridge.jobs.translated_source import choose_translator, translated_source
 from stylebridge.metrics.segmentation import SegmentationScores
 from stylebridge.networks.segmenter import Segmenter, load_segmenter
@@ -147,11 +148,10 @@ def adapt(
         )
     if accelerator.is_main_process:
         _warn_of_findings([domains.source, domains.target], console)
-    with console.status("Checking the images and labels …"):
-        source_summary = check_domain(domains.source)
-        target_summary = check_domain(domains.target)
-        if domains.target_labels is not None:
-            check_domain(domains.target_labels)
+    source_summary = check_together(domains.source, accelerator, console)
+    target_summary = check_together(domains.target, accelerator, console)
+    if domains.target_labels is not None:
+        check_together(domains.target_labels, accelerator, console)
     if chosen is None:
         resolved = run.recipe()
     else:
@@ -195,9 +195,7 @@ def adapt(
     )
     for index in range(len(resolved.stages)):
         run_stage(context, index, resume)
-    before = after = None
-    if accelerator.is_main_process:
-        before, after = finish_run(context, domains.evaluation, time.perf_counter() - started)
+    before, after = finish_run(context, domains.evaluation, time.perf_counter() - started)
     accelerator.wait_for_everyone()
     onnx = run.onnx if run.onnx.is_file() else None
     return AdaptationResult(run.path, load_segmenter(run.segmenter), run.report, before, after, onnx)

@@ -8,21 +8,24 @@ import resource
 import shlex
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from stylebridge.data.dataset import read_pair
-from stylebridge.data.domain import Domain, check_domain
+from stylebridge.data.domain import Domain
 from stylebridge.data.images import read_image
+from stylebridge.engine.processes import Share
 from stylebridge.errors import DataError, UserError
 from stylebridge.jobs.bridge_run import BridgeRun, bridge_stage
 from stylebridge.jobs.export import export
 from stylebridge.jobs.inference import confusion_of, predict_files
 from stylebridge.jobs.recipe import InferenceConfig
 from stylebridge.jobs.stages import StageContext
-from stylebridge.metrics.segmentation import SegmentationScores
+from stylebridge.jobs.together import check_together, progress_bar
+from stylebridge.metrics.segmentation import ConfusionMatrix, SegmentationScores
 from stylebridge.networks.segmenter import Segmenter, load_segmenter
 from stylebridge.report.html import (
     AdaptationReport,
@@ -41,32 +44,32 @@ def finish_run(
 ) -> tuple[SegmentationScores | None, SegmentationScores | None]:
     """Put the last stage's segmenter in its place, score it (and the source-only one) and write the report.
 
+    All processes come here: they share the images that are scored, and the main one does the rest.
+
     Returns the scores before and after adaptation; None where there is nothing to compare.
     """
-    recipe, run = context.recipe, context.run
+    recipe, run, accelerator = context.recipe, context.run, context.accelerator
     problem = None
     if evaluation is not None:
         try:
-            check_domain(evaluation)
+            check_together(evaluation, accelerator, context.console)
         except DataError as error:
             evaluation, problem = None, str(error)
-    last = run.stage(recipe.stage_name(len(recipe.stages) - 1))
-    beside = run.path / ".partial-segmenter"
-    shutil.rmtree(beside, ignore_errors=True)
-    shutil.copytree(last / "segmenter", beside)
-    if run.segmenter.exists():
-        shutil.rmtree(run.segmenter)
-    os.replace(beside, run.segmenter)
-    exported = _export(context) if recipe.onnx else ""
+    exported = ""
+    if accelerator.is_main_process:
+        _put_in_place(context)
+        exported = _export(context) if recipe.onnx else ""
+    accelerator.wait_for_everyone()
 
-    device = context.accelerator.device
-    after = load_segmenter(run.segmenter).to(device)
+    after = load_segmenter(run.segmenter).to(accelerator.device)
     before = _before(context)
     if before is not None:
-        before = before.to(device)
-    with context.console.status("Scoring and writing the report …"):
-        scores = _score(after, evaluation, context)
-        scores_before = _score(before, evaluation, context) if before is not None else None
+        before = before.to(accelerator.device)
+    scores = _score(after, evaluation, context)
+    scores_before = _score(before, evaluation, context) if before is not None else None
+    if not accelerator.is_main_process:
+        return scores_before, scores
+    with context.console.status("Writing the report …"):
         _write_scores(run.path / "scores.json", scores_before, scores)
         write_report(
             run.report,
@@ -92,6 +95,18 @@ def finish_run(
             ),
         )
     return scores_before, scores
+
+
+def _put_in_place(context: StageContext) -> None:
+    """Copy the segmenter of the last stage to where the run's segmenter is."""
+    run, recipe = context.run, context.recipe
+    last = run.stage(recipe.stage_name(len(recipe.stages) - 1))
+    beside = run.path / ".partial-segmenter"
+    shutil.rmtree(beside, ignore_errors=True)
+    shutil.copytree(last / "segmenter", beside)
+    if run.segmenter.exists():
+        shutil.rmtree(run.segmenter)
+    os.replace(beside, run.segmenter)
 
 
 def _export(context: StageContext) -> str:
@@ -139,7 +154,17 @@ def _score(
 ) -> SegmentationScores | None:
     if evaluation is None:
         return None
-    confusion = confusion_of(segmenter, evaluation, context.recipe.inference, context.accelerator.device)
+    accelerator, inference = context.accelerator, context.recipe.inference
+    share: Share[int] = Share(range(len(evaluation.images)), accelerator, inference.batch)
+    part = slice(share.first, share.stop)
+    assert evaluation.labels is not None
+    mine = replace(evaluation, images=evaluation.images[part], labels=evaluation.labels[part])
+    shown = accelerator.is_main_process and not context.quiet
+    with progress_bar("score", len(share.mine), context.console, shown) as advance, share.together():
+        counted = confusion_of(segmenter, mine, inference, accelerator.device, advance)
+    confusion = ConfusionMatrix(context.space.num_classes)
+    for part_of_one in share.gather([counted]):
+        confusion.merge(part_of_one)
     if not int(confusion.matrix.sum()):  # nothing but ignored pixels
         return None
     return confusion.scores(context.space.classes, context.space.name, context.space.protocols)

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from stylebridge.data.domain import Domain
 from stylebridge.data.images import read_image
 from stylebridge.engine import checkpoint as ckpt
+from stylebridge.engine.processes import Share
 from stylebridge.jobs.inference import resize_image
 from stylebridge.jobs.recipe import InferenceConfig, LabelFreeConfig
 from stylebridge.jobs.run_folder import RunFolder
@@ -40,20 +42,25 @@ class LabelFreeScores:
         config: LabelFreeConfig,
         target: Domain,
         inference: InferenceConfig,
-        device: torch.device,
+        accelerator: Accelerator,
     ) -> None:
         self.run, self.stage, self.config = run, stage, config
         count = len(target.images)
         chosen = np.unique(np.linspace(0, count - 1, min(config.images, count)).astype(int))
         self.files = [target.images[int(i)] for i in chosen]
-        self.inference, self.device = inference, device
+        self.inference, self.accelerator = inference, accelerator
 
     def __call__(self, step: int, segmenter: Segmenter) -> dict[str, float]:
-        """Score the segmenter as it is now."""
+        """Score the segmenter as it is now. All processes must ask: they share the images, and the main one writes."""
         training, state = segmenter.training, torch.get_rng_state()
         scores = self._scores(segmenter.eval())
         segmenter.train(training)
         torch.set_rng_state(state)
+        if self.accelerator.is_main_process:
+            self._record(step, segmenter, scores)
+        return scores
+
+    def _record(self, step: int, segmenter: Segmenter, scores: dict[str, float]) -> None:
         line = {"stage": self.stage, "step": step, **scores}
         kept = [one for one in self.read() if one["step"] < step]
         if self.config.choose != "last" or self.config.keep:
@@ -64,22 +71,33 @@ class LabelFreeScores:
         self._write([*kept, line])
         if not self.config.keep:
             self._remove_all_but(self.best())
-        return scores
 
     @torch.inference_mode()
     def _scores(self, segmenter: Segmenter) -> dict[str, float]:
-        score = LabelFreeScore(segmenter.num_classes)
         generator = torch.Generator().manual_seed(_SEED)
-        for file in self.files:
-            image = self._read(file)
-            changed = jitter_colour(image, torch.rand(1, 5, generator=generator), _STRENGTH, 1.0)
-            changed = blur(changed, torch.rand(1, 2, generator=generator), 0.5).flip(-1)
-            score.update(segmenter(image), segmenter(changed).argmax(1).flip(-1))
+        # An image's changes do not depend on the process that looks at it.
+        numbers = [
+            (torch.rand(1, 5, generator=generator), torch.rand(1, 2, generator=generator)) for _ in self.files
+        ]
+        share = Share(list(zip(self.files, numbers, strict=True)), self.accelerator)
+        found: list[LabelFreeScore] = []
+        with share.together():
+            for file, (colours, blurs) in share.mine:
+                image = self._read(file)
+                changed = jitter_colour(image, colours, _STRENGTH, 1.0)
+                changed = blur(changed, blurs, 0.5).flip(-1)
+                found.append(LabelFreeScore(segmenter.num_classes))
+                found[-1].update(segmenter(image), segmenter(changed).argmax(1).flip(-1))
+        score = LabelFreeScore(segmenter.num_classes)
+        for one in share.gather(
+            found
+        ):  # one by one, in order: the sums are those of one process to the last bit
+            score.add(one)
         return {"certainty": score.certainty, "agreement": score.agreement}
 
     def _read(self, file: Any) -> Tensor:
         image = torch.from_numpy(np.array(resize_image(read_image(file), self.inference.size)))
-        return image.to(self.device).permute(2, 0, 1)[None].float() / 255
+        return image.to(self.accelerator.device).permute(2, 0, 1)[None].float() / 255
 
     def read(self) -> list[dict[str, Any]]:
         """This stage's lines, in the order of steps."""

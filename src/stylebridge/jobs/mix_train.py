@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from stylebridge.engine import Trainer, open_accelerator
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine.config import OptimizerConfig, TrainerConfig
 from stylebridge.engine.method import Batch, Method
+from stylebridge.engine.processes import Share
 from stylebridge.engine.rng import seed_everything
 from stylebridge.errors import DataError, RecipeError, RunError
 from stylebridge.jobs.interrupts import resumable
@@ -30,6 +31,7 @@ from stylebridge.jobs.mix import load_mixer, save_mixer
 from stylebridge.jobs.mix_pictures import ROWS, MixPictures
 from stylebridge.jobs.mix_recipe import CodeStage, FeatureStage, MixRecipe, load_mix_recipe
 from stylebridge.jobs.run_folder import RunFolder, new_run_when_main, open_run
+from stylebridge.jobs.together import progress_bar
 from stylebridge.jobs.training_report import write_training_report
 from stylebridge.methods import mixnmatch, mixnmatch_features
 from stylebridge.methods.mixnmatch import MixNMatch
@@ -116,8 +118,9 @@ def train_mixer(
     accelerator = open_accelerator(device, chosen.precision)
     check_amounts(chosen, len(photos.images), accelerator.num_processes)
     console.print(f"data: {len(photos.images)} photos with boxes from {photos.boxes.path}.", highlight=False)
-    with console.status("Checking the photos and boxes …"):
-        check_photos(photos)
+    if not accelerator.is_main_process:
+        console = Console(stderr=True, quiet=True)
+    _check_together(photos, accelerator, console)
     if accelerator.is_main_process and not resume:
         run.begin(chosen, _facts(chosen, photos, accelerator.device))  # type: ignore[arg-type]
     accelerator.wait_for_everyone()
@@ -173,15 +176,25 @@ def _boxes_file(data: Path, boxes: str | Path | None) -> Path:
     raise DataError(f"{data} holds neither {' nor '.join(_BOXES)}: give --boxes FILE.")
 
 
-def check_photos(data: BoxedSet) -> None:
-    """Raises DataError for the first photo that cannot be read or whose box leaves it."""
+def _check_together(data: BoxedSet, accelerator: Accelerator, console: Console) -> None:
+    """:func:`check_photos` by all processes, each with a part of the photos."""
+    share: Share[int] = Share(range(len(data.images)), accelerator)
+    part = slice(share.first, share.stop)
+    mine = replace(data, images=data.images[part], names=data.names[part])
+    with progress_bar("check the photos", len(share.mine), console) as advance, share.together():
+        check_photos(mine, advance)
+
+
+def check_photos(data: BoxedSet, advance: Callable[[int], None] = lambda done: None) -> None:
+    """Raises DataError for the first photo that cannot be read or whose box leaves it. ``advance`` is called with 1
+    after each photo."""
 
     def check(photo: tuple[FileRef, str]) -> None:
         data.boxes.inside(photo[1], *check_image(photo[0]))
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for _ in pool.map(check, zip(data.images, data.names, strict=True)):
-            pass
+            advance(1)
 
 
 def check_amounts(recipe: MixRecipe, images: int, processes: int) -> None:

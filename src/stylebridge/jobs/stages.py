@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from stylebridge.jobs.recipe import InferenceConfig, Recipe, StageConfig, Stream
 from stylebridge.jobs.run_folder import RunFolder
 from stylebridge.jobs.stage_pictures import SamplePictures
 from stylebridge.jobs.streams import stream_opener
+from stylebridge.jobs.together import make_together, progress_bar
 from stylebridge.methods import SEGMENTATION_METHODS, SegmentationMethod
 from stylebridge.networks.segmenter import Segmenter, SegmenterConfig, build_segmenter, load_segmenter
 
@@ -88,8 +89,9 @@ def run_stage(context: StageContext, index: int, resume: bool) -> Path:
             stage.label_free,
             context.target,
             context.recipe.inference,
-            context.accelerator.device,
+            context.accelerator,
         )
+    main = context.accelerator.is_main_process
     trainer = Trainer(
         method=method,
         config=stage.trainer,
@@ -101,7 +103,7 @@ def run_stage(context: StageContext, index: int, resume: bool) -> Path:
         stage=name,
         seed=seed,
         accelerator=context.accelerator,
-        on_sample=lambda step: _on_sample(step, method, sampler, scores),
+        on_sample=lambda step: _on_sample(step, method, sampler if main else None, scores),
         console=context.console,
         quiet=context.quiet,
     )
@@ -120,9 +122,13 @@ def run_stage(context: StageContext, index: int, resume: bool) -> Path:
 
 
 def _on_sample(
-    step: int, method: SegmentationMethod[Any], pictures: SamplePictures, scores: LabelFreeScores | None
+    step: int,
+    method: SegmentationMethod[Any],
+    pictures: SamplePictures | None,
+    scores: LabelFreeScores | None,
 ) -> None:
-    pictures(step)
+    if pictures is not None:
+        pictures(step)
     if scores is not None:
         segmenter = method.networks[method.result]
         assert isinstance(segmenter, Segmenter)
@@ -188,9 +194,7 @@ def _domains(
     if stage.pseudo_labels is not None:
         assert previous is not None
         folder = context.run.path / "pseudo_labels" / name
-        if context.accelerator.is_main_process and not folder.is_dir():
-            write_pseudo_labels(context, previous, stage.pseudo_labels, folder)
-        context.accelerator.wait_for_everyone()
+        write_pseudo_labels(context, previous, stage.pseudo_labels, folder)
         labels = tuple(_pseudo_label_path(folder, context.target, image) for image in context.target.images)
         plain = LabelSpace(
             name=f"{context.space.name} (train ids)",
@@ -207,15 +211,21 @@ def _pseudo_label_path(folder: Path, target: Domain, image: FileRef) -> Path:
 
 
 def write_pseudo_labels(context: StageContext, stage: Path, config: InferenceConfig, folder: Path) -> None:
-    """Label every target image with a stage's model: hard labels, no threshold (FADA, stage 3)."""
-    beside = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(beside, ignore_errors=True)
-    device = context.accelerator.device
-    segmenter = load_segmenter(stage / "segmenter").to(device)
-    for path, _, labels in predict_files(segmenter, context.target.images, config, device):
-        write_label_png(labels, context.space, _pseudo_label_path(beside, context.target, path))
-    _write_known_labels(context, beside)
-    os.replace(beside, folder)
+    """Label every target image with a stage's model, unless that is done: hard labels, no threshold (FADA, stage 3).
+    All processes share the images."""
+    accelerator, device = context.accelerator, context.accelerator.device
+
+    def write(images: Sequence[FileRef], beside: Path) -> None:
+        segmenter = load_segmenter(stage / "segmenter").to(device)
+        shown = accelerator.is_main_process and not context.quiet
+        with progress_bar("pseudo-labels", len(images), context.console, shown) as advance:
+            for path, _, labels in predict_files(segmenter, images, config, device, advance):
+                write_label_png(labels, context.space, _pseudo_label_path(beside, context.target, path))
+
+    def finish(beside: Path) -> None:
+        _write_known_labels(context, beside)
+
+    make_together(folder, context.target.images, accelerator, write, finish, group=config.batch)
 
 
 def _write_known_labels(context: StageContext, folder: Path) -> None:

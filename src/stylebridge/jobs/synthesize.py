@@ -13,17 +13,17 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from stylebridge.data.augment import Augmentation
 from stylebridge.data.dataset import DomainDataset
-from stylebridge.data.domain import Domain, check_domain, open_domain
+from stylebridge.data.domain import Domain, open_domain
 from stylebridge.data.label_inference import infer_label_space
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.sampling import UniformSampler
 from stylebridge.engine import Trainer, open_accelerator
 from stylebridge.engine.method import Batch
+from stylebridge.engine.processes import Share
 from stylebridge.engine.rng import seed_everything
 from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.interrupts import resumable
@@ -32,6 +32,7 @@ from stylebridge.jobs.run_folder import RunFolder, new_run_when_main, open_run
 from stylebridge.jobs.streams import stream_opener
 from stylebridge.jobs.synthesis_recipe import SynthesisRecipe, load_synthesis_recipe
 from stylebridge.jobs.synthesizer import save_synthesizer
+from stylebridge.jobs.together import check_together, progress_bar
 from stylebridge.jobs.training_report import write_training_report
 from stylebridge.jobs.translator_folder import as_pixels
 from stylebridge.methods.synthesis import Synthesis, published_optimizers
@@ -91,8 +92,7 @@ def train_synthesizer(
     assert data is not None
     domain, space = _open(data, space, console)
     accelerator = open_accelerator(device, chosen.precision)
-    with console.status("Checking the images and labels …"):
-        check_domain(domain)
+    check_together(domain, accelerator, console)
     perceptual = _perceptual(chosen, console)  # before the folder is made: it may be refused
     if accelerator.is_main_process and not resume:
         run.begin(chosen, _facts(chosen, domain, space, accelerator.device))  # type: ignore[arg-type]
@@ -105,7 +105,7 @@ def train_synthesizer(
     started = time.perf_counter()
     _train(run, chosen, method, domain, space, accelerator, count, resume, console, quiet)
     if isinstance(networks, SEANNetworks):
-        gather_mean_styles(networks, domain, chosen, accelerator.device, quiet)
+        gather_mean_styles(networks, domain, chosen, accelerator, console)
     if accelerator.is_main_process:
         save_synthesizer(networks, discriminator, run.path)
         _report(run, chosen, domain, space, method, time.perf_counter() - started)
@@ -160,7 +160,9 @@ def _train(
         stage=_STAGE,
         seed=recipe.seed,
         accelerator=accelerator,
-        on_sample=_Pictures(run.path, method, domain, space, recipe, accelerator.device),
+        on_sample=_Pictures(run.path, method, domain, space, recipe, accelerator.device)
+        if accelerator.is_main_process
+        else None,
         console=console,
         quiet=quiet,
     )
@@ -197,16 +199,28 @@ class _Whole:
 
 @torch.inference_mode()
 def gather_mean_styles(
-    networks: SEANNetworks, domain: Domain, recipe: SynthesisRecipe, device: torch.device, quiet: bool
+    networks: SEANNetworks,
+    domain: Domain,
+    recipe: SynthesisRecipe,
+    accelerator: Accelerator,
+    console: Console,
 ) -> None:
-    """Keep each class's mean code over the images that have the class (SEAN, released program)."""
+    """Keep each class's mean code over the images that have the class (SEAN, released program). All processes share
+    the images; all have the means at the end."""
+    device, main = accelerator.device, accelerator.is_main_process
     networks.to(device).eval()
-    networks.generator.forget_styles()
     dataset = _Whole(domain, recipe)
-    for i in track(range(len(dataset)), "mean styles", console=Console(stderr=True, quiet=quiet)):
-        image, label = dataset[i]
-        codes, present = networks.encoder(image[None].to(device), label[None].to(device))
-        networks.generator.add_styles(codes, present)
+    share: Share[int] = Share(range(len(dataset)), accelerator)
+    sums = torch.zeros_like(networks.generator.mean_styles, dtype=torch.float64)
+    counts = torch.zeros_like(networks.generator.style_counts)
+    with progress_bar("mean styles", len(share.mine), console, main) as advance, share.together():
+        for i in share.mine:
+            image, label = dataset[i]
+            codes, present = networks.encoder(image[None].to(device), label[None].to(device))
+            sums += torch.where(present[0, :, None], codes[0].double(), 0.0)
+            counts += present[0]
+            advance(1)
+    networks.generator.set_styles(share.sum(sums), share.sum(counts))
 
 
 class _Pictures:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from stylebridge.data.augment import Augmentation
 from stylebridge.data.dataset import DomainDataset
-from stylebridge.data.domain import Domain, check_domain, open_domain
+from stylebridge.data.domain import Domain, open_domain
 from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
 from stylebridge.data.sampling import UniformSampler
@@ -30,6 +30,7 @@ from stylebridge.jobs.machine import default_workers, facts_of_start
 from stylebridge.jobs.recipe import size_for
 from stylebridge.jobs.run_folder import RunFolder, new_run_when_main, open_run
 from stylebridge.jobs.streams import stream_opener
+from stylebridge.jobs.together import check_together
 from stylebridge.jobs.training_report import write_training_report
 from stylebridge.jobs.translation_recipe import TranslationRecipe, load_translation_recipe
 from stylebridge.jobs.translator_folder import as_pixels, as_tensor, save_networks
@@ -86,8 +87,8 @@ def train_translator(
     assert b is not None
     domains = {name: open_domain(path, name, labelled=False) for name, path in (("a", a), ("b", b))}
     accelerator = open_accelerator(device, chosen.precision)
-    with console.status("Checking the images …"):
-        usual = {n: check_domain(domain).sizes.most_common(1)[0][0] for n, domain in domains.items()}
+    checked = {name: check_together(domain, accelerator, console) for name, domain in domains.items()}
+    usual = {name: summary.sizes.most_common(1)[0][0] for name, summary in checked.items()}
     for name, domain in domains.items():
         if len(domain.images) == 1:
             console.print(
@@ -135,7 +136,9 @@ def _train(
         stage=_STAGE,
         seed=recipe.seed,
         accelerator=accelerator,
-        on_sample=_Pictures(run.path, networks, domains, recipe, accelerator.device),
+        on_sample=_Pictures(run.path, networks, domains, recipe, accelerator.device)
+        if accelerator.is_main_process
+        else None,
         console=console,
         quiet=quiet,
     )

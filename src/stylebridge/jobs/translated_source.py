@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from accelerate import Accelerator
 from rich.console import Console
+from torch import nn
 
 from stylebridge.data.domain import Domain
-from stylebridge.data.files import path_below
+from stylebridge.data.files import FileRef, path_below
+from stylebridge.engine.processes import agreed
 from stylebridge.errors import RecipeError
 from stylebridge.jobs.recipe import Recipe
 from stylebridge.jobs.run_folder import RunFolder
+from stylebridge.jobs.together import make_together
 from stylebridge.jobs.translate import train_translator
 from stylebridge.jobs.translation_recipe import load_translation_recipe
 from stylebridge.jobs.translator_folder import load_networks, translate_files
@@ -68,8 +70,8 @@ def translated_source(
     settings = recipe.translator
     assert settings is not None
     translator = Path(settings.run) if settings.run is not None else run.path / "translator"
-    if settings.run is None and not (translator / "networks").is_dir():
-        begun = (translator / "run.yaml").is_file()
+    if settings.run is None and not agreed((translator / "networks").is_dir(), accelerator):
+        begun = agreed((translator / "run.yaml").is_file(), accelerator)
         train_translator(
             None if begun else source.spec,
             None if begun else target.spec,
@@ -84,15 +86,17 @@ def translated_source(
             quiet=quiet,
             console=console,
         )
-    folder = run.path / "translated"
     names = {image: path_below(image, source.root).with_suffix(".png") for image in source.images}
-    if accelerator.is_main_process and not folder.is_dir():
-        beside = run.path / ".partial-translated"
-        shutil.rmtree(beside, ignore_errors=True)
-        networks = load_networks(translator).translator("b").to(accelerator.device)  # type: ignore[operator]
-        outputs = {image: beside / name for image, name in names.items()}
-        translate_files(networks, outputs, pixels=settings.pixels, quiet=quiet)
-        os.replace(beside, folder)
-    accelerator.wait_for_everyone()
+
+    def write(images: Sequence[FileRef], folder: Path) -> None:
+        network = load_networks(translator).translator("b")  # type: ignore[operator]
+        assert isinstance(network, nn.Module)
+        network.to(accelerator.device)
+        outputs = {image: folder / names[image] for image in images}
+        hidden = quiet or not accelerator.is_main_process
+        translate_files(network, outputs, pixels=settings.pixels, quiet=hidden)
+
+    folder = run.path / "translated"
+    make_together(folder, source.images, accelerator, write)
     images = tuple(folder / names[image] for image in source.images)
     return replace(source, name="translated source", root=folder, images=images)

@@ -49,6 +49,13 @@ class LabelFreeScore:
         pairs = logits.argmax(1) * self.classes + other.long()
         self.counts += torch.bincount(pairs.flatten().cpu(), minlength=self.classes**2).view_as(self.counts)
 
+    def add(self, other: LabelFreeScore) -> None:
+        """Count in what another score of as many classes has counted."""
+        self.entropy += other.entropy
+        self.mean += other.mean
+        self.pixels += other.pixels
+        self.counts += other.counts
+
     @property
     def certainty(self) -> float:
         """See the class; 0 before anything was counted."""

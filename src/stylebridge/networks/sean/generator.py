@@ -80,6 +80,12 @@ class SEANGenerator(LabelGenerator):
         self.mean_styles += excess / counts.clamp(min=1)[:, None]
         self.style_counts.copy_(counts)
 
+    @torch.no_grad()
+    def set_styles(self, sums: Tensor, counts: Tensor) -> None:
+        """Take mean styles from the sums [K, S] of codes and from how many images [K] had the class."""
+        self.mean_styles.copy_(sums / counts.clamp(min=1)[:, None])
+        self.style_counts.copy_(counts)
+
     def forget_styles(self) -> None:
         """Start the mean styles anew."""
         self.mean_styles.zero_()
