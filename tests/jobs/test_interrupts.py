@@ -16,6 +16,8 @@ from PIL import Image
 
 from stylebridge.engine import Trainer
 from stylebridge.engine import checkpoint as ckpt
+from stylebridge.errors import Interrupted
+from stylebridge.jobs.interrupts import resumable
 from support import folders
 from support.folders import CommandLine, World, tiny_overrides
 
@@ -178,3 +180,27 @@ def test_ctrl_c_of_a_terminal_ends_the_loaders_processes_too(tmp_path: Path, wor
     assert len(family) >= 2
     assert not [process for process in family if process.is_running()]
     assert ckpt.find_checkpoints(run / "trainer_state")[-1].damage() is None
+
+
+def test_the_outermost_job_names_the_line(tmp_path: Path) -> None:
+    """A translator that an adaptation trains is continued by the adaptation. A checkpoint's step is kept."""
+
+    @resumable("translate train")
+    def inner(out: Path, resume: bool = False) -> None:
+        out.mkdir(parents=True)
+        (out / "run.yaml").touch()
+        raise Interrupted(signal.SIGTERM, "step 3 of 6 of stage 1-translate")
+
+    @resumable("adapt")
+    def outer(*, out: Path, resume: bool = False) -> None:
+        out.mkdir()
+        (out / "run.yaml").touch()
+        inner(out / "translator")
+
+    with pytest.raises(Interrupted) as caught:
+        outer(out=tmp_path / "run")
+    assert caught.value.exit_code == 143
+    assert str(caught.value) == (
+        "Interrupted at step 3 of 6 of stage 1-translate; a checkpoint is written. "
+        f"Continue with: stylebridge adapt --resume --out {tmp_path / 'run'}"
+    )
