@@ -28,7 +28,7 @@ def test_the_built_in_recipes() -> None:
     small = {f"{name}-small" for name in ("source-only", "colour-transfer", "fada", "self-training")}
     small |= {"fada-self-training-small", "translate-then-train-small", "bridge-small"}
     published = {"source-only", "colour-transfer", "fada", "self-training", "self-training-dinov2"}
-    published |= {"translate-then-train", "bridge"}
+    published |= {"translate-then-train", "bridge", "fada-synthia", "fada-vgg16", "fada-vgg16-synthia"}
     assert set(builtin_recipes()) == small | published
 
 
@@ -156,6 +156,46 @@ def test_fada_has_the_published_data_preparation() -> None:
     assert third.pseudo_labels is not None
     assert third.pseudo_labels == InferenceConfig(size=(1024, 512), batch=third.pseudo_labels.batch)
     assert recipe.inference == InferenceConfig(size=(2048, 1024), batch=recipe.inference.batch)
+
+
+def test_fadas_first_two_stages_are_scored_at_the_smaller_size() -> None:
+    for name in ("fada", "fada-synthia", "fada-vgg16", "fada-vgg16-synthia"):
+        recipe = load_recipe(name)
+        sizes = [recipe.inference_of(recipe.stage_name(i)).size for i in range(3)]
+        assert sizes == [(1024, 512), (1024, 512), (2048, 1024)]
+
+
+@pytest.mark.parametrize(("name", "source"), [("fada-synthia", (1280, 760)), ("fada-vgg16", (1280, 720)),
+                                              ("fada-vgg16-synthia", (1280, 760))])  # fmt: skip
+def test_the_other_published_fadas(name: str, source: tuple[int, int]) -> None:
+    """SYNTHIA: sources of 1280×760, frozen batch norm in stage 3, too. VGG-16: no jitter in stage 3."""
+    recipe, plain = load_recipe(name), load_recipe("fada")
+    vgg = "vgg16" in name
+    assert (recipe.segmenter.arch, recipe.segmenter.encoder) == (
+        "deeplab-v2",
+        "vgg16" if vgg else "resnet101",
+    )
+    assert recipe.segmenter.weights == "imagenet"
+    assert recipe.segmenter.batch_norm_frozen
+    assert [stage.segmenter for stage in recipe.stages] == [{}, {}, {}]
+    for stage, other in zip(recipe.stages, plain.stages, strict=True):
+        assert (stage.method, stage.start, stage.optimizers) == (other.method, other.start, other.optimizers)
+        assert (stage.trainer, stage.options) == (other.trainer, other.options)
+        assert stage.pseudo_labels == other.pseudo_labels
+    first, second, third = recipe.stages
+    assert first.source is not None
+    assert second.source is not None
+    assert third.target is not None
+    assert first.source.augmentation.resize == second.source.augmentation.resize == source
+    assert first.source.augmentation.jitter is None
+    assert second.source.augmentation.jitter is not None
+    assert second.source.augmentation.jitter.model_dump() == JITTER
+    assert second.target == plain.stages[1].target
+    jitter = third.target.augmentation.jitter
+    assert (jitter is None) == vgg
+    assert third.target.augmentation.model_copy(update={"jitter": None}) == plain.stages[
+        2
+    ].target.augmentation.model_copy(update={"jitter": None})  # type: ignore[union-attr]
 
 
 def test_source_only_is_fadas_first_stage() -> None:

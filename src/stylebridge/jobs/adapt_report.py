@@ -8,6 +8,7 @@ import resource
 import shlex
 import shutil
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +17,14 @@ import torch
 
 from stylebridge.data.dataset import read_pair
 from stylebridge.data.domain import Domain
+from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
 from stylebridge.engine.processes import Share
 from stylebridge.errors import DataError, UserError
 from stylebridge.jobs.bridge_run import BridgeRun, bridge_stage
 from stylebridge.jobs.export import export
 from stylebridge.jobs.inference import confusion_of, predict_files
-from stylebridge.jobs.recipe import InferenceConfig
+from stylebridge.jobs.recipe import InferenceConfig, Recipe
 from stylebridge.jobs.stages import StageContext
 from stylebridge.jobs.together import check_together, progress_bar
 from stylebridge.metrics.segmentation import ConfusionMatrix, SegmentationScores
@@ -65,10 +67,13 @@ def finish_run(
     before = _before(context)
     if before is not None:
         before = before.to(accelerator.device)
-    scores = _score(after, evaluation, context)
-    scores_before = _score(before, evaluation, context) if before is not None else None
+    first, last = (recipe.inference_of(recipe.stage_name(i)) for i in (0, len(recipe.stages) - 1))
+    scores = _score(after, evaluation, context, last)
+    scores_before = _score(before, evaluation, context, first) if before is not None else None
     if not accelerator.is_main_process:
         return scores_before, scores
+    predict_before = _predictor(before, first, context) if before is not None else None
+    predict_after = _predictor(after, last, context)
     with context.console.status("Writing the report …"):
         _write_scores(run.path / "scores.json", scores_before, scores)
         write_report(
@@ -86,8 +91,8 @@ def finish_run(
                 before=scores_before,
                 after=scores,
                 source_samples=_source_samples(context),
-                target_samples=_target_samples(context, evaluation, before, after),
-                label_free=_label_free(context, before, after),
+                target_samples=_target_samples(context, evaluation, predict_before, predict_after),
+                label_free=_label_free(context, predict_before, predict_after),
                 metrics=run.path / "metrics.jsonl",
                 facts=_facts(context, evaluation, total_seconds),
                 notices=[*_notices(context, evaluation, before, problem), *([exported] if exported else [])],
@@ -149,12 +154,21 @@ def _before(context: StageContext) -> Segmenter | None:
     return load_segmenter(context.run.stage(context.recipe.stage_name(0)) / "segmenter")
 
 
+#: Label maps uint8 [H, W] of image files.
+_Predict = Callable[[Sequence[FileRef]], Iterator[np.ndarray]]
+
+
+def _predictor(segmenter: Segmenter, inference: InferenceConfig, context: StageContext) -> _Predict:
+    device = context.accelerator.device
+    return lambda files: (labels for _, _, labels in predict_files(segmenter, files, inference, device))
+
+
 def _score(
-    segmenter: Segmenter, evaluation: Domain | None, context: StageContext
+    segmenter: Segmenter, evaluation: Domain | None, context: StageContext, inference: InferenceConfig
 ) -> SegmentationScores | None:
     if evaluation is None:
         return None
-    accelerator, inference = context.accelerator, context.recipe.inference
+    accelerator = context.accelerator
     share: Share[int] = Share(range(len(evaluation.images)), accelerator, inference.batch)
     part = slice(share.first, share.stop)
     assert evaluation.labels is not None
@@ -201,16 +215,15 @@ def _source_samples(context: StageContext) -> list[SourceSample]:
 
 
 def _target_samples(
-    context: StageContext, evaluation: Domain | None, before: Segmenter | None, after: Segmenter
+    context: StageContext, evaluation: Domain | None, before: _Predict | None, after: _Predict
 ) -> list[TargetSample]:
     domain = evaluation or context.target
     chosen = _spread(len(domain.images), _PICTURES)
     paths = [domain.images[i] for i in chosen]
-    inference, device = context.recipe.inference, context.accelerator.device
-    new = [labels for _, _, labels in predict_files(after, paths, inference, device)]
+    new = list(after(paths))
     old: list[np.ndarray | None] = [None] * len(paths)
     if before is not None:
-        old = [labels for _, _, labels in predict_files(before, paths, inference, device)]
+        old = list(before(paths))
     samples = []
     for place, i in enumerate(chosen):
         image, truth = read_pair(domain, i)
@@ -218,13 +231,12 @@ def _target_samples(
     return samples
 
 
-def _label_free(context: StageContext, before: Segmenter | None, after: Segmenter) -> list[tuple[str, str]]:
+def _label_free(context: StageContext, before: _Predict | None, after: _Predict) -> list[tuple[str, str]]:
     """What can be said without truth: how much changed, and which share of the target each class takes."""
     paths = [context.target.images[i] for i in _spread(len(context.target.images), 24)]
-    inference, device = context.recipe.inference, context.accelerator.device
     counts = np.zeros(context.space.num_classes, np.int64)
     new = []
-    for _, _, labels in predict_files(after, paths, inference, device):
+    for labels in after(paths):
         counts += np.bincount(labels.ravel(), minlength=len(counts))[: len(counts)]
         new.append(labels)
     facts = [("target images looked at", str(len(paths)))]
@@ -232,10 +244,7 @@ def _label_free(context: StageContext, before: Segmenter | None, after: Segmente
         ("classes found on the target", f"{int((counts > 0.001 * counts.sum()).sum())} of {len(counts)}")
     )
     if before is not None:
-        changed = [
-            float((labels != mine).mean())
-            for (_, _, labels), mine in zip(predict_files(before, paths, inference, device), new, strict=True)
-        ]
+        changed = [float((labels != mine).mean()) for labels, mine in zip(before(paths), new, strict=True)]
         facts.append(("pixels that changed class by adapting", f"{100 * float(np.mean(changed)):.1f} %"))
     return facts
 
@@ -262,6 +271,13 @@ def _notices(
     return notices
 
 
+def _sizes(recipe: Recipe) -> str:
+    """The size that the final model is used at, and those of stages that differ."""
+    others = [(stage.name, stage.inference) for stage in recipe.stages if stage.inference is not None]
+    lines = [f"{name}: {_predicted_at(inference)}" for name, inference in others]
+    return "\n".join([_predicted_at(recipe.inference), *lines])
+
+
 def _predicted_at(inference: InferenceConfig) -> str:
     if inference.size is None:
         return "each image's own size"
@@ -281,7 +297,7 @@ def _facts(context: StageContext, evaluation: Domain | None, total_seconds: floa
         ("segmenter", f"{segmenter.arch} on {segmenter.encoder}"),
         ("label space", f"{context.space.name} ({context.space.num_classes} classes)"),
         ("scored on", f"{evaluation.root} ({len(evaluation.images)} images)" if evaluation else "no labels given"),
-        ("predicted at", _predicted_at(recipe.inference)),
+        ("predicted at", _sizes(recipe)),
         ("seed", str(recipe.seed)),
         ("precision", recipe.precision),
         ("device", str(facts["device"])),

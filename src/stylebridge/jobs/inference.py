@@ -23,6 +23,7 @@ from stylebridge.data.label_space import LabelSpace
 from stylebridge.jobs.recipe import InferenceConfig
 from stylebridge.metrics.segmentation import ConfusionMatrix
 from stylebridge.networks.segmenter import Segmenter
+from stylebridge.networks.segmenter_base import resize_logits
 
 Key = TypeVar("Key")
 
@@ -44,20 +45,28 @@ def predict_labels(
     final size (FADA's multi-scale test); else the logits are brought there and the argmax taken.
     """
     if config.scales == (1.0,) and not config.flip:
-        return _resize_logits(_logits(segmenter, image, config), size).argmax(1).to(torch.uint8)
+        return _sized_logits(segmenter, image, config, size).argmax(1).to(torch.uint8)
     total: Tensor | None = None
     for scale in config.scales:
         scaled = image
         if scale != 1.0:
-            shape = [round(side * scale) for side in image.shape[-2:]]
+            shape = [max(1, int(side * scale)) for side in image.shape[-2:]]  # rounded down, as published
             scaled = F.interpolate(image, size=shape, mode="bilinear", align_corners=True)
         for mirrored in (False, True) if config.flip else (False,):
-            logits = _logits(segmenter, scaled.flip(-1) if mirrored else scaled, config)
-            logits = _resize_logits(logits.flip(-1) if mirrored else logits, size)
-            part = logits.softmax(1)
+            logits = _sized_logits(segmenter, scaled.flip(-1) if mirrored else scaled, config, size)
+            part = (logits.flip(-1) if mirrored else logits).softmax(1)
             total = part if total is None else total.add_(part)
     assert total is not None
     return total.argmax(1).to(torch.uint8)
+
+
+def _sized_logits(
+    segmenter: Segmenter, image: Tensor, config: InferenceConfig, size: tuple[int, int]
+) -> Tensor:
+    """Logits [B, K, *size]: in one resize from the network's own grid, where it can and no window slides."""
+    if config.window is None:
+        return segmenter.logits_at(image, size)
+    return resize_logits(_logits(segmenter, image, config), size)
 
 
 def _logits(segmenter: Callable[[Tensor], Tensor], image: Tensor, config: InferenceConfig) -> Tensor:
@@ -105,12 +114,6 @@ def _starts(side: int, window: int, overlap: float) -> list[int]:
         return [0]
     steps = math.ceil((side - window) / max(1.0, window * (1 - overlap)))
     return [round(i * (side - window) / steps) for i in range(steps + 1)]
-
-
-def _resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    if logits.shape[-2:] == size:
-        return logits
-    return F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=True)
 
 
 def predict_files(

@@ -93,6 +93,9 @@ class StageConfig(Strict):
         default=None, description="label the target with the model of the stage before"
     )
     label_free: LabelFreeConfig | None = None
+    inference: InferenceConfig | None = Field(
+        default=None, description="how the model of this stage is used and scored; None: as the recipe says"
+    )
     segmenter: dict[str, Any] = Field(
         default_factory=dict, description="changes to the segmenter's settings; needs start: initial"
     )
@@ -171,6 +174,11 @@ class Recipe(Strict):
         """The name a stage has on the disk: numbered, so that names sort in order."""
         return f"{index + 1}-{self.stages[index].name}"
 
+    def inference_of(self, stage: str) -> InferenceConfig:
+        """How the model is used and scored that a stage hands on, by the stage's name on the disk."""
+        names = [self.stage_name(index) for index in range(len(self.stages))]
+        return self.stages[names.index(stage)].inference or self.inference
+
     def resolve(self, source_size: tuple[int, int], target_size: tuple[int, int]) -> Recipe:
         """Replace every ``pixels`` by the size it means for these domains (their usual width and height)."""
         data = self.model_dump()
@@ -178,6 +186,8 @@ class Recipe(Strict):
             _resolve_streams(stage, {"source": source_size, "target": target_size})
             if stage["pseudo_labels"] is not None:
                 _resolve_inference(stage["pseudo_labels"], target_size)
+            if stage["inference"] is not None:
+                _resolve_inference(stage["inference"], target_size)
         _resolve_inference(data["inference"], target_size)
         return Recipe.model_validate(data)
 

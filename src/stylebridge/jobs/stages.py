@@ -78,9 +78,8 @@ def run_stage(context: StageContext, index: int, resume: bool) -> Path:
     method = _build_method(context, index)
     previous = context.run.stage(context.recipe.stage_name(index - 1)) if index else None
     domains = _domains(context, stage, name, previous)
-    sampler = SamplePictures(
-        context.run, context.source, context.target, context.recipe.inference, method, name
-    )
+    inference = context.recipe.inference_of(name)
+    sampler = SamplePictures(context.run, context.source, context.target, inference, method, name)
     scores = None
     if stage.label_free is not None:
         scores = LabelFreeScores(
@@ -88,7 +87,7 @@ def run_stage(context: StageContext, index: int, resume: bool) -> Path:
             name,
             stage.label_free,
             context.target,
-            context.recipe.inference,
+            inference,
             context.accelerator,
         )
     main = context.accelerator.is_main_process
@@ -294,7 +293,7 @@ def hand_on(method: SegmentationMethod[Any], context: StageContext, folder: Path
     beside.mkdir(parents=True)
     result = method.networks[method.result]
     assert isinstance(result, Segmenter)
-    result.save_pretrained(beside / "segmenter", extra=describe_segmenter(context))
+    result.save_pretrained(beside / "segmenter", extra=describe_segmenter(context, folder.name))
     for name, network in method.networks.items():
         if name != method.result:
             with ckpt.explain_full_disk(f"the result of stage {folder.name}", folder.parent):
@@ -303,9 +302,9 @@ def hand_on(method: SegmentationMethod[Any], context: StageContext, folder: Path
     os.replace(beside, folder)
 
 
-def describe_segmenter(context: StageContext) -> dict[str, Any]:
+def describe_segmenter(context: StageContext, stage: str) -> dict[str, Any]:
     """What a user of the segmenter needs besides its weights: the label space and how to predict."""
     return {
         "label_space": context.space.as_dict(),
-        "inference": context.recipe.inference.model_dump(mode="json"),
+        "inference": context.recipe.inference_of(stage).model_dump(mode="json"),
     }

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from stylebridge.errors import RecipeError, WeightsError
+from stylebridge.errors import RecipeError
 from stylebridge.networks import pretrained
 from stylebridge.networks.deeplab_v2 import (
     AtrousClassifier,
@@ -15,8 +15,8 @@ from stylebridge.networks.deeplab_v2 import (
     load_fada_state,
     set_batch_norm_eps,
 )
-from stylebridge.networks.pretrained import MEND, Normalisation
-from stylebridge.networks.segmenter_base import Segmenter
+from stylebridge.networks.pretrained import Normalisation
+from stylebridge.networks.segmenter_base import Segmenter, resize_logits
 from stylebridge.networks.segmenter_config import DEEPLAB_V2, SegmenterConfig, unknown
 
 #: BGR means of the Caffe VGG-16, for images in 0…255 (here divided by 255: our images are in [0, 1]).
@@ -52,6 +52,10 @@ class DeepLabV2Segmenter(Segmenter):
 
     def classify(self, features: Tensor, size: tuple[int, int]) -> Tensor:
         return self.classifier(features, size)
+
+    def logits_at(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+        """As of any segmenter, but in one resize from 1/8 of the image, as published."""
+        return resize_logits(self.classifier(self.features(image)), size)
 
     def encoder_module(self) -> nn.Module:
         return self.feature_extractor
@@ -97,10 +101,9 @@ def build_deeplab(config: SegmenterConfig, num_classes: int) -> DeepLabV2Segment
     segmenter = DeepLabV2Segmenter(config, num_classes)
     if config.weights == "imagenet":
         if config.encoder == "vgg16":
-            raise WeightsError(
-                f"segmenter.weights: the Caffe VGG-16 weights are read from a file only; {MEND}."
-            )
-        segmenter.load_weights(pretrained.resnet101_weights(), "The ImageNet file of ResNet-101")
+            segmenter.load_weights(pretrained.caffe_vgg16_weights(), "The Caffe file of VGG-16")
+        else:
+            segmenter.load_weights(pretrained.resnet101_weights(), "The ImageNet file of ResNet-101")
     elif config.weights is not None:
         segmenter.load_weights(pretrained.read_weights(Path(config.weights)), config.weights)
     return segmenter

