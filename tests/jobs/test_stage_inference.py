@@ -6,7 +6,7 @@ from pathlib import Path
 from stylebridge.jobs.evaluate import evaluate
 from stylebridge.jobs.load import load_adapted
 from support import folders
-from support.folders import World, tiny_adapt
+from support.folders import World, learning, tiny_adapt
 
 own_cache, world = folders.own_cache, folders.world
 
@@ -14,7 +14,9 @@ own_cache, world = folders.own_cache, folders.world
 def test_each_stage_is_scored_at_its_own_size(tmp_path: Path, world: World) -> None:
     run = tmp_path / "run"
     sizes = ["stages.0.inference={size: [20, 12]}", "inference.size=[64, 48]", "inference.pixels=null"]
-    tiny_adapt(world, run, "colour-transfer-small", evaluate_on=world.held_out, overrides=sizes)
+    tiny_adapt(
+        world, run, "colour-transfer-small", evaluate_on=world.held_out, overrides=[*learning(12, 2), *sizes]
+    )
     first = run / "stages" / "1-source-only" / "segmenter"
     assert load_adapted(first).inference.size == (20, 12)
     assert load_adapted(run).inference.size == (64, 48)
