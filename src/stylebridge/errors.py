@@ -1,10 +1,28 @@
 """The errors a user can meet. Each message is one sentence that names the file, key or value, and the mend."""
 
+#: Characters of a message: values that users gave are repeated in it, however long they are.
+MAX_MESSAGE = 2000
+
+
+def shorten(text: str, most: int) -> str:
+    """A text of up to ``most`` characters that every terminal can print: the middle of a longer one is left out, line
+    breaks become spaces, and control characters (a file's name may hold some) and bytes that are not UTF-8 are shown
+    as escapes."""
+    if len(text) > most:
+        keep = max(1, (most - 3) // 2)
+        text = f"{text[:keep]} … {text[-keep:]}"
+    text = " ".join(text.splitlines())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
 
 class StylebridgeError(Exception):
     """Base of every error raised on purpose; the command line prints its message without a traceback."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """The message, cut to :data:`MAX_MESSAGE` characters."""
+        return shorten(super().__str__(), MAX_MESSAGE)
 
 
 class UserError(StylebridgeError):

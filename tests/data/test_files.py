@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stylebridge.data import files
+from stylebridge.data import zip_files
 from stylebridge.data.files import FolderTree, PackedFile, fingerprint, open_file, open_tree, path_below
 from stylebridge.data.images import read_image
 from stylebridge.errors import DataError
@@ -137,7 +137,7 @@ def test_a_link_in_an_archive_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_bomb_is_refused_by_what_it_says_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MAX_MEMBER_BYTES", 10_000)
+    monkeypatch.setattr(zip_files, "MAX_MEMBER_BYTES", 10_000)
     archive = write_zip(tmp_path / "bomb.zip", {"x.png": bytes(1_000_000)})
     assert archive.stat().st_size < 2_000
     with pytest.raises(DataError, match=r"bomb\.zip!x\.png unpacks to 1,000,000 bytes"):

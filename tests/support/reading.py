@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from stylebridge.data import files
+from stylebridge.data import zip_files
 from stylebridge.data.doctor.facts import pair_facts
 from stylebridge.data.files import FileRef, open_tree
 from stylebridge.data.images import (
@@ -46,7 +46,7 @@ def judge(place: Path) -> tuple[list[str], list[str]]:
     for member in members.values():
         _judge_image(member, outcomes, faults)
     # Handles are kept open for each thread; a new archive of the same name is another.
-    files._open_zips.__dict__.clear()
+    zip_files._open_zips.__dict__.clear()
     return outcomes, faults
 
 

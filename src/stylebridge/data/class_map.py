@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from stylebridge.data.label_space import IGNORE, LabelSpace
+from stylebridge.data.text_files import TextFileError, read_yaml
 from stylebridge.errors import DataError
 
 #: What a class map writes for a class that the other space does not have.
@@ -129,8 +130,8 @@ def read_class_map(path: str | Path) -> ClassMap:
     built_in = folder / f"{path}.yaml"
     path = built_in if built_in.parent == folder and built_in.is_file() else Path(path)
     try:
-        data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        data: Any = read_yaml(path)
+    except (OSError, TextFileError) as error:
         raise DataError(
             f"Class map {path} cannot be read ({' '.join(str(error).split())}): give a YAML file."
         ) from error

@@ -8,55 +8,18 @@ from __future__ import annotations
 
 import io
 import os
-import threading
-import zipfile
 from abc import ABC, abstractmethod
-from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TypeAlias
 
+from stylebridge.data.packed import PackedFile
+from stylebridge.data.regular import open_regular
+from stylebridge.data.zip_files import zip_members
 from stylebridge.errors import DataError
 
 #: Endings (in any case) of the files that are taken for images.
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
-
-#: A member of an archive that unpacks to more bytes than this is refused: no photo does.
-MAX_MEMBER_BYTES = 1 << 28
-
-
-class PackedFile(ABC):
-    """A file inside an archive. Hashable, picklable, and named like a path.
-
-    ``str()`` gives ``ARCHIVE!MEMBER``, which messages show.
-    """
-
-    #: The member's path inside the archive.
-    path: PurePosixPath
-
-    @property
-    def name(self) -> str:
-        """The last part of the path."""
-        return self.path.name
-
-    @property
-    def stem(self) -> str:
-        """The name without its ending."""
-        return self.path.stem
-
-    @property
-    def suffix(self) -> str:
-        """The ending, as ``.png``."""
-        return self.path.suffix
-
-    @abstractmethod
-    def read_bytes(self) -> bytes:
-        """The whole content. Raises DataError if the archive is damaged there."""
-
-    @abstractmethod
-    def fingerprint(self) -> tuple[str | int, ...]:
-        """Changes when the content does; cheap. Raises OSError if the archive is gone."""
-
 
 #: A file on the disk or in an archive.
 FileRef: TypeAlias = Path | PackedFile
@@ -88,8 +51,9 @@ LabelRef: TypeAlias = FileRef | MaskStack
 
 
 def open_file(file: FileRef) -> BinaryIO:
-    """Open for reading. Raises OSError, or DataError where an archive is damaged."""
-    return file.open("rb") if isinstance(file, Path) else io.BytesIO(file.read_bytes())
+    """Open for reading. Raises OSError (:class:`~stylebridge.data.regular.NoRegularFileError` for a pipe, socket or
+    device), or DataError where an archive is damaged."""
+    return open_regular(file) if isinstance(file, Path) else io.BytesIO(file.read_bytes())
 
 
 def fingerprint(file: LabelRef) -> tuple[str | int, ...]:
@@ -155,16 +119,16 @@ class Tree(ABC):
 
 @dataclass(frozen=True)
 class FolderTree(Tree):
-    """A folder on the disk. Linked folders are followed, but no circle of links twice. Each folder is listed
-    only when it is asked for: what nobody asks for is not even looked at."""
+    """A folder on the disk. Linked folders are followed, each folder once, but no link to a folder that the tree
+    itself lies in. Each folder is listed only when it is asked for: what nobody asks for is not even looked at."""
 
     root: Path
 
     def folders(self, folder: str = "") -> list[str]:
-        return sorted(e.name for e in self._entries(folder) if e.is_dir())
+        return sorted(e.name for e in self._entries(folder) if _is_folder(e))
 
     def names(self, folder: str = "") -> list[str]:
-        return sorted(e.name for e in self._entries(folder) if e.is_file())
+        return sorted(_readable(e.name, folder) for e in self._entries(folder) if _is_file(e))
 
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
         try:
@@ -179,17 +143,57 @@ class FolderTree(Tree):
 
     def files(self, folder: str = "", recursive: bool = True) -> dict[str, FileRef]:
         found: dict[str, FileRef] = {}
-        seen: set[str] = set()
+        top = os.path.realpath(self.root / folder)
+        seen = _around(top)
         for place, below, names in os.walk(self.root / folder, followlinks=True):
             real = os.path.realpath(place)
-            wanted = recursive and real not in seen
-            below[:] = sorted(b for b in below if not b.startswith(".")) if wanted else []
-            if real not in seen:
+            new = real not in seen
+            below[:] = sorted(b for b in below if not b.startswith(".")) if recursive and new else []
+            if new:
                 prefix = Path(place).relative_to(self.root).as_posix()
                 prefix = "" if prefix == "." else f"{prefix}/"
-                found |= {f"{prefix}{n}": Path(place, n) for n in names if not n.startswith(".")}
+                for name in names:
+                    if not name.startswith("."):
+                        found[f"{prefix}{_readable(name, place)}"] = Path(place, name)
             seen.add(real)
         return dict(sorted(found.items()))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link to itself: listed, so that reading it names it
+        return True
+
+
+def _around(top: str) -> set[str]:
+    """The folders that a folder lies in."""
+    return {str(parent) for parent in Path(top).parents}
+
+
+def _readable(name: str, folder: str) -> str:
+    """A file's name, which messages, pages and YAML files must be able to show.
+
+    Raises:
+        DataError: it is an image's, and is not UTF-8.
+    """
+    if not is_image_name(name) or name.isascii():
+        return name
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise DataError(
+            f"{os.path.join(folder, name)} has a name that is not UTF-8: rename it, or convert the names of all files "
+            f"with a tool such as convmv."
+        ) from None
+    return name
 
 
 @dataclass(frozen=True)
@@ -259,100 +263,12 @@ def open_tree(path: Path, name: str = "data") -> Tree:
             raise DataError(
                 f"The {name} {path} is a file: give the folder (or zip file) that holds the images."
             )
-        return _ListedTree(path, _zip_members(path))
+        return _ListedTree(path, {**zip_members(path)})
     tree = FolderTree(path)
     zips = [n for n in tree.names() if n.lower().endswith(".zip")]
     if zips and not tree.folders() and not any(is_image_name(n) for n in tree.names()):
         merged: dict[str, FileRef] = {}
         for archive in zips:
-            merged = {**_zip_members(path / archive), **merged}
+            merged = {**zip_members(path / archive), **merged}
         return _ListedTree(path, merged)
     return tree
-
-
-# --- zip files ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ZipMember(PackedFile):
-    """A file in a zip file. Read in place; what it unpacks to is checked against its checksum."""
-
-    archive: Path
-    path: PurePosixPath
-    size: int = field(compare=False)
-    crc: int = field(compare=False)
-
-    def __str__(self) -> str:
-        return f"{self.archive}!{self.path}"
-
-    def read_bytes(self) -> bytes:
-        try:
-            return _zip(self.archive).read(self.path.as_posix())
-        except OSError:
-            raise
-        except Exception as error:  # zipfile, zlib, lzma, bz2 and struct errors alike
-            raise _damaged(self, error) from error
-
-    def fingerprint(self) -> tuple[str | int, ...]:
-        return os.path.abspath(self.archive), self.path.as_posix(), self.size, self.crc
-
-
-_open_zips = threading.local()
-#: Archives that a thread keeps open.
-_KEPT = 8
-
-
-def _zip(archive: Path) -> zipfile.ZipFile:
-    """The thread's own handle: a shared one would make threads and forked processes move each other's place."""
-    kept: OrderedDict[tuple[object, ...], zipfile.ZipFile] = _open_zips.__dict__.setdefault(
-        "kept", OrderedDict()
-    )
-    state = archive.stat()  # an archive that was replaced is opened anew
-    key = os.getpid(), archive, state.st_mtime_ns, state.st_size
-    if key not in kept:
-        kept[key] = zipfile.ZipFile(archive)
-        while len(kept) > _KEPT:
-            kept.popitem(last=False)[1].close()
-    kept.move_to_end(key)
-    return kept[key]
-
-
-def _zip_members(archive: Path) -> dict[str, FileRef]:
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            infos = opened.infolist()
-    except Exception as error:
-        reason = "it is empty" if archive.stat().st_size == 0 else " ".join(str(error).split())
-        raise DataError(
-            f"{archive} cannot be read as a zip file ({reason}): copy or download it again."
-        ) from error
-    return {info.filename: _member(archive, info) for info in infos if _wanted(archive, info)}
-
-
-def _wanted(archive: Path, info: zipfile.ZipInfo) -> bool:
-    parts = info.filename.split("/")
-    if info.filename.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
-        raise DataError(
-            f"{archive} holds {info.filename!r}, a path that leads outside the archive: do not trust this file; "
-            f"make the archive again."
-        )
-    # Metadata of macOS, hidden files and folders are passed over as they are on the disk.
-    return not info.is_dir() and not any(part.startswith((".", "__MACOSX")) for part in parts)
-
-
-def _member(archive: Path, info: zipfile.ZipInfo) -> ZipMember:
-    if info.flag_bits & 1:
-        raise DataError(f"{archive}!{info.filename} is encrypted: unpack the archive and give the folder.")
-    if info.file_size > MAX_MEMBER_BYTES:
-        raise DataError(
-            f"{archive}!{info.filename} unpacks to {info.file_size:,} bytes, which no image needs: do not trust "
-            f"this file; make the archive again without it."
-        )
-    return ZipMember(archive, PurePosixPath(info.filename), info.file_size, info.CRC)
-
-
-def _damaged(member: PackedFile, error: Exception) -> DataError:
-    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return DataError(
-        f"{member} cannot be read from its archive ({reason}): make or download the archive again."
-    )

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import os
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from stylebridge.data.files import FileRef, LabelRef, MaskStack, open_file
+from stylebridge.data.image_limits import pages, raw_mode, refuse_costly
 from stylebridge.data.quiet import quiet
+from stylebridge.data.regular import NoRegularFileError
 from stylebridge.errors import DataError
 
 #: Larger images are refused before they are decoded; a file of a few bytes can declare any size.
 MAX_PIXELS = 100_000_000
-
-#: No stream of deflate unpacks to more times its length (RFC 1951: 258 bytes from 2 bits). Pillow takes one that ends
-#: too early for a black picture.
-_MOST_DEFLATED = 1032
 
 # Only these decoders are tried: a renamed file must not reach others (some start programs).
 _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "PPM")
@@ -61,8 +59,7 @@ def _opened(path: FileRef) -> Iterator[Image.Image]:
         with quiet, open_file(path) as file, Image.open(file, formats=_FORMATS) as image:
             if image.width * image.height > _most_pixels():
                 raise Image.DecompressionBombError
-            if image.format == "PNG" and _packed_bytes(image) > _MOST_DEFLATED * _length(file):
-                raise OSError("it declares more pixels than a file of its length can hold")
+            refuse_costly(image, file)
             yield image
     except DataError:
         raise
@@ -80,19 +77,6 @@ def _most_pixels() -> int:
     return min(MAX_PIXELS, 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS))
 
 
-def _packed_bytes(image: Image.Image) -> int:
-    """Bytes of a PNG's pixels before they are packed, at least."""
-    depth = {"1": 1, "2": 2, "4": 4}.get(_raw_mode(image).rpartition(";")[2], 8)
-    return image.width * image.height * (1 if image.mode == "1" else depth * len(image.getbands())) // 8
-
-
-def _length(file: BinaryIO) -> int:
-    place = file.tell()
-    length = file.seek(0, os.SEEK_END)
-    file.seek(place)
-    return length
-
-
 def _reason(error: Exception, path: FileRef) -> str:
     if isinstance(error, FileNotFoundError):
         return "it does not exist"
@@ -100,6 +84,10 @@ def _reason(error: Exception, path: FileRef) -> str:
         return "no permission to read it"
     if isinstance(error, IsADirectoryError):
         return "it is a folder"
+    if isinstance(error, NoRegularFileError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno == errno.ELOOP:
+        return "a link that leads back to itself"
     if _is_empty(path):
         return "the file is empty"
     if isinstance(error, Image.UnidentifiedImageError):
@@ -149,16 +137,12 @@ def check_image(path: FileRef | str) -> tuple[int, int]:
     """
     path = _ref(path)
     with _opened(path) as image:
-        if image.format not in ("JPEG", "MPO"):
-            image.load()
-            if image.mode == "F":
-                _to_rgb(image, path)
-            width, height = image.size
-            return (height, width) if _orientation(image) >= 5 else (width, height)
         width, height = image.size
-        # The whole stream is still read (so truncation is found), but only an eighth of the size is computed.
-        image.draft(None, (max(1, width // 8), max(1, height // 8)))
+        if image.format in ("JPEG", "MPO"):
+            # The whole stream is still read (so truncation is found), but only an eighth of the size is computed.
+            image.draft(None, (max(1, width // 8), max(1, height // 8)))
         image.load()
+        _to_rgb(image.crop((0, 0, 1, 1)), path)  # not every pixel format can be converted
         return (height, width) if _orientation(image) >= 5 else (width, height)
 
 
@@ -172,7 +156,7 @@ class ImageHeader:
         raw_mode: the layout of the pixels in the file, as Pillow's decoder is told it.
         size: (width, height) as stored.
         orientation: EXIF's, 1 (upright) to 8; 1 where there is none.
-        frames: number of images in the file.
+        frames: number of images in the file; of a TIFF file 100 stands for 100 or more.
         alpha: whether there is a channel, palette or colour of transparency.
     """
 
@@ -213,11 +197,10 @@ def header_of(image: Image.Image) -> ImageHeader:
     return ImageHeader(
         format="JPEG" if image.format == "MPO" else image.format or "",
         mode=image.mode,
-        raw_mode=_raw_mode(image),
+        raw_mode=raw_mode(image),
         size=image.size,
         orientation=1 if late else _orientation(image),
-        # A JPEG's further images are previews and depth maps.
-        frames=1 if image.format == "MPO" else int(getattr(image, "n_frames", 1)),
+        frames=pages(image),
         alpha=image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info,
     )
 
@@ -314,9 +297,9 @@ def read_label(path: LabelRef | str, size: tuple[int, int] | None = None) -> np.
             raise DataError(
                 f"{path} is a JPEG, which changes the ids of a label map: save label maps as PNG."
             )
-        raw_mode = _raw_mode(image)
-        if raw_mode in ("RGB;16B", "RGBA;16B"):
-            return _first_channel_of_16_bit(image, raw_mode, path)
+        raw = raw_mode(image)
+        if raw in ("RGB;16B", "RGBA;16B"):
+            return _first_channel_of_16_bit(image, raw, path)
         image.load()
         mode, pixels = image.mode, np.array(image)
     if mode in ("RGB", "RGBA"):
@@ -330,7 +313,7 @@ def read_label(path: LabelRef | str, size: tuple[int, int] | None = None) -> np.
         return np.ascontiguousarray(pixels[..., 0])
     if mode in ("L", "P", "1"):
         # Pillow stretches grey files of 2 and 4 bits to 0..255; ids must not be.
-        return pixels.astype(np.uint8) // {"L;2": 85, "L;4": 17}.get(raw_mode, 1)
+        return pixels.astype(np.uint8) // {"L;2": 85, "L;4": 17}.get(raw, 1)
     if mode == "I" or mode.startswith("I;16"):
         return pixels.astype(np.int32)
     raise DataError(
@@ -350,7 +333,7 @@ def read_label_colours(path: FileRef | str) -> np.ndarray | None:
     with _opened(path) as image:
         if image.format in ("JPEG", "MPO"):
             raise DataError(f"{path} is a JPEG, which changes the colours of a label map: save it as PNG.")
-        if image.mode not in ("P", "RGB", "RGBA") or "16B" in _raw_mode(image):
+        if image.mode not in ("P", "RGB", "RGBA") or "16B" in raw_mode(image):
             return None
         image.load()
         return np.array(image.convert("RGB"))
@@ -399,15 +382,7 @@ def read_palette(path: FileRef | str) -> list[tuple[int, int, int]] | None:
     return [(r, g, b) for r, g, b in zip(flat[0::3], flat[1::3], flat[2::3], strict=True)]
 
 
-def _raw_mode(image: Image.Image) -> str:
-    """The layout of the pixels in the file, as Pillow's decoder is told it."""
-    tiles = getattr(image, "tile", [])
-    arguments = tiles[0][3] if tiles else ""
-    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
-    return first if isinstance(first, str) else ""
-
-
-def _first_channel_of_16_bit(image: Image.Image, raw_mode: str, path: FileRef) -> np.ndarray:
+def _first_channel_of_16_bit(image: Image.Image, raw: str, path: FileRef) -> np.ndarray:
     """The first channel of a 16-bit colour PNG, int32 [H, W].
 
     Pillow keeps only the high byte of such files, which is 0 for every class id. Read as if it were
@@ -415,7 +390,7 @@ def _first_channel_of_16_bit(image: Image.Image, raw_mode: str, path: FileRef) -
     """
     with _opened(path) as opened:
         again: Any = opened  # Pillow does not declare tile
-        again.tile = [tile._replace(args=raw_mode.replace("16B", "16L")) for tile in again.tile]
+        again.tile = [tile._replace(args=raw.replace("16B", "16L")) for tile in again.tile]
         low = np.array(again)[..., 0]
     image.load()
     return np.array(image)[..., 0].astype(np.int32) * 256 + low

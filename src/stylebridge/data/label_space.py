@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stylebridge.data.files import FileRef, LabelRef, MaskStack
 from stylebridge.data.images import read_label, read_label_colours
+from stylebridge.data.text_files import TextFileError, read_yaml
 from stylebridge.errors import DataError
 
 #: The value of pixels that take no part in losses and scores.
@@ -186,8 +186,8 @@ class LabelSpace:
                 f"{', '.join(builtin)}, or give a YAML file."
             )
         try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            data = read_yaml(path)
+        except (OSError, TextFileError) as error:
             raise DataError(
                 f"Label space {path} is not valid YAML: {' '.join(str(error).split())}."
             ) from error

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from stylebridge.data.label_space import LabelSpace
+from stylebridge.data.text_files import read_json
 from stylebridge.errors import RunError
 from stylebridge.jobs.recipe import InferenceConfig
 from stylebridge.jobs.run_folder import open_run
@@ -37,10 +37,10 @@ def load_adapted(path: Path) -> AdaptedModel:
         )
     facts = folder / "stylebridge.json"
     try:
-        extra = json.loads(facts.read_text(encoding="utf-8"))["extra"]
+        extra = read_json(facts)["extra"]
         space = LabelSpace.from_dict(extra["label_space"])
         inference = InferenceConfig.model_validate(extra["inference"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         reason = " ".join(str(error).split())
         raise RunError(
             f"{facts} does not say how to use the segmenter ({reason}): give the --out folder of a run that is "

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
+from stylebridge.data.text_files import parse_json
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RunError
@@ -287,7 +288,7 @@ def load_mixer(run: Path) -> Mixer:
 
     def build(settings: str) -> Mixer:
         nonlocal layout
-        kept = json.loads(settings)
+        kept = parse_json(settings)
         layout = kept.pop("layout", layout)
         if layout > LAYOUT:
             raise RunError(

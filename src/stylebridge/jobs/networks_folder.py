@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from stylebridge.data.text_files import MAX_JSON_BYTES, read_text
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.errors import RunError
 
@@ -53,11 +54,19 @@ def load_parts(
         RunError: something in the folder is missing or damaged.
     """
     try:
-        networks = build((folder / "config.json").read_text(encoding="utf-8"))
+        networks = build(read_text(folder / "config.json", MAX_JSON_BYTES))
         for name, part in networks.named_children():
             tensors = convert(name, load_file(folder / f"{name}.safetensors"))
             part.load_state_dict(tensors, assign=True)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:
         reason = " ".join(str(error).split())[:160]
         raise RunError(f"{folder} is damaged ({reason}): train or import it again.") from error
     return networks

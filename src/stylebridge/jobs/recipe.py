@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from stylebridge.data.augment import Augmentation, Blur, Jitter
+from stylebridge.data.text_files import MAX_DEPTH, TextFileError, parse_yaml, read_yaml
 from stylebridge.engine.config import OptimizerConfig, ScheduleConfig, Strict, TrainerConfig
 from stylebridge.errors import RecipeError
 from stylebridge.methods import SEGMENTATION_METHODS
@@ -259,8 +260,8 @@ def read_recipe(
         hint = f" (did you mean {close[0]}?)" if close else ""
         raise RecipeError(f"There is no recipe or file {label!r}{hint}: choose one of {', '.join(known)}.")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        data = read_yaml(path)
+    except (OSError, TextFileError) as error:
         raise RecipeError(f"Recipe {label} is not valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(data, dict):
         raise RecipeError(f"Recipe {label} is not a mapping of keys: start from `stylebridge recipes show`.")
@@ -362,12 +363,16 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     if not separator:
         raise RecipeError(f"--set {override!r} has no '=': write KEY=VALUE, such as trainer.steps=100.")
     *parents, last = path.split(".")
+    if len(parents) > MAX_DEPTH:
+        raise RecipeError(
+            f"--set {override!r} names a key {len(parents)} levels deep: no key of a recipe is."
+        )
     place: Any = data
     try:
         for part in parents:
             place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
-        place[int(last) if isinstance(place, list) else last] = yaml.safe_load(text)
-    except (ValueError, IndexError, TypeError, AttributeError, yaml.YAMLError) as error:
+        place[int(last) if isinstance(place, list) else last] = parse_yaml(text)
+    except (ValueError, IndexError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise RecipeError(
             f"--set {override!r} does not fit the recipe ({reason}): list entries are numbered from 0, as in "

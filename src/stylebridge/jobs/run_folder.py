@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from stylebridge.data.label_space import LabelSpace
+from stylebridge.data.text_files import TextFileError, read_yaml
 from stylebridge.errors import RunError
 from stylebridge.jobs.recipe import Recipe, parse_recipe
 
@@ -71,8 +72,8 @@ def _write_text(path: Path, text: str) -> None:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        data = read_yaml(path)
+    except (OSError, TextFileError) as error:
         reason = " ".join(str(error).split())
         raise RunError(f"{path} cannot be read ({reason}): the folder is not a stylebridge run.") from error
     if not isinstance(data, dict):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
-from stylebridge.data.files import FileRef, is_image_name, open_tree
+from stylebridge.data.files import FileRef, FolderTree, is_image_name, open_tree
 from stylebridge.errors import DataError
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts"})
@@ -42,13 +43,51 @@ def _matches(given: str | Path) -> list[Path]:
         return [path]
     if not any(sign in str(given) for sign in "*?["):
         raise DataError(f"{given} does not exist: {_HOW}.")
-    found = [Path(match) for match in sorted(glob.glob(str(given), recursive=True))]
+    found = _glob(str(given))
     files = [
         f for f in found if f.is_file() and (is_image_name(f.name) or f.suffix.lower() in VIDEO_SUFFIXES)
     ]
     if not files:
         raise DataError(f"No image or video matches {given}: {_HOW}.")
     return files
+
+
+def _glob(pattern: str) -> list[Path]:
+    """What a pattern matches, sorted. ``**`` stands for any folders, as in Python's glob, which would walk links that
+    lead in circles until paths are too long."""
+    parts = PurePath(pattern).parts
+    if "**" not in parts:
+        return [Path(match) for match in sorted(glob.glob(pattern))]
+    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    top = Path(*parts[:fixed])
+    if not top.is_dir():
+        return []
+    return [top / path for path in FolderTree(top).files() if _fits(path.split("/"), parts[fixed:])]
+
+
+def _fits(names: Sequence[str], parts: Sequence[str]) -> bool:
+    """Whether a path matches a pattern, both taken apart."""
+    # All places in the pattern that the names so far can lead to, so that a path is looked at once.
+    places = _skipping({0}, parts)
+    for name in names:
+        after = {
+            p if parts[p] == "**" else p + 1 for p in places if p < len(parts) and _fits_one(name, parts[p])
+        }
+        places = _skipping(after, parts)
+    return len(parts) in places
+
+
+def _skipping(places: set[int], parts: Sequence[str]) -> set[int]:
+    """With the places behind each ``**``, which may stand for no folder."""
+    found = set(places)
+    for place, part in enumerate(parts):
+        if part == "**" and place in found:
+            found.add(place + 1)
+    return found
+
+
+def _fits_one(name: str, part: str) -> bool:
+    return part == "**" or fnmatch.fnmatchcase(name, part)
 
 
 def _add(inputs: Inputs, path: Path) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
 from rich.console import Console
 from rich.table import Table
 
+from stylebridge.data.text_files import read_yaml
 from stylebridge.metrics.segmentation import SegmentationScores
 from stylebridge.report.formats import gain
 
@@ -84,7 +84,7 @@ def print_recipes(console: Console) -> None:
     table.add_column("recipe", style="bold")
     table.add_column("what it is")
     for name, path in builtin_recipes().items():
-        description = yaml.safe_load(path.read_text()).get("description", "")
+        description = read_yaml(path).get("description", "")
         default = " [dim](default)[/]" if name == DEFAULT_RECIPE else ""
         table.add_row(name + default, " ".join(str(description).split()))
     console.print(table)
@@ -116,7 +116,7 @@ def _print_recipes(recipes: dict[str, Path], console: Console) -> None:
     table.add_column("recipe", style="bold")
     table.add_column("what it is")
     for name, path in recipes.items():
-        table.add_row(name, str(yaml.safe_load(path.read_text(encoding="utf-8")).get("description", "")))
+        table.add_row(name, str(read_yaml(path).get("description", "")))
     console.print(table)
 
 

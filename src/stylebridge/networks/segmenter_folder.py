@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import segmentation_models_pytorch as smp
-from pydantic import ValidationError
 from safetensors.torch import save_file
 
+from stylebridge.data.text_files import read_json
 from stylebridge.errors import RecipeError, WeightsError
 from stylebridge.networks.deeplab_v2 import load_fada_state, set_batch_norm_eps
 from stylebridge.networks.hf_segmenter import TransformersSegmenter
@@ -147,7 +147,7 @@ def read_segmenter(folder: Path) -> Segmenter:
             f"{folder} is not a saved segmenter (it has no {FACTS}); give a folder that holds one."
         )
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = read_json(path)
         config = SegmenterConfig(
             arch=facts["arch"],
             encoder=facts["encoder"],
@@ -159,9 +159,10 @@ def read_segmenter(folder: Path) -> Segmenter:
         normalisation = Normalisation(
             tuple(facts["mean"]), tuple(facts["std"]), bgr=facts.get("channels") == "BGR"
         )
+        extra = dict(facts.get("extra") or {})
         classes, eps = int(facts["num_classes"]), float(facts.get("batch_norm_eps", 0.0))
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
-        raise WeightsError(f"{path} is damaged ({error!r}); save the segmenter again.") from error
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+        raise WeightsError(f"{path} is damaged ({error!r}): save the segmenter again.") from error
     if config.arch == DEEPLAB_V2:
         segmenter: Segmenter = _load_deeplab(folder, config, classes, eps)
     elif config.arch == VIT_LIGHT:
@@ -172,7 +173,7 @@ def read_segmenter(folder: Path) -> Segmenter:
         segmenter = load_transformers(folder, config, normalisation)
     else:
         segmenter = _load_smp(folder, config, normalisation)
-    segmenter.extra = dict(facts.get("extra") or {})
+    segmenter.extra = extra
     return segmenter.eval()
 
 

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -356,3 +357,11 @@ def test_an_opened_set_holds_its_shards_and_not_its_samples(domain: Domain):
     assert (shards.first.tolist(), len(shards.files)) == ([0, 3, 6, 7], 3)
     held = [value for table in shards.tables.values() for value in vars(table).values()]
     assert not any(isinstance(value, np.ndarray) for value in held)
+
+
+@pytest.mark.parametrize("name", ["index.json", "000000.tar"])
+def test_a_pipe_among_shards(shards: Path, name: str):
+    (shards / name).unlink()
+    os.mkfifo(shards / name)
+    with pytest.raises(DataError, match=name.replace(".", r"\.")):
+        open_domain(f"shards:{shards}", "source", labelled=True)

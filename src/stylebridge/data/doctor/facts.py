@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from PIL import Image
 
-from stylebridge.data.files import FileRef, LabelRef, MaskStack, PackedFile
+from stylebridge.data.files import FileRef, LabelRef, MaskStack, PackedFile, open_file
 from stylebridge.data.images import (
     ImageHeader,
     UnreadableError,
@@ -19,6 +19,7 @@ from stylebridge.data.images import (
     read_label_colours,
     read_palette,
 )
+from stylebridge.data.packed import MAX_FILE_BYTES
 from stylebridge.errors import DataError
 
 #: Side of the grey thumbnail by which pictures are compared.
@@ -51,9 +52,13 @@ def load(file: FileRef) -> LoadedFile:
         UnreadableError: it cannot be read; DataError: its archive is damaged there.
     """
     try:
-        return LoadedFile(str(file), file.read_bytes())
+        with open_file(file) as opened:
+            data = opened.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise OSError(f"it has more than {MAX_FILE_BYTES:,} bytes")
+        return LoadedFile(str(file), data)
     except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
+        reason = (error.strerror or str(error) or type(error).__name__).lower()
         raise UnreadableError.of(file, reason, "check that it is there and may be read") from error
 
 

@@ -265,7 +265,7 @@ def _endings(examined: Examined) -> list[Finding]:
 
 def _frames(examined: Examined) -> list[Finding]:
     lines = [
-        f"{examined.show(f)}: {i.header.frames:,}"
+        f"{examined.show(f)}: {i.header.frames:,}{' or more' if i.header.frames >= 100 else ''}"
         for _, f, i in examined.images()
         if i.header is not None and i.header.frames > 1
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ from typing import Annotated, Any, BinaryIO
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from stylebridge.data.files import IMAGE_SUFFIXES, MAX_MEMBER_BYTES
+from stylebridge.data.files import IMAGE_SUFFIXES
 from stylebridge.data.label_space import IGNORE, LabelSpace
+from stylebridge.data.packed import MAX_MEMBER_BYTES
 from stylebridge.data.shards.place import FORMAT
 from stylebridge.errors import DataError
 
@@ -36,6 +38,8 @@ ROW = np.dtype(
     ]
 )
 LABEL_SUFFIX = "label.png"
+#: Bytes of ``index.json``: enough for a hundred thousand shards.
+MAX_INDEX_BYTES = 1 << 25
 #: A tar header, which lies before each member's content.
 TAR_BLOCK = 512
 
@@ -43,6 +47,9 @@ TAR_BLOCK = 512
 _CHECKED_ROWS = 16_384
 
 _KEY_BYTES = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz-"
+
+#: Bytes of the header of a table.
+_MOST_HEADER = 4096
 
 _MEND = "pack the data again with `stylebridge data pack`, or copy the whole folder again"
 
@@ -107,6 +114,10 @@ def parse_index(text: bytes, where: object) -> tuple[IndexFile, LabelSpace | Non
     Raises:
         DataError: it is none of ours, is of a newer version, or says something that cannot be.
     """
+    if len(text) > MAX_INDEX_BYTES:
+        raise DataError(
+            f"{where} has more than {MAX_INDEX_BYTES:,} bytes, too many for an index of shards: {_MEND}."
+        )
     try:
         index = IndexFile.model_validate_json(text)
     except ValidationError as error:
@@ -120,7 +131,8 @@ def parse_index(text: bytes, where: object) -> tuple[IndexFile, LabelSpace | Non
         )
     names = [shard.name for shard in index.shards]
     space = _train_space(index.label_space, where) if index.label_space is not None else None
-    wanted = set(table_layouts(index.samples, space.num_classes if space else None))
+    layouts = table_layouts(index.samples, space.num_classes if space else None)
+    wanted = set(layouts)
     problem = None
     if len(set(names)) < len(names):
         problem = "it names a shard twice"
@@ -128,9 +140,19 @@ def parse_index(text: bytes, where: object) -> tuple[IndexFile, LabelSpace | Non
         problem = f"its shards do not hold the {index.samples:,} samples it tells of"
     elif set(index.tables) != wanted:
         problem = f"its tables are {', '.join(sorted(index.tables))}, not {', '.join(sorted(wanted))}"
+    else:
+        problem = _wrong_table(index, layouts)
     if problem:
         raise DataError(f"{where} contradicts itself ({problem}): {_MEND}.")
     return index, space
+
+
+def _wrong_table(index: IndexFile, layouts: dict[str, tuple[np.dtype, tuple[int, ...]]]) -> str | None:
+    for name, (dtype, shape) in layouts.items():
+        rows, size = dtype.itemsize * math.prod(shape), index.tables[name].size
+        if not rows < size <= rows + _MOST_HEADER:
+            return f"{name} is not the table of its samples, which take {rows:,} bytes of {size:,}"
+    return None
 
 
 def train_id_space(space: LabelSpace) -> LabelSpace:
@@ -152,7 +174,7 @@ def _train_space(data: dict[str, Any], where: object) -> LabelSpace:
         sound = 1 <= told.num_classes <= IGNORE and told.raw_ids == space.raw_ids
         sound &= all(isinstance(text, str) for text in texts) and len(told.colours) == told.num_classes
         sound &= all(0 <= value <= 255 for colour in told.colours for value in colour)
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         sound, space = False, None
     if not sound or space is None:
         raise DataError(f"{where} holds no sound label_space: {_MEND}.")

@@ -7,6 +7,8 @@ from pathlib import Path, PurePosixPath
 from typing import TypeAlias, cast
 from urllib.parse import unquote, urlsplit
 
+from stylebridge.data.regular import open_regular
+
 #: The file that makes a folder one of shards.
 INDEX = "index.json"
 #: What its ``format`` says.
@@ -64,7 +66,7 @@ def shard_place(given: str | Path | UrlPath) -> Path | None:
 def is_shard_folder(folder: Path) -> bool:
     """Whether a folder's ``index.json`` begins as ours do (other tools have files of that name)."""
     try:
-        with (folder / INDEX).open("rb") as file:
+        with open_regular(folder / INDEX) as file:
             return f'"{FORMAT}"'.encode() in file.read(256)
     except (OSError, ValueError):  # ValueError: a name that no file can have
         return False

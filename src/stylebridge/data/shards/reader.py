@@ -10,17 +10,18 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from io import FileIO
 from pathlib import Path, PurePosixPath
-from typing import overload
+from typing import BinaryIO, overload
 
 import numpy as np
 
-from stylebridge.data.files import PackedFile
 from stylebridge.data.label_space import IGNORE, LabelSpace
+from stylebridge.data.packed import PackedFile
+from stylebridge.data.regular import open_regular
 from stylebridge.data.shards import remote
 from stylebridge.data.shards.index import (
     LABEL_SUFFIX,
+    MAX_INDEX_BYTES,
     ROW,
     IndexFile,
     Table,
@@ -65,22 +66,24 @@ class ShardFile:
 _open = threading.local()
 
 
-def _handle(wanted: Path | ShardFile) -> FileIO:
+def _handle(wanted: Path | ShardFile) -> BinaryIO:
     """The thread's own open file: two that share one would move each other's place."""
     if getattr(_open, "pid", None) != os.getpid():
         # A forked process has its parent's files, with the parent's places in them.
         _open.pid, _open.files = os.getpid(), OrderedDict()
-    files: OrderedDict[Path | ShardFile, FileIO] = _open.files
+    files: OrderedDict[Path | ShardFile, BinaryIO] = _open.files
     if wanted in files:
         files.move_to_end(wanted)
         return files[wanted]
-    opened = files[wanted] = (wanted.path() if isinstance(wanted, ShardFile) else wanted).open("rb", 0)
+    opened = files[wanted] = open_regular(
+        wanted.path() if isinstance(wanted, ShardFile) else wanted, buffering=0
+    )
     if len(files) > _OPEN_FILES:
         files.popitem(last=False)[1].close()
     return opened
 
 
-def _read_at(file: FileIO, offset: int, size: int) -> bytes:
+def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
     file.seek(offset)
     parts, missing = [], size
     while missing and (part := file.read(missing)):
@@ -317,10 +320,11 @@ def _first_samples(index: IndexFile) -> np.ndarray:
 
 def _local_index(folder: Path, name: str) -> bytes:
     try:
-        return (folder / INDEX).read_bytes()
+        with open_regular(folder / INDEX) as file:
+            return file.read(MAX_INDEX_BYTES + 1)
     except OSError as error:
         raise DataError(
-            f"The {name} folder {folder} holds no {INDEX} of shards ({error.strerror}): give a folder that "
+            f"The {name} folder {folder} holds no {INDEX} of shards ({error.strerror or error}): give a folder that "
             f"`stylebridge data pack` made."
         ) from error
 

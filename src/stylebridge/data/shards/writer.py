@@ -21,9 +21,10 @@ import numpy as np
 from PIL import Image
 
 from stylebridge.data.domain import Domain, check_size
-from stylebridge.data.files import MAX_MEMBER_BYTES, open_file
+from stylebridge.data.files import open_file
 from stylebridge.data.images import check_image
 from stylebridge.data.label_space import IGNORE, LabelSpace
+from stylebridge.data.packed import MAX_MEMBER_BYTES
 from stylebridge.data.shards.index import (
     LABEL_SUFFIX,
     ROW,

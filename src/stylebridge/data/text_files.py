@@ -1,0 +1,135 @@
+"""YAML and JSON that a stranger may have written: read within limits of size, depth and expanded length.
+
+PyYAML shares what an alias refers to, so that a file of 300 bytes can stand for 10¹² values, which whoever prints or
+checks them meets one by one. Both parsers recurse, and end in a RecursionError on text that is nested deeply.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from stylebridge.data.regular import open_regular
+from stylebridge.errors import shorten
+
+#: Bytes of a YAML file that are read. The longest one of ours has 12 thousand.
+MAX_YAML_BYTES = 1 << 20
+#: Bytes of a JSON file that are read.
+MAX_JSON_BYTES = 1 << 24
+#: Values of a YAML text, each alias counted as all that it stands for.
+MAX_NODES = 200_000
+#: Mappings and lists inside each other.
+MAX_DEPTH = 64
+#: Characters of a number or date: Python takes quadratic time to convert long ones.
+_MAX_NUMBER = 64
+
+_NUMBERS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "timestamp"))
+
+_T = TypeVar("_T")
+
+
+class TextFileError(ValueError):
+    """A text is not YAML or JSON, or goes beyond a limit. The message is the reason alone, without the file."""
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file.
+
+    Raises:
+        OSError: it cannot be opened.
+        TextFileError: it is no YAML text in UTF-8, or goes beyond a limit.
+    """
+    return parse_yaml(read_text(path, MAX_YAML_BYTES))
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML text; see :func:`read_yaml`."""
+    return _guarded(lambda: yaml.load(text, _BoundedLoader))
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        OSError: it cannot be opened.
+        TextFileError: it is no JSON text in UTF-8, or goes beyond a limit.
+    """
+    return parse_json(read_text(path, MAX_JSON_BYTES))
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text; see :func:`read_json`."""
+    return _guarded(lambda: json.loads(text))
+
+
+def read_text(path: Path, limit: int) -> str:
+    """The text of a regular file of up to ``limit`` bytes, UTF-8.
+
+    Raises:
+        OSError: it cannot be opened, or is a pipe or device.
+        TextFileError: it is too long, or is not UTF-8.
+    """
+    with open_regular(path) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise TextFileError(f"it has more than {limit:,} bytes")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TextFileError(f"it is not UTF-8: {error}") from error
+
+
+def _guarded(parse: Callable[[], _T]) -> _T:
+    try:
+        return parse()
+    except TextFileError:
+        raise
+    except RecursionError:
+        raise TextFileError("it is nested too deeply") from None
+    # Constructors of YAML raise ValueError, OverflowError, … for values such as the date 2001-99-99.
+    except (yaml.YAMLError, ValueError, ArithmeticError, TypeError, LookupError, AttributeError) as error:
+        raise TextFileError(shorten(" ".join(str(error).split()), 300)) from error
+
+
+class _BoundedLoader(yaml.SafeLoader):
+    """A SafeLoader that gives up before a text costs more than its author needed to write it."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._depth = self._nodes = 0
+        self._sizes: dict[str, int] = {}
+        self._open: set[str] = set()
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Count what the parser finds: depth, and nodes with aliases expanded."""
+        event: Any = self.peek_event()
+        name = getattr(event, "anchor", None)
+        if isinstance(event, yaml.AliasEvent):
+            if name in self._open:
+                raise TextFileError(f"the alias *{shorten(str(name), 40)} refers to what it stands in")
+            self._count(self._sizes.get(str(name), 1))
+            return super().compose_node(parent, index)
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise TextFileError(f"it is nested more than {MAX_DEPTH} levels deep")
+        before = self._nodes
+        self._count(1)
+        if name is not None:
+            self._open.add(name)
+        node: Any = super().compose_node(parent, index)
+        if name is not None:
+            self._open.discard(name)
+            self._sizes[name] = self._nodes - before
+        self._depth -= 1
+        if node.tag in _NUMBERS and len(node.value) > _MAX_NUMBER:
+            raise TextFileError(f"{shorten(node.value, 20)} is too long for a number")
+        return node
+
+    def _count(self, nodes: int) -> None:
+        self._nodes += nodes
+        if self._nodes > MAX_NODES:
+            raise TextFileError(f"with its aliases written out it has more than {MAX_NODES:,} values")
