@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +27,7 @@ from stylebridge.cli.options import (
 from stylebridge.cli.synthesize import synthesize_app
 from stylebridge.cli.translate import translate_app
 from stylebridge.errors import DataError, StylebridgeError, UserError
+from stylebridge.launch import is_main
 from stylebridge.version import __version__
 
 app = typer.Typer(
@@ -323,6 +325,8 @@ def recipes_show(name: Annotated[str, typer.Argument(help="Recipe name or YAML f
 def main() -> None:
     """Entry point of the console script: a user's mistake is one sentence and exit code 2, Ctrl-C and SIGTERM one
     sentence and exit codes 130 and 143; never a traceback."""
+    if not is_main():  # results are said once
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     with ended_by_signals():
         try:
             app()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sys
 import threading
@@ -14,6 +13,7 @@ from typing import Any
 from typer.core import TyperGroup
 
 from stylebridge.errors import Interrupted
+from stylebridge.launch import is_main
 
 
 class _Ended(BaseException):
@@ -47,7 +47,7 @@ def ended_by_signals() -> Iterator[None]:
     try:
         yield
     except _Ended as ended:
-        if int(os.environ.get("RANK", "0")) == 0:
+        if is_main():
             print(ended.interrupted, file=sys.stderr)
         sys.exit(ended.interrupted.exit_code)
     finally:

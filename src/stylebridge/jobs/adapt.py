@@ -32,6 +32,7 @@ from stylebridge.jobs.run_folder import (
 from stylebridge.jobs.stages import StageContext, check_stages, run_stage
 from stylebridge.jobs.together import check_together
 from stylebridge.jobs.translated_source import choose_translator, translated_source
+from stylebridge.launch import is_main
 from stylebridge.metrics.segmentation import SegmentationScores
 from stylebridge.networks.segmenter import Segmenter, load_segmenter
 
@@ -106,7 +107,7 @@ def adapt(
         UserError: a path, key or value is wrong; the message says which and how to mend it.
         TrainingStopped: a loss or gradient was not finite.
     """
-    console = console or Console(stderr=True, quiet=quiet)
+    console = console or Console(stderr=True, quiet=quiet or not is_main())
     chosen = None
     if recipe is not None or not resume:
         chosen = _choose_recipe(recipe if recipe is not None else DEFAULT_RECIPE, overrides, seed)
@@ -129,8 +130,6 @@ def adapt(
     other = open_run(Path(reuse), "adapt") if reuse is not None else None
 
     accelerator = open_accelerator(device, precision)
-    if not accelerator.is_main_process:
-        console = Console(stderr=True, quiet=True)
     _warn_of_size(chosen, accelerator.device, console)
     if resume:
         domains = reopen_adaptation(run.facts(), evaluate_on)

@@ -33,6 +33,7 @@ from stylebridge.jobs.mix_recipe import CodeStage, FeatureStage, MixRecipe, load
 from stylebridge.jobs.run_folder import RunFolder, new_run_when_main, open_run
 from stylebridge.jobs.together import progress_bar
 from stylebridge.jobs.training_report import write_training_report
+from stylebridge.launch import is_main
 from stylebridge.methods import mixnmatch, mixnmatch_features
 from stylebridge.methods.mixnmatch import MixNMatch
 from stylebridge.methods.mixnmatch_features import MixNMatchFeatures
@@ -105,7 +106,7 @@ def train_mixer(
         UserError: a path, key or value is wrong.
         TrainingStopped: a loss or gradient was not finite.
     """
-    console = console or Console(stderr=True, quiet=quiet)
+    console = console or Console(stderr=True, quiet=quiet or not is_main())
     if resume:
         run, chosen, data, boxes = _taken_up(Path(out))
     elif data is None:
@@ -118,8 +119,6 @@ def train_mixer(
     accelerator = open_accelerator(device, chosen.precision)
     check_amounts(chosen, len(photos.images), accelerator.num_processes)
     console.print(f"data: {len(photos.images)} photos with boxes from {photos.boxes.path}.", highlight=False)
-    if not accelerator.is_main_process:
-        console = Console(stderr=True, quiet=True)
     _check_together(photos, accelerator, console)
     if accelerator.is_main_process and not resume:
         run.begin(chosen, _facts(chosen, photos, accelerator.device))  # type: ignore[arg-type]

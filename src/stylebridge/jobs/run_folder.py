@@ -14,6 +14,7 @@ from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.text_files import TextFileError, read_yaml
 from stylebridge.errors import RunError
 from stylebridge.jobs.recipe import Recipe, parse_recipe
+from stylebridge.launch import is_main
 
 _RECIPE, _RUN = "recipe.yaml", "run.yaml"
 
@@ -137,7 +138,7 @@ def new_run(path: Path, overwrite: bool, resumable: bool = True) -> RunFolder:
 
 def new_run_when_main(path: Path, overwrite: bool) -> RunFolder:
     """Take the folder once: of several launched processes only the main one checks and clears it."""
-    if int(os.environ.get("RANK", "0")) == 0:
+    if is_main():
         return new_run(path, overwrite)
     return RunFolder(path)
 

@@ -35,6 +35,7 @@ from stylebridge.jobs.synthesizer import save_synthesizer
 from stylebridge.jobs.together import check_together, progress_bar
 from stylebridge.jobs.training_report import write_training_report
 from stylebridge.jobs.translator_folder import as_pixels
+from stylebridge.launch import is_main
 from stylebridge.methods.synthesis import Synthesis, published_optimizers
 from stylebridge.networks.label_gan import MultiScaleDiscriminator, open_perceptual_loss
 from stylebridge.networks.sean import SEANNetworks
@@ -73,7 +74,7 @@ def train_synthesizer(
         UserError: a path, key or value is wrong.
         TrainingStopped: a loss or gradient was not finite.
     """
-    console = console or Console(stderr=True, quiet=quiet)
+    console = console or Console(stderr=True, quiet=quiet or not is_main())
     if resume:
         run = open_run(Path(out), "synthesize")
         facts = run.facts()

@@ -34,6 +34,7 @@ from stylebridge.jobs.together import check_together
 from stylebridge.jobs.training_report import write_training_report
 from stylebridge.jobs.translation_recipe import TranslationRecipe, load_translation_recipe
 from stylebridge.jobs.translator_folder import as_pixels, as_tensor, save_networks
+from stylebridge.launch import is_main
 
 _STAGE = "1-translate"
 
@@ -68,7 +69,7 @@ def train_translator(
         UserError: a path, key or value is wrong.
         TrainingStopped: a loss or gradient was not finite.
     """
-    console = console or Console(stderr=True, quiet=quiet)
+    console = console or Console(stderr=True, quiet=quiet or not is_main())
     if resume:
         run = open_run(Path(out), "translate")
         chosen = load_translation_recipe(run.path / "recipe.yaml")
