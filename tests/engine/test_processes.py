@@ -7,10 +7,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file
 from torch import nn
 
@@ -20,11 +21,9 @@ from stylebridge.jobs.translators import TRANSLATORS
 from stylebridge.methods import SEGMENTATION_METHODS
 from stylebridge.methods.mixnmatch import MixNMatch
 from stylebridge.methods.mixnmatch_features import MixNMatchFeatures
-from support import pair
+from support import folders, pair
 from support.mini import batches, mini_trainer
-
-#: One pair of processes trains all methods: with several workers, one of them has all these tests.
-pytestmark = pytest.mark.xdist_group("two processes")
+from support.shared_work import together
 
 
 def run_processes(count: int, program: str, *arguments: str) -> None:
@@ -47,12 +46,29 @@ def run_processes(count: int, program: str, *arguments: str) -> None:
     assert all(process.returncode == 0 for process in started), told[0][-3000:] + told[1][-3000:]
 
 
-@pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which two processes have trained every case."""
-    folder = tmp_path_factory.mktemp("two")
-    run_processes(2, pair.__file__, str(folder))
-    return folder
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``good``: seven pairs; ``bad``: as many, of which the second and the sixth image are damaged."""
+    root = tmp_path_factory.mktemp("data")
+    folders.write_space(root / "three.yaml")
+    for name in ("good", "bad"):
+        folders.write_domain(root / name, 7, seed=4)
+    for number in (1, 5):
+        file = root / "bad" / "images" / f"{number:03}.jpg"
+        file.write_bytes(file.read_bytes()[:200])
+    return root
+
+
+@pytest.fixture(scope="session")
+def two(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which two processes have trained every case and done all that is shared. Workers of pytest share
+    it: the first that needs it makes it."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    with FileLock(shared / "two.lock"):
+        if not (shared / "two" / "together-1.json").exists():
+            run_processes(2, pair.__file__, str(data), str(shared / "two"))
+    return shared / "two"
 
 
 def told(folder: Path) -> Iterator[tuple[str, float]]:
@@ -129,3 +145,67 @@ def test_an_average_moves_only_when_its_network_was_stepped(tmp_path):
     expected = [start, first, first, first, second, second]
     for found, value in zip(method.seen, expected, strict=True):
         torch.testing.assert_close(found, value)
+
+
+# --- work that processes share --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def outcomes(data: Path, two: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What one process came to, and each of two."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", "")  # put back afterwards
+        alone = together(data, tmp_path_factory.mktemp("alone") / "together")
+    pairs = [(two / f"together-{rank}.json").read_text() for rank in range(2)]
+    return [json.loads(text) for text in (json.dumps(alone), *pairs)]
+
+
+@pytest.mark.parametrize("what", ["checked", "made", "label free", "lines", "styles", "never", "agreed"])
+def test_shared_work_comes_to_what_one_process_finds(what, outcomes):
+    """To the last bit: sums are taken in the order of the images."""
+    alone, *pair_of = outcomes
+    expected = "process 0" if what == "agreed" else alone[what]
+    assert [outcome[what] for outcome in pair_of] == [expected, expected]
+
+
+def test_each_process_takes_a_part_once(outcomes):
+    """Files are decoded by one process; the second time by none."""
+    alone, *pair_of = outcomes
+    assert (alone["decoded"], alone["decoded after"]) == (7, 7)
+    assert [outcome["decoded"] for outcome in pair_of] == [3, 4]
+    assert [outcome["decoded after"] for outcome in pair_of] == [3, 4]
+    assert [outcome["groups"] for outcome in pair_of] == [[0, 1, 2, 3], [4, 5, 6]]  # pairs stay together
+
+
+def test_a_failure_is_everybodys_and_the_first_in_order(outcomes):
+    alone, *pair_of = outcomes
+    assert "001.jpg" in alone["bad"]
+    assert [outcome["bad"] for outcome in pair_of] == [alone["bad"]] * 2
+    assert alone["failed"] == pair_of[1]["failed"] == "ValueError: of one alone"
+    assert pair_of[0]["failed"] == "RunError: Another process failed: ValueError: of one alone"
+
+
+def test_buffers_of_all_types_are_the_main_processes(outcomes):
+    for outcome in outcomes:
+        assert outcome["buffers"] == {
+            "steps": 3,
+            "known": [True, True, False],
+            "rounded": [0.5, 0.5],
+            "mean": [[0.1, 0.1], [0.1, 0.1]],
+        }
+
+
+def test_gradients_are_means_and_what_has_none_anywhere_keeps_none(outcomes):
+    """Else an optimiser with momentum would move what one process leaves alone."""
+    for outcome in outcomes[1:]:
+        assert outcome["gradients"] == {
+            "everywhere": [2.0, 2.0],
+            "here": [0.5, 0.5],
+            "nowhere": None,
+            "exact": [1 + 5e-13],
+        }
+
+
+def test_waiting_for_the_main_process_is_no_failure(outcomes):
+    for outcome in outcomes[1:]:
+        assert outcome["patience"] >= 12 * 3600

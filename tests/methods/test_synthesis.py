@@ -113,7 +113,7 @@ def test_steps_equal_the_published_ones(kind: str, tmp_path: Path) -> None:
         wanted = other.state_dict()
         for name, value in mine.state_dict().items():
             torch.testing.assert_close(
-                value, wanted[name], rtol=1e-6, atol=1e-7, msg=lambda m, n=name: f"{n}: {m}"
+                value, wanted[name], rtol=1e-6, atol=2e-6, msg=lambda m, n=name: f"{n}: {m}"
             )
 
 

@@ -1,8 +1,11 @@
 """Every method at a tiny size, trained for some steps by one process or by its part of several.
 
-Run as a program, once by each process, it trains all of them: `python pair.py FOLDER`.
+Run as a program, once by each process, it trains all of them, and does all other work that processes share:
+`python pair.py DATA FOLDER`.
 """
 
+import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -33,6 +36,7 @@ from stylebridge.networks.sean import SEANConfig, SEANNetworks
 from stylebridge.networks.segmenter import SegmenterConfig, build_segmenter
 from stylebridge.networks.spade import SPADEConfig, SPADENetworks
 from support.mini import CHANNELS, CLASSES, MiniSegmenter, batches
+from support.shared_work import together
 
 #: Of the global batch; and steps, of which some methods skip phases.
 IMAGES, STEPS = 4, 3
@@ -305,5 +309,8 @@ def _part(
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for each in sys.argv[2:] or CASES:
-        train(each, Path(sys.argv[1]) / each)
+    data, place = Path(sys.argv[1]), Path(sys.argv[2])
+    for each in CASES:
+        train(each, place / each)
+    outcome = together(data, place / "together")
+    (place / f"together-{os.environ['RANK']}.json").write_text(json.dumps(outcome))

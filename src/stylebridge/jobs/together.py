@@ -67,6 +67,7 @@ def check_together(domain: Domain, accelerator: Accelerator, console: Console) -
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in _ARRAYS}
     if key and accelerator.is_local_main_process:
         save_statistics(key, arrays)
+    accelerator.wait_for_everyone()  # who asks again finds them
     return DomainSummary(**arrays)
 
 

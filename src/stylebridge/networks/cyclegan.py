@@ -66,11 +66,20 @@ class InstanceNorm(nn.GroupNorm):
     """Instance norm [B, C, H, W] without learnt scale, as group norm with a channel a group.
 
     It is faster on a CPU, and right: there the gradient of torch 2.15's ``instance_norm`` is wrong for a single image
-    if what comes back is in channels-last order, as behind a convolution of a channels-last network.
+    if what comes back is in channels-last order, as behind a convolution of a channels-last network, and in half
+    precision it loses a digit.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels, affine=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[B, C, H, W] to [B, C, H, W]."""
+        if input.device.type == "cpu" and not input.is_contiguous():
+            # For channels-last maps torch's kernel takes the mean of squares less the square of the mean. A shift
+            # changes neither result nor gradient.
+            input = input - input.detach().mean((2, 3), keepdim=True)
+        return super().forward(input)
 
 
 def _norm_relu(channels: int) -> list[nn.Module]:

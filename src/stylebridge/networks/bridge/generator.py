@@ -11,6 +11,7 @@ from stylebridge.layers.spade import LabelMaps
 from stylebridge.networks.bridge.config import BridgeConfig
 from stylebridge.networks.bridge.recolour import apply_map, colour_map
 from stylebridge.networks.bridge.styles import Styles
+from stylebridge.networks.cyclegan import InstanceNorm
 from stylebridge.networks.label_gan.trunk import SLOPE, ResidualBlock
 
 #: Channels at the image's own size: what comes from below beside the image's three, and what is painted from.
@@ -37,7 +38,7 @@ class Generator(nn.Module):
 
         def norm(channels: int) -> SEANNorm:
             layer = SEANNorm(channels, classes, config.style_channels, config.hidden)
-            layer.norm = nn.InstanceNorm2d(channels)  # type: ignore[assignment]
+            layer.norm = InstanceNorm(channels)  # type: ignore[assignment]
             return layer
 
         self.start = nn.Conv2d(code, code, 3, padding=1)
