@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import io
 import multiprocessing
 import os
 import threading
@@ -21,7 +22,7 @@ from stylebridge.data.domain import Domain, check_domain, open_domain
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.loader import Loader
 from stylebridge.data.sampling import ShardSampler
-from stylebridge.data.shards import ShardSequence, remote
+from stylebridge.data.shards import ShardSequence, download, remote
 from stylebridge.data.shards.writer import write_shards
 from stylebridge.errors import DataError
 from stylebridge.jobs.stages import make_sampler
@@ -32,7 +33,7 @@ ADDRESS = "memory://bucket/set"
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test waits between attempts."""
-    monkeypatch.setattr(remote, "RETRY_WAITS", (0.0, 0.0))
+    monkeypatch.setattr(download, "RETRY_WAITS", (0.0, 0.0))
 
 
 @pytest.fixture
@@ -48,13 +49,14 @@ def bucket(shards: Path) -> Iterator[Any]:
 def fetched(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that are fetched, in order."""
     names: list[str] = []
-    original = type(bucket).get_file
+    original = type(bucket).open
 
-    def get_file(self, rpath, lpath, **options):
-        names.append(rpath.rsplit("/", 1)[-1])
-        return original(self, rpath, lpath, **options)
+    def open_(self, path, *more, **options):
+        if not path.endswith("index.json"):
+            names.append(path.rsplit("/", 1)[-1])
+        return original(self, path, *more, **options)
 
-    monkeypatch.setattr(type(bucket), "get_file", get_file)
+    monkeypatch.setattr(type(bucket), "open", open_)
     return names
 
 
@@ -251,25 +253,38 @@ def test_a_missing_shard_is_told(bucket: Any):
 
 def test_a_short_outage_is_outlived(bucket: Any, folder: Domain, monkeypatch: pytest.MonkeyPatch):
     domain = open_domain(ADDRESS, "source", labelled=True)
-    original, failures = type(bucket).get_file, iter([TimeoutError("slow"), ConnectionResetError("gone")])
+    original, failures = type(bucket).open, iter([TimeoutError("slow"), ConnectionResetError("gone")])
+    places = []
 
-    def get_file(self, rpath, lpath, **options):
-        for failure in failures:
-            Path(lpath).write_bytes(b"half")
-            raise failure
-        return original(self, rpath, lpath, **options)
+    class Failing(io.BytesIO):
+        """Gives 4 bytes, then fails."""
 
-    monkeypatch.setattr(type(bucket), "get_file", get_file)
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() > places[-1]:
+                raise next(failures)
+            return super().read(4)
+
+        def seek(self, offset: int, whence: int = 0) -> int:
+            places[-1] = super().seek(offset, whence)
+            return places[-1]
+
+    def open_(self, path, *more, **options):
+        opened = original(self, path, *more, **options)
+        places.append(0)
+        return Failing(opened.read()) if len(places) < 3 else opened
+
+    monkeypatch.setattr(type(bucket), "open", open_)
     np.testing.assert_array_equal(read_pair(domain, 0)[0], read_pair(folder, 0)[0])
+    assert places[:2] == [0, 4]  # the second attempt goes on where the first ended
 
 
 def test_a_long_outage_is_told(bucket: Any, monkeypatch: pytest.MonkeyPatch):
     domain = open_domain(ADDRESS, "source", labelled=True)
 
-    def get_file(*_, **__):
+    def open_(*_, **__):
         raise TimeoutError("no answer")
 
-    monkeypatch.setattr(type(bucket), "get_file", get_file)
+    monkeypatch.setattr(type(bucket), "open", open_)
     with pytest.raises(DataError, match=r"000000\.tar cannot be fetched \(no answer\): check the address"):
         read_pair(domain, 0)
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
 import os
-import threading
+import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from filelock import FileLock
 
+from stylebridge.data.shards.download import download, download_small
+from stylebridge.data.shards.index import MAX_INDEX_BYTES
 from stylebridge.data.shards.place import INDEX, UrlPath
 from stylebridge.errors import DataError
 
@@ -21,12 +21,8 @@ from stylebridge.errors import DataError
 CACHE_LIMIT = "STYLEBRIDGE_SHARD_CACHE_GB"
 DEFAULT_CACHE_GB = 50.0
 
-#: Seconds before each new attempt after one that failed: a long training should outlive a short outage.
-RETRY_WAITS = (1.0, 5.0, 20.0)
-#: Seconds without a byte after which a connection has failed.
-_SILENCE = 60
-
-_CHUNK = 1 << 20
+#: Seconds after which a download that was broken off is no longer continued.
+_STALE = 86_400
 
 
 def shard_cache() -> Path:
@@ -63,9 +59,8 @@ def fetch_index(place: UrlPath, name: str) -> tuple[bytes, Path]:
     Raises:
         DataError: it cannot be fetched.
     """
-    system, path = _file_system(place)
     try:
-        text = _attempt(lambda: system.cat_file(f"{path}/{INDEX}"), f"{place}/{INDEX}")
+        text = download_small(place, INDEX, MAX_INDEX_BYTES)
     except FileNotFoundError as error:
         raise DataError(
             f"The {name} address {place} holds no {INDEX} of shards: give one that a folder made by `stylebridge data "
@@ -79,7 +74,7 @@ def fetch(place: UrlPath, name: str, folder: Path, size: int, sha256: str) -> Pa
     """The local copy of a file at ``place``, fetched if it is not in ``folder`` yet.
 
     Threads and processes that want the same file wait for the one that fetches it. A copy gets its name only when
-    its size and checksum are right.
+    its size and checksum are right, and only then do others make room for it: an index can claim any size.
 
     Raises:
         DataError: it cannot be fetched or written, or is not what the index says.
@@ -91,20 +86,38 @@ def fetch(place: UrlPath, name: str, folder: Path, size: int, sha256: str) -> Pa
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(str(folder / f".{name}.lock")):
             if not _used(kept, size):
-                _make_room(size)
-                beside = folder / f".{name}.{os.getpid()}.{threading.get_ident()}.partial"
-                try:
-                    _download(place, name, beside, size, sha256)
-                    os.replace(beside, kept)
-                finally:
-                    with contextlib.suppress(OSError):
-                        beside.unlink()
+                _ensure_disk(place, name, folder, size)
+                _fetch(place, name, folder, size, sha256)
     except OSError as error:
         raise DataError(
             f"{place}/{name} cannot be kept in {folder} ({error.strerror or error}): make room there, or set "
             f"XDG_CACHE_HOME to another folder."
         ) from error
     return kept
+
+
+def _fetch(place: UrlPath, name: str, folder: Path, size: int, sha256: str) -> None:
+    beside = folder / f".{name}.partial"  # the lock's holder is the only one who writes it
+    try:
+        download(place, name, beside, size, sha256, _remove_oldest)
+        os.replace(beside, folder / name)
+    except FileNotFoundError as error:
+        raise DataError(f"{place}/{name} is not there: copy the whole folder of shards again.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            if not beside.stat().st_size:
+                beside.unlink()
+    _make_room(folder / name, size)
+
+
+def _ensure_disk(place: UrlPath, name: str, folder: Path, size: int) -> None:
+    cache_limit()  # a wrong one is named before anything is fetched
+    room = shutil.disk_usage(folder).free + sum(kept.size for kept in _cached())
+    if size > room:
+        raise DataError(
+            f"{place}/{name} has {size / 1e9:,.1f} GB, and {folder} has room for {room / 1e9:,.1f} GB: make room "
+            f"there, or set XDG_CACHE_HOME to a folder on another disk."
+        )
 
 
 def _used(kept: Path, size: int) -> bool:
@@ -118,102 +131,47 @@ def _used(kept: Path, size: int) -> bool:
     return there
 
 
-def _make_room(needed: int) -> None:
-    """Remove the longest unused shards until another fits. Who reads one at the moment keeps it open."""
+class _Kept(NamedTuple):
+    """A fetched shard; they sort by when they were used last."""
+
+    used: int
+    size: int
+    path: Path
+
+
+def _cached() -> list[_Kept]:
     files = []
     for path in shard_cache().glob("*/*/*.tar"):
         with contextlib.suppress(OSError):
             state = path.stat()
-            files.append((state.st_mtime_ns, state.st_size, path))
-    room = cache_limit() - needed - sum(size for _, size, _ in files)
-    for _, size, path in sorted(files):
+            files.append(_Kept(state.st_mtime_ns, state.st_size, path))
+    return sorted(files)
+
+
+def _make_room(arrived: Path, size: int) -> None:
+    """Remove the longest unused shards beside the one that has arrived until all are within the limit, and what killed
+    downloads left. Who reads a shard at the moment keeps it open."""
+    files = [kept for kept in _cached() if kept.path != arrived]
+    limit = cache_limit()
+    if size > limit:  # it is over the limit alone: others would go for nothing
+        files = [kept for kept in files if kept.path.parent == arrived.parent]
+    room = limit - size - sum(kept.size for kept in files)
+    for kept in files:
         if room >= 0:
             break
         with contextlib.suppress(OSError):
-            path.unlink()
-            room += size
+            kept.path.unlink()
+            room += kept.size
+    for path in shard_cache().glob("*/*/.*.partial"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _STALE:
+                path.unlink()
 
 
-# --- the network --------------------------------------------------------------------------------------------
-
-
-class _Broken(Exception):
-    """What came is not what the index says."""
-
-
-def _download(place: UrlPath, name: str, to: Path, size: int, sha256: str) -> None:
-    system, path = _file_system(place)
-
-    def get() -> None:
-        system.get_file(f"{path}/{name}", str(to))
-        there = to.stat().st_size
-        if there != size:
-            raise _Broken(f"{there:,} bytes came where the index says {size:,}")
-        if _checksum(to) != sha256:
-            raise _Broken("its checksum is not the index's")
-
-    try:
-        _attempt(get, f"{place}/{name}")
-    except FileNotFoundError as error:
-        raise DataError(f"{place}/{name} is not there: copy the whole folder of shards again.") from error
-
-
-def _checksum(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _attempt(action: Callable[[], Any], what: str) -> Any:
-    """Do it, several times if need be. FileNotFoundError goes through; all else becomes a DataError."""
-    for wait in (*RETRY_WAITS, None):
-        try:
-            return action()
-        except FileNotFoundError:
-            raise
-        except Exception as error:  # every protocol has its own
-            if wait is None or isinstance(error, PermissionError):
-                reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-                raise DataError(
-                    f"{what} cannot be fetched ({reason}): check the address and the connection, or copy the shards "
-                    f"there again."
-                ) from error
-            time.sleep(wait)
-    raise AssertionError
-
-
-def _file_system(place: UrlPath) -> tuple[Any, str]:
-    """The fsspec file system of an address, and the folder's path in it.
-
-    Raises:
-        DataError: the protocol is unknown, or what speaks it is not installed.
-    """
-    try:
-        import fsspec
-    except ImportError as error:
-        raise DataError(
-            f"{place} is an address, which takes fsspec to read: `pip install 'stylebridge[shards]'`."
-        ) from error
-    protocol = str(place).partition("://")[0]
-    options: dict[str, Any] = {}
-    try:
-        if protocol in ("http", "https"):
-            aiohttp: Any = importlib.import_module("aiohttp")  # an optional package
-
-            # The default ends every transfer after five minutes, however well it goes.
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=_SILENCE, sock_read=_SILENCE)
-            options["client_kwargs"] = {"timeout": timeout}
-        system, path = fsspec.core.url_to_fs(str(place), **options)
-    except ImportError as error:
-        raise DataError(
-            f"{place} cannot be read without another package ({' '.join(str(error).split())}): `pip install "
-            f"'fsspec[{protocol}]'`."
-        ) from error
-    except ValueError as error:
-        raise DataError(
-            f"{place} has an address that cannot be read ({' '.join(str(error).split())}): use https://, s3:// or "
-            f"another protocol of fsspec."
-        ) from error
-    return system, path.rstrip("/")
+def _remove_oldest() -> bool:
+    """Remove the longest unused shard; whether there was one."""
+    for kept in _cached():
+        with contextlib.suppress(OSError):
+            kept.path.unlink()
+            return True
+    return False

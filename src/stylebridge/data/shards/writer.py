@@ -274,9 +274,7 @@ def _tar_writer(file: _Counted) -> _TarWriter:
     try:
         from webdataset.writer import TarWriter
     except ImportError as error:
-        raise DataError(
-            "Packing needs the webdataset package: `pip install 'stylebridge[shards]'`."
-        ) from error
+        raise DataError("Packing needs the webdataset package: `pip install webdataset`.") from error
     stream: Any = file  # it asks no more of a file than to be written to
     writer = TarWriter(stream, user="", group="", mtime=0, encoder=False, compress=False)
     return cast("_TarWriter", writer)

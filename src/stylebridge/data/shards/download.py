@@ -1,0 +1,242 @@
+"""Bytes from an address: within a limit that was known before, and from where an earlier attempt ended."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import importlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from stylebridge.data.shards.place import UrlPath
+from stylebridge.errors import DataError
+
+#: Seconds before each new attempt after one that failed: a long training should outlive a short outage.
+RETRY_WAITS = (1.0, 5.0, 20.0)
+#: Seconds without a byte after which a connection has failed.
+_SILENCE = 60
+
+_CHUNK = 1 << 20
+
+
+class _Broken(Exception):
+    """What came is not what was announced."""
+
+
+class _DiskError(Exception):
+    """What came cannot be written: no new attempt helps."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class _Sink(Protocol):
+    """Where bytes go."""
+
+    done: int
+
+    def write(self, chunk: bytes) -> None: ...
+    def restart(self) -> None: ...
+
+
+class _Memory:
+    """Bytes that are kept in memory, up to a limit."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.parts, self.done = limit, [], 0
+
+    def write(self, chunk: bytes) -> None:
+        self.done += len(chunk)
+        if self.done > self.limit:
+            raise DataError(f"more than {self.limit:,} bytes came")
+        self.parts.append(chunk)
+
+    def restart(self) -> None:
+        self.parts, self.done = [], 0
+
+
+class _Part:
+    """A file that grows to a size that is known; what an earlier attempt wrote stays.
+
+    Args:
+        make_room: called where the disk is full; whether something was removed.
+    """
+
+    def __init__(self, path: Path, size: int, make_room: Callable[[], bool]) -> None:
+        self.size, self.make_room = size, make_room
+        self.file = path.open("ab", 0)
+        self.done = self.file.seek(0, os.SEEK_END)
+        if self.done > size:
+            self.restart()
+
+    def write(self, chunk: bytes) -> None:
+        if self.done + len(chunk) > self.size:
+            self.restart()
+            raise _Broken(f"more bytes came than the {self.size:,} that the index says")
+        left = memoryview(chunk)
+        while left:
+            try:
+                written = self.file.write(left)
+            except OSError as error:
+                if error.errno == errno.ENOSPC and self.make_room():
+                    continue
+                raise _DiskError(error) from error
+            left = left[written:]
+            self.done += written
+
+    def restart(self) -> None:
+        self.file.truncate(0)
+        self.done = 0
+
+
+def download_small(place: UrlPath, name: str, limit: int) -> bytes:
+    """The content of a file of up to ``limit`` bytes.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DataError: it is larger, or cannot be fetched.
+    """
+
+    def get() -> bytes:
+        sink = _Memory(limit)
+        _stream(place, name, sink)
+        return b"".join(sink.parts)
+
+    return _attempt(get, f"{place}/{name}")
+
+
+def download(
+    place: UrlPath, name: str, to: Path, size: int, sha256: str, make_room: Callable[[], bool]
+) -> None:
+    """Fetch a file of ``size`` bytes, never more. What ``to`` holds of it already is not fetched again, where the
+    server can continue; a file that a failed or killed download left is such a beginning.
+
+    The checksum is of the whole, so it also tells whether the two parts are of one file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DataError: it cannot be fetched, or is not what size and checksum say; ``to`` is gone then.
+        OSError: ``to`` cannot be written.
+    """
+
+    def get() -> None:
+        part = _Part(to, size, make_room)
+        with part.file:
+            if part.done < size:
+                _stream(place, name, part)
+            if part.done != size:
+                done = part.done
+                part.restart()
+                raise _Broken(f"{done:,} bytes came where the index says {size:,}")
+            if _checksum(to) != sha256:
+                part.restart()
+                raise _Broken("its checksum is not the index's")
+
+    try:
+        _attempt(get, f"{place}/{name}")
+    except _DiskError as error:
+        raise error.error from None
+
+
+def _checksum(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _stream(place: UrlPath, name: str, sink: _Sink) -> None:
+    """Write the file into the sink, from the byte on that the sink has come to."""
+    system, path = _file_system(place)
+    if str(place).partition("://")[0] in ("http", "https"):
+        fsspec: Any = importlib.import_module("fsspec.asyn")
+        fsspec.sync(system.loop, _stream_http, system, f"{path}/{name}", sink)
+        return
+    with system.open(f"{path}/{name}", "rb") as source:
+        if sink.done:
+            source.seek(sink.done)
+        while chunk := source.read(_CHUNK):
+            sink.write(chunk)
+
+
+async def _stream_http(system: Any, url: str, sink: _Sink) -> None:
+    options = dict(system.kwargs)
+    # A packed body could unpack to any size, and has no ranges.
+    headers = {**options.pop("headers", {}), "Accept-Encoding": "identity"}
+    if sink.done:
+        headers["Range"] = f"bytes={sink.done}-"
+    session = await system.set_session()
+    async with session.get(system.encode_url(url), headers=headers, **options) as answer:
+        if sink.done and answer.status == 416:
+            sink.restart()
+            raise _Broken("it is shorter than the index says")
+        system._raise_not_found_for_status(answer, url)
+        if answer.headers.get("Content-Encoding", "identity") != "identity":
+            raise _Broken(f"the server packs it ({answer.headers['Content-Encoding']})")
+        begins = f"bytes {sink.done}-"
+        if sink.done and not (
+            answer.status == 206 and answer.headers.get("Content-Range", "").startswith(begins)
+        ):
+            sink.restart()  # the whole file comes: the server knows no ranges
+            if answer.status == 206:
+                raise _Broken("the server sent another part than was asked for")
+        async for chunk in answer.content.iter_chunked(_CHUNK):
+            sink.write(chunk)
+
+
+def _attempt(action: Callable[[], Any], what: str) -> Any:
+    """Do it, several times if need be. FileNotFoundError goes through; all else becomes a DataError."""
+    for wait in (*RETRY_WAITS, None):
+        try:
+            return action()
+        except (FileNotFoundError, _DiskError):
+            raise
+        except Exception as error:  # every protocol has its own
+            if wait is None or isinstance(error, PermissionError | DataError):
+                reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+                raise DataError(
+                    f"{what} cannot be fetched ({reason}): check the address and the connection, or copy the shards "
+                    f"there again."
+                ) from error
+            time.sleep(wait)
+    raise AssertionError
+
+
+def _file_system(place: UrlPath) -> tuple[Any, str]:
+    """The fsspec file system of an address, and the folder's path in it.
+
+    Raises:
+        DataError: the protocol is unknown, or what speaks it is not installed.
+    """
+    try:
+        import fsspec
+    except ImportError as error:
+        raise DataError(
+            f"{place} is an address, which takes fsspec to read: `pip install 'fsspec[http]'`."
+        ) from error
+    protocol = str(place).partition("://")[0]
+    options: dict[str, Any] = {}
+    try:
+        if protocol in ("http", "https"):
+            aiohttp: Any = importlib.import_module("aiohttp")  # an optional package
+
+            # The default ends every transfer after five minutes, however well it goes.
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=_SILENCE, sock_read=_SILENCE)
+            options["client_kwargs"] = {"timeout": timeout}
+        system, path = fsspec.core.url_to_fs(str(place), **options)
+    except ImportError as error:
+        raise DataError(
+            f"{place} cannot be read without another package ({' '.join(str(error).split())}): `pip install "
+            f"'fsspec[{protocol}]'`."
+        ) from error
+    except ValueError as error:
+        raise DataError(
+            f"{place} has an address that cannot be read ({' '.join(str(error).split())}): use https://, s3:// or "
+            f"another protocol of fsspec."
+        ) from error
+    return system, path.rstrip("/")
