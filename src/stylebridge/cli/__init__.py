@@ -15,11 +15,13 @@ from stylebridge.cli.evaluate import evaluate_app
 from stylebridge.cli.interrupts import InterruptibleGroup, ended_by_signals
 from stylebridge.cli.mix import mix_app
 from stylebridge.cli.options import (
+    AllowMissing,
     ClassMaps,
     Device,
     LabelSpaceOption,
     Overwrite,
     Quiet,
+    ReadAsDomain,
     Resume,
     Seed,
     Workers,
@@ -82,6 +84,8 @@ def adapt(
         ),
     ] = None,
     class_map: ClassMaps = None,
+    read_as: ReadAsDomain = None,
+    allow_missing_classes: AllowMissing = False,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Change the recipe: stages.0.trainer.steps=100")
     ] = None,
@@ -109,6 +113,8 @@ def adapt(
         evaluate_on=evaluate_on,
         class_maps=class_map or (),
         target_labels=target_labels,
+        read_as=read_as or (),
+        allow_missing_classes=allow_missing_classes,
         seed=seed,
         device=device,
         overrides=set_,

@@ -8,7 +8,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stylebridge.cli.options import LabelSpaceOption, Overwrite, Quiet
+from stylebridge.cli.options import (
+    LabelSpaceOption,
+    Overwrite,
+    Quiet,
+    ReadAs,
+)
 
 data_app = typer.Typer(
     help="Data: check it, list layouts, map classes, pack it, draw the toy world.", no_args_is_help=True
@@ -54,6 +59,7 @@ def data_pack(
     data: Annotated[str, typer.Argument(help="A folder, a zip file or LAYOUT:PATH", metavar="DATA")],
     out: Annotated[Path, typer.Option(help="Folder for the shards")],
     label_space: LabelSpaceOption = None,
+    read_as: ReadAs = None,
     unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Pack the images alone")] = False,
     shard_mb: Annotated[float, typer.Option(help="Size of a shard in MB", min=0.01)] = 256,
     workers: Workers = None,
@@ -67,6 +73,7 @@ def data_pack(
         data,
         out,
         label_space=label_space,
+        read_as=read_as,
         unlabelled=unlabelled,
         shard_mb=shard_mb,
         workers=workers,

@@ -9,7 +9,13 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from stylebridge.cli.options import ClassMaps, Device, LabelSpaceOption, Quiet
+from stylebridge.cli.options import (
+    ClassMaps,
+    Device,
+    LabelSpaceOption,
+    Quiet,
+    ReadAs,
+)
 
 
 class _ModelByDefault(TyperGroup):
@@ -35,6 +41,7 @@ def evaluate_model(
     data: Annotated[str, typer.Option(help="Labelled: a folder or zip, or LAYOUT:PATH", metavar="DATA")],
     label_space: LabelSpaceOption = None,
     class_map: ClassMaps = None,
+    read_as: ReadAs = None,
     out: Out = None,
     device: Device = "auto",
     quiet: Quiet = False,
@@ -44,7 +51,14 @@ def evaluate_model(
     from stylebridge.jobs.tables import print_scores
 
     scores = job(
-        run, data, label_space=label_space, class_maps=class_map or (), out=out, device=device, quiet=quiet
+        run,
+        data,
+        label_space=label_space,
+        class_maps=class_map or (),
+        read_as=read_as,
+        out=out,
+        device=device,
+        quiet=quiet,
     )
     print_scores(scores, Console(), title=f"{run} on {data}")
 

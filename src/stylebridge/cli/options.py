@@ -16,9 +16,36 @@ Workers = Annotated[int | None, typer.Option(help="Processes that load images", 
 Changes = Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: trainer.steps=100")]
 LabelSpaceOption = Annotated[
     str | None,
-    typer.Option("--label-space", help="Name or YAML file; without it, taken from the labels and told"),
+    typer.Option(
+        "--label-space", help="Name or YAML file of the classes; without it, as the label files show"
+    ),
 ]
 ClassMaps = Annotated[
     list[Path] | None,
-    typer.Option("--class-map", help="YAML file: how classes of one label space become those of another"),
+    typer.Option(
+        "--class-map",
+        help="YAML file, or a built-in one's name: how classes of one label space become those of another",
+    ),
+]
+ReadAs = Annotated[
+    str | None,
+    typer.Option(
+        "--read-as",
+        metavar="SPACE",
+        help="Read the label files in this label space whatever their palette says (`run`: the run's own)",
+    ),
+]
+ReadAsDomain = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--read-as",
+        metavar="DOMAIN=SPACE",
+        help="Read the label files of source, target-labels or evaluation in a label space whatever their palette says",
+    ),
+]
+AllowMissing = Annotated[
+    bool,
+    typer.Option(
+        "--allow-missing-classes", help="Train although more than half of the classes are in no label map"
+    ),
 ]

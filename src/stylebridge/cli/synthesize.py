@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stylebridge.cli.options import Changes, Device, LabelSpaceOption, Overwrite, Quiet, Resume, Seed, Workers
+from stylebridge.cli.options import (
+    AllowMissing,
+    Changes,
+    Device,
+    LabelSpaceOption,
+    Overwrite,
+    Quiet,
+    ReadAs,
+    Resume,
+    Seed,
+    Workers,
+)
 
 synthesize_app = typer.Typer(
     help="Draw pictures from label maps: train a synthesizer, and use it.", no_args_is_help=True
@@ -23,6 +34,8 @@ def synthesize_train(
         str, typer.Option(help="Synthesis recipe (see `stylebridge synthesize recipes`) or YAML file")
     ] = "sean-small",
     label_space: LabelSpaceOption = None,
+    read_as: ReadAs = None,
+    allow_missing_classes: AllowMissing = False,
     set_: Changes = None,
     seed: Seed = None,
     device: Device = "auto",
@@ -39,6 +52,8 @@ def synthesize_train(
         out,
         recipe,
         label_space=label_space,
+        read_as=read_as,
+        allow_missing_classes=allow_missing_classes,
         seed=seed,
         device=device,
         overrides=set_,
@@ -92,6 +107,7 @@ def synthesize_apply(
             help="Instance map (or folder of them), for imported SPADE runs that take instance edges"
         ),
     ] = None,
+    read_as: ReadAs = None,
     seed: Annotated[
         int, typer.Option(help="Of the noise and of a VAE's look: the same number, the same picture", min=0)
     ] = 0,
@@ -112,6 +128,7 @@ def synthesize_apply(
         mixes=mix or (),
         segmenter=segmenter,
         instances=instances,
+        read_as=read_as,
         seed=seed,
         device=device,
         overwrite=overwrite,

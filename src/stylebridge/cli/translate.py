@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stylebridge.cli.options import Changes, Device, Overwrite, Quiet, Resume, Seed, Workers
+from stylebridge.cli.options import (
+    Changes,
+    Device,
+    Overwrite,
+    Quiet,
+    ReadAs,
+    Resume,
+    Seed,
+    Workers,
+)
 
 translate_app = typer.Typer(
     help="Translate images between two looks: train a translator, and use it.", no_args_is_help=True
@@ -104,6 +113,7 @@ def translate_apply(
             help="Bridge: between two photos: sky=a.jpg:b.jpg:0.3", metavar="CLASS=PHOTO:PHOTO:SHARE"
         ),
     ] = None,
+    read_as: ReadAs = None,
     seed: Annotated[int, typer.Option(help="Of the styles that --labels keep draws", min=0)] = 0,
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over files in --out")] = False,
@@ -124,6 +134,7 @@ def translate_apply(
         style_labels=style_labels,
         region_styles=region_style or (),
         mixes=mix or (),
+        read_as=read_as,
         seed=seed,
         device=device,
         overwrite=overwrite,

@@ -80,7 +80,7 @@ def map_classes(space: LabelSpace, target: LabelSpace, maps: Sequence[ClassMap] 
                 f"{given.origin} maps to {given.target}, and the model's label space is {target.name}: give "
                 f"--label-space {given.target}, or a map to {target.name}."
             )
-        return _checked(given, space, target)
+        return check_class_map(given, space, target)
     built_in = builtin_class_map(space, target)
     if built_in is not None:
         return built_in
@@ -114,7 +114,9 @@ def builtin_class_map(space: LabelSpace, target: LabelSpace) -> ClassMap | None:
     if file is None:
         return None
     # Spaces of the same classes that are spelt by other ids share a map; it tells of those it was asked for.
-    return replace(_checked(read_class_map(file), space, target), source=space.name, target=target.name)
+    return replace(
+        check_class_map(read_class_map(file), space, target), source=space.name, target=target.name
+    )
 
 
 def read_class_map(path: str | Path) -> ClassMap:
@@ -149,7 +151,12 @@ def _beside(path: Path, name: str) -> str:
     return str(path.parent / name) if (path.parent / name).is_file() else name
 
 
-def _checked(found: ClassMap, space: LabelSpace, target: LabelSpace) -> ClassMap:
+def check_class_map(found: ClassMap, space: LabelSpace, target: LabelSpace) -> ClassMap:
+    """The map, if it gives every class of ``space`` a class of ``target`` or nothing.
+
+    Raises:
+        DataError: it does not; names the class.
+    """
     for name in space.classes:
         if name not in found.pairs:
             raise DataError(

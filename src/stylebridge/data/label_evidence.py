@@ -12,11 +12,15 @@ import numpy as np
 from stylebridge.data.files import LabelRef, MaskStack
 from stylebridge.data.images import read_header, read_label, read_label_colours, read_palette
 from stylebridge.data.label_space import IGNORE, LabelSpace, builtin_label_spaces
+from stylebridge.errors import DataError
 
 Colour = tuple[int, int, int]
 
 #: Label files of one kind that are decoded for the ids in use.
 _SAMPLE = 32
+
+#: A label map of more colours is none: photos and antialiased drawings have more.
+_MOST_COLOURS = 512
 
 #: Built-in spaces whose colours say nothing: annotation tools paint any classes in Pascal VOC's.
 _COMMON_COLOURS = frozenset({"voc-21"})
@@ -103,7 +107,13 @@ def _form(label: LabelRef) -> object:
     palette = read_palette(label)
     if palette is not None:
         return tuple(palette)
-    return "colours" if read_header(label).mode in ("RGB", "RGBA") else "ids"
+    header = read_header(label)
+    if header.format in ("JPEG", "MPO"):
+        raise DataError(
+            f"{label} is a JPEG, which changes the ids of a label map: save label maps as PNG, or put the folders "
+            f"right if those of images and label maps are swapped."
+        )
+    return "colours" if header.mode in ("RGB", "RGBA") else "ids"
 
 
 def _kind(form: object, files: list[LabelRef], pool: ThreadPoolExecutor) -> MapKind:
@@ -130,6 +140,11 @@ def _colours_in(label: LabelRef) -> frozenset[Colour] | None:
         return None
     wide = pixels.astype(np.int32)
     packed = np.unique((wide[..., 0] << 16) + (wide[..., 1] << 8) + wide[..., 2]).tolist()
+    if len(packed) > _MOST_COLOURS:
+        raise DataError(
+            f"{label} holds {len(packed):,} colours, as a photo does, instead of class ids: give label maps, or put "
+            f"the folders right if those of images and label maps are swapped."
+        )
     return frozenset((v >> 16, v >> 8 & 255, v & 255) for v in packed)
 
 

@@ -54,6 +54,11 @@ class LabelSpace:
         """Whether the classes are mere numbers (:meth:`generic`)."""
         return self.classes == tuple(f"class {i}" for i in range(self.num_classes))
 
+    @property
+    def invented_colours(self) -> bool:
+        """Whether nobody chose the colours, so that another palette contradicts nothing."""
+        return self.colours == tuple(distinct_colour(i) for i in range(self.num_classes))
+
     @cached_property
     def _table(self) -> np.ndarray:
         """int16, one entry a raw id: its train id, or -1 where the id is unknown."""

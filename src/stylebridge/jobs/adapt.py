@@ -18,8 +18,14 @@ from stylebridge.data.label_space import LabelSpace
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.adapt_report import finish_run
-from stylebridge.jobs.domains import AdaptationDomains, open_adaptation, reopen_adaptation
+from stylebridge.jobs.domains import (
+    AdaptationDomains,
+    check_evaluation,
+    open_adaptation,
+    reopen_adaptation,
+)
 from stylebridge.jobs.interrupts import resumable
+from stylebridge.jobs.label_options import ensure_classes_present
 from stylebridge.jobs.machine import default_workers, facts_of_start
 from stylebridge.jobs.recipe import Recipe, builtin_recipes, load_recipe, override_recipe
 from stylebridge.jobs.run_folder import (
@@ -65,6 +71,8 @@ def adapt(
     evaluate_on: str | Path | None = None,
     class_maps: Sequence[str | Path] = (),
     target_labels: str | Path | None = None,
+    read_as: Sequence[str] = (),
+    allow_missing_classes: bool = False,
     seed: int | None = None,
     device: str = "auto",
     overrides: list[str] | None = None,
@@ -87,12 +95,16 @@ def adapt(
             ``resume`` the run's own.
         translator: for recipes that translate the source first: a method (``nice-gan``, ``cyclegan``), a translation
             recipe, or the folder of a finished translation run.
-        label_space: the model's: a built-in label space's name or a YAML file; None: the source's own, told.
+        label_space: the model's: a built-in label space's name or a YAML file; None: the source's own, printed. Label
+            files that show other classes are mapped to it, and what shows nothing is read in it.
         evaluate_on: labelled images of the target's domain for the report, in place of ``target``.
         class_maps: YAML files that say how classes of one label space become those of the model's, where
             equal names do not say it (:mod:`stylebridge.data.class_map`).
         target_labels: label maps of *some* target images (a folder of files named as they are, or a labelled
             domain). They join the source wherever it is trained on; scores leave them out.
+        read_as: ``DOMAIN=SPACE``: the label space that a domain (``source``, ``target-labels``, ``evaluation``) is read
+            in whatever its files show.
+        allow_missing_classes: train although no label map holds more than half of the model's classes.
         seed: replaces the recipe's seed.
         device: ``auto``, ``cpu`` or ``cuda``.
         overrides: ``key.path=value`` changes to the recipe.
@@ -143,14 +155,21 @@ def adapt(
             label_space=label_space,
             class_maps=class_maps,
             target_labels=target_labels,
+            read_as=read_as,
             console=console,
         )
     if accelerator.is_main_process:
         _warn_of_findings([domains.source, domains.target], console)
     source_summary = check_together(domains.source, accelerator, console)
     target_summary = check_together(domains.target, accelerator, console)
+    labelled = [source_summary]
     if domains.target_labels is not None:
-        check_together(domains.target_labels, accelerator, console)
+        labelled.append(check_together(domains.target_labels, accelerator, console))
+    if not resume:
+        ensure_classes_present(domains.space, labelled, allow_missing_classes, console)
+        domains = check_evaluation(
+            domains, evaluate_on is not None, lambda d: check_together(d, accelerator, console), console
+        )
     if chosen is None:
         resolved = run.recipe()
     else:
@@ -194,7 +213,7 @@ def adapt(
     )
     for index in range(len(resolved.stages)):
         run_stage(context, index, resume)
-    before, after = finish_run(context, domains.evaluation, time.perf_counter() - started)
+    before, after = finish_run(context, domains, time.perf_counter() - started)
     accelerator.wait_for_everyone()
     onnx = run.onnx if run.onnx.is_file() else None
     return AdaptationResult(run.path, load_segmenter(run.segmenter), run.report, before, after, onnx)
@@ -262,6 +281,7 @@ def _facts(domains: AdaptationDomains, recipe: Recipe, device: torch.device) -> 
         "source_images": len(domains.source.images),
         "target_images": len(domains.target.images),
         "label_space": domains.space.as_dict(),
+        "unscored": domains.unscored,
         "class_maps": [found.as_dict() for found in domains.class_maps],
         # How each domain's label files are read, where that is not as the label space says.
         "read_as": {

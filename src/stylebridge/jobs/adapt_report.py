@@ -22,6 +22,7 @@ from stylebridge.data.images import read_image
 from stylebridge.engine.processes import Share
 from stylebridge.errors import DataError, UserError
 from stylebridge.jobs.bridge_run import BridgeRun, bridge_stage
+from stylebridge.jobs.domains import AdaptationDomains
 from stylebridge.jobs.export import export
 from stylebridge.jobs.inference import confusion_of, predict_files
 from stylebridge.jobs.recipe import InferenceConfig, Recipe
@@ -42,7 +43,7 @@ _PICTURES = 6
 
 
 def finish_run(
-    context: StageContext, evaluation: Domain | None, total_seconds: float
+    context: StageContext, domains: AdaptationDomains, total_seconds: float
 ) -> tuple[SegmentationScores | None, SegmentationScores | None]:
     """Put the last stage's segmenter in its place, score it (and the source-only one) and write the report.
 
@@ -51,7 +52,7 @@ def finish_run(
     Returns the scores before and after adaptation; None where there is nothing to compare.
     """
     recipe, run, accelerator = context.recipe, context.run, context.accelerator
-    problem = None
+    evaluation, problem = domains.evaluation, domains.unscored or None
     if evaluation is not None:
         try:
             check_together(evaluation, accelerator, context.console)

@@ -1,22 +1,25 @@
-"""The domains of a job: opened, told aloud, and brought to the classes of one model."""
+"""The domains of a job: opened, printed, and brought to the classes of one model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
-from stylebridge.data.class_map import ClassMap, map_classes, read_class_map
-from stylebridge.data.domain import Domain, DomainSpec, open_domain
+from stylebridge.data.class_map import ClassMap
+from stylebridge.data.domain import Domain, DomainSpec, DomainSummary, open_domain
 from stylebridge.data.files import FileRef, LabelRef, is_image_name, path_below
-from stylebridge.data.label_inference import infer_label_space
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.layouts import LAYOUTS
 from stylebridge.errors import DataError
+from stylebridge.jobs.label_options import parse_read_as, read_maps, stated_space
+from stylebridge.jobs.label_reading import LabelReader
+
+#: The labelled domains of an adaptation, as ``--read-as`` names them.
+ROLES = ("source", "target-labels", "evaluation")
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class AdaptationDomains:
     Attributes:
         target_labels: some labelled images of the target that join training; None: none.
         class_maps: those in use, for the run folder.
+        unscored: why the labels that lie with the target are not scored; empty: they are, or there are none.
     """
 
     space: LabelSpace
@@ -34,50 +38,7 @@ class AdaptationDomains:
     evaluation: Domain | None
     target_labels: Domain | None
     class_maps: tuple[ClassMap, ...]
-
-
-class _Spaces:
-    """The model's label space, and how each domain's label files come to it."""
-
-    def __init__(self, named: LabelSpace | None, maps: Sequence[ClassMap], console: Console) -> None:
-        self.model, self.console = named, console
-        self.begins: dict[str, LabelSpace] = {}
-        self.maps: list[ClassMap] = []
-        for found in maps:
-            # from and to are names or files; spaces are compared by the names they have inside.
-            begin, end = LabelSpace.load(found.source), LabelSpace.load(found.target)
-            self.begins[begin.name] = begin
-            self.maps.append(replace(found, source=begin.name, target=end.name))
-            if self.model is None:
-                self.model = end
-        # How plain folders are read, as far as the user said; else it is inferred from their files.
-        self.plain = self.begins[self.maps[0].source] if self.maps else named
-        self.used: list[ClassMap] = []
-
-    def settle(self, domain: Domain) -> Domain:
-        """The domain with a space that gives the model's classes."""
-        own = domain.space or self._plain_space(domain)
-        self.model = self.model or own
-        if own.nameless and own.classes != self.model.classes:
-            raise DataError(
-                f"The label files of {domain.root} do not say which classes their ids are, and the model's are those "
-                f"of {self.model.name}: put a classes.yaml beside images/ and labels/, or name them with "
-                f"--label-space."
-            )
-        found = map_classes(own, self.model, self.maps)
-        if found is None:
-            return replace(domain, space=own)
-        if found not in self.used:
-            self.used.append(found)
-            print_class_map(found, self.model, self.console)
-        return replace(domain, space=found.apply(own, self.model))
-
-    def _plain_space(self, domain: Domain) -> LabelSpace:
-        if self.plain is None:
-            assert domain.labels is not None
-            self.plain, told = infer_label_space(domain.labels)
-            self.console.print(told, highlight=False)
-        return self.plain
+    unscored: str = ""
 
 
 def open_adaptation(
@@ -88,51 +49,113 @@ def open_adaptation(
     label_space: str | Path | LabelSpace | None,
     class_maps: Sequence[str | Path],
     target_labels: str | Path | None,
+    read_as: Sequence[str] = (),
     console: Console,
 ) -> AdaptationDomains:
-    """Open everything an adaptation reads, and tell what was taken for what.
+    """Open everything an adaptation reads, and print what was taken for what.
 
-    The model's label space is ``label_space``, or the one a class map leads to, or the source's own. Label files
-    of a known layout are read in the layout's space, those of plain folders in the space that the first class
-    map begins at, or in ``label_space``, or as inferred from the files; then mapped to the model's classes by
-    name.
+    The model's label space is ``label_space``, or the one a class map leads to, or the source's own. Each labelled
+    domain is identified for itself (:class:`~stylebridge.jobs.label_reading.LabelReader`) and mapped to the model's
+    classes by name. Labels of the target itself, which only scores would read, stop nothing: where they cannot be
+    scored, ``unscored`` says why.
 
     Raises:
-        DataError: a path, layout, label space or class map is wrong.
+        DataError: a path, layout, label space or class map is wrong, or contradicts what label files show.
     """
     opened = open_domain(source, "source", labelled=True)
     unlabelled = open_domain(target, "target", labelled=False)
     for domain in (opened, unlabelled):
         tell_layout(domain, console)
-    spaces = _Spaces(_loaded(label_space), [read_class_map(path) for path in class_maps], console)
-    settled = spaces.settle(opened)
     evaluation = _evaluation(target, unlabelled, evaluate_on, console)
     few = _few_labels(unlabelled, target_labels, console) if target_labels is not None else None
-    if evaluation is not None:
-        evaluation = spaces.settle(evaluation)
-        if few is not None:
-            evaluation = _without(evaluation, few, console)
-    if few is not None:
-        few = spaces.settle(few)
-    assert spaces.model is not None
-    return AdaptationDomains(spaces.model, settled, unlabelled, evaluation, few, tuple(spaces.used))
+    reader = LabelReader(
+        console,
+        model=stated_space(label_space),
+        maps=read_maps(class_maps),
+        read_as=parse_read_as(read_as, ROLES),
+        unlabelled=(unlabelled,),
+    )
+    domains = {"source": opened, "target-labels": few, "evaluation": evaluation}
+    optional = ("evaluation",) if evaluate_on is None else ()
+    settled = reader.settle({role: d for role, d in domains.items() if d is not None}, optional)
+    evaluation, few = settled.get("evaluation"), settled.get("target-labels")
+    if evaluation is not None and few is not None:
+        evaluation = _without(evaluation, few, console)
+    assert reader.model is not None
+    return AdaptationDomains(
+        reader.model,
+        settled["source"],
+        unlabelled,
+        evaluation,
+        few,
+        tuple(reader.used),
+        reader.problems.get("evaluation", ""),
+    )
 
 
-def open_evaluation(
-    data: str | Path,
-    model: LabelSpace,
-    label_space: str | Path | LabelSpace | None,
-    class_maps: Sequence[str | Path],
-    console: Console,
-) -> Domain:
-    """A labelled domain to score a model on; ``label_space`` says how its label files are read.
+def check_evaluation(
+    domains: AdaptationDomains, needed: bool, check: Callable[[Domain], DomainSummary], console: Console
+) -> AdaptationDomains:
+    """See before training that the evaluation set can be scored.
+
+    Args:
+        needed: it was asked for. Labels that merely lie with the target stop nothing: ``unscored`` says why they are
+            not scored.
+        check: decodes every file of a domain once.
 
     Raises:
-        DataError: a path, layout, label space or class map is wrong.
+        DataError: the set was asked for, and a file of it is wrong or none has a class.
     """
-    domain = open_domain(data, "evaluation", labelled=True, space=_loaded(label_space), evaluation=True)
+    evaluation, problem = domains.evaluation, domains.unscored
+    if evaluation is not None:
+        try:
+            if not check(evaluation).pixel_counts.any():
+                raise DataError(
+                    f"The label maps in {evaluation.root} hold no class, only ignored pixels: give labelled ones."
+                )
+        except DataError as error:
+            if needed:
+                raise
+            problem = str(error)
+    if problem:
+        console.print(f"[yellow]The labels of the target will not be scored:[/] {problem}", highlight=False)
+        return replace(domains, evaluation=None, unscored=problem)
+    return domains
+
+
+def open_labelled(
+    data: str | Path,
+    name: str,
+    console: Console,
+    *,
+    label_space: str | Path | LabelSpace | None = None,
+    class_maps: Sequence[str | Path] = (),
+    read_as: Sequence[str] = (),
+    model: LabelSpace | None = None,
+    evaluation: bool = False,
+) -> Domain:
+    """The one labelled domain of a command, in a space that gives the model's classes.
+
+    Args:
+        name: what messages call it.
+        label_space: how the user says its label files are read; held against what they show.
+        read_as: as ``--read-as`` has it: the space that is read whatever the files show.
+        model: the classes that are wanted; None: the domain's own.
+
+    Raises:
+        DataError: a path, layout, label space or class map is wrong, or contradicts what label files show.
+    """
+    domain = open_domain(data, name, labelled=True, evaluation=evaluation)
     tell_layout(domain, console)
-    return _Spaces(model, [read_class_map(path) for path in class_maps], console).settle(domain)
+    reader = LabelReader(
+        console,
+        model=model,
+        stated=stated_space(label_space),
+        maps=read_maps(class_maps),
+        read_as=parse_read_as(read_as, (name,), model),
+        single=True,
+    )
+    return reader.settle({name: domain})[name]
 
 
 def reopen_adaptation(facts: Mapping[str, Any], evaluate_on: str | Path | None) -> AdaptationDomains:
@@ -159,7 +182,7 @@ def reopen_adaptation(facts: Mapping[str, Any], evaluate_on: str | Path | None) 
     evaluation = reopen("evaluation", "evaluate_on", evaluate_on)
     if evaluation is not None and few is not None:
         evaluation = _without(evaluation, few, Console(quiet=True))
-    return AdaptationDomains(space, source, target, evaluation, few, ())
+    return AdaptationDomains(space, source, target, evaluation, few, (), str(facts.get("unscored") or ""))
 
 
 def tell_layout(domain: Domain, console: Console) -> None:
@@ -168,25 +191,6 @@ def tell_layout(domain: Domain, console: Console) -> None:
         split = f", split {domain.split}" if domain.split else ""
         title = LAYOUTS[domain.layout].title if domain.layout in LAYOUTS else domain.layout
         console.print(f"{domain.name}: {title}{split}, {len(domain.images):,} images.", highlight=False)
-
-
-def print_class_map(found: ClassMap, target: LabelSpace, console: Console) -> None:
-    """The class map as a table, and what the model will not learn from these labels."""
-    table = Table(title=f"{found.source} → {found.target} ({found.origin})", title_justify="left", box=None)
-    table.add_column(found.source)
-    table.add_column(found.target)
-    for name, other in found.pairs.items():
-        table.add_row(name, other or "[dim]ignored[/]")
-    console.print(table)
-    missing = found.missing(target)
-    if missing:
-        console.print(f"No class of {found.source} becomes {', '.join(missing)}.", highlight=False)
-
-
-def _loaded(label_space: str | Path | LabelSpace | None) -> LabelSpace | None:
-    if label_space is None or isinstance(label_space, LabelSpace):
-        return label_space
-    return LabelSpace.load(label_space)
 
 
 def _evaluation(
@@ -214,7 +218,9 @@ def _evaluation(
             raise
         return None  # an evaluation split without labels: nothing to score, and nothing wrong
     where = f"{given} has labels/" if target.layout == "folder" else f"{domain.spec} has labels"
-    console.print(f"{where}: they are read after training, for the report only.", highlight=False)
+    console.print(
+        f"{where}: they are never trained on, and scored after training for the report.", highlight=False
+    )
     return domain
 
 

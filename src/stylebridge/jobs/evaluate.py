@@ -14,7 +14,7 @@ from stylebridge.data.domain import check_domain
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RunError
-from stylebridge.jobs.domains import open_evaluation
+from stylebridge.jobs.domains import open_labelled
 from stylebridge.jobs.inference import confusion_of
 from stylebridge.jobs.load import load_adapted
 from stylebridge.metrics.segmentation import SegmentationScores
@@ -26,6 +26,7 @@ def evaluate(
     *,
     label_space: str | Path | LabelSpace | None = None,
     class_maps: Sequence[str | Path] = (),
+    read_as: str | None = None,
     out: str | Path | None = None,
     device: str = "auto",
     quiet: bool = False,
@@ -38,9 +39,10 @@ def evaluate(
     Args:
         run: a run folder, or its ``segmenter`` folder.
         data: labelled: ``PATH``, ``LAYOUT:PATH`` or ``LAYOUT/SPLIT:PATH``.
-        label_space: how to read the labels; None: as the layout says, or in the run's own. Its classes are
-            mapped to the run's by name.
+        label_space: how to read the labels, held against what they show; None: as they show, or in the run's own where
+            nothing shows it. Its classes are mapped to the run's by name.
         class_maps: YAML files that say how, where equal names do not.
+        read_as: the space that the labels are read in whatever they show; ``run``: the run's own.
         out: also write the scores there as JSON.
 
     Raises:
@@ -50,7 +52,16 @@ def evaluate(
         raise RunError(f"{out} is a folder: give a file name as --out, such as scores.json.")
     model = load_adapted(Path(run))
     console = Console(stderr=True, quiet=quiet)
-    domain = open_evaluation(data, model.space, label_space, class_maps, console)
+    domain = open_labelled(
+        data,
+        "evaluation",
+        console,
+        label_space=label_space,
+        class_maps=class_maps,
+        read_as=[read_as] if read_as else [],
+        model=model.space,
+        evaluation=True,
+    )
     check_domain(domain)
     accelerator = open_accelerator(device)
     segmenter = model.segmenter.to(accelerator.device)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
-from dataclasses import replace as changed
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stylebridge.data.domain import Domain, open_domain
-from stylebridge.data.label_inference import infer_label_space
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.shards.place import is_shard_folder
 from stylebridge.data.shards.writer import write_shards
 from stylebridge.errors import DataError, RunError
+from stylebridge.jobs.domains import open_labelled
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ def pack(
     out: str | Path,
     *,
     label_space: str | Path | LabelSpace | None = None,
+    read_as: str | None = None,
     unlabelled: bool = False,
     shard_mb: float = 256,
     workers: int | None = None,
@@ -50,7 +50,8 @@ def pack(
         data: ``PATH``, ``LAYOUT:PATH`` or ``LAYOUT/SPLIT:PATH``; shards may be packed anew.
         out: the folder to make.
         label_space: how label files are read: a built-in label space's name or a YAML file; None: as the layout says,
-            or as inferred from the files, told.
+            or as the files show. Held against what they show.
+        read_as: the space that label files are read in whatever they show.
         unlabelled: pack the images alone.
         shard_mb: the size, in MB (10⁶ bytes), that no shard outgrows unless a single sample does.
         workers: threads that read; None: one a core.
@@ -64,7 +65,7 @@ def pack(
     if not shard_mb > 0:
         raise DataError(f"--shard-mb is {shard_mb}: choose a size above 0.")
     _ensure_free(folder, overwrite)
-    domain = _open(data, label_space, unlabelled, console)
+    domain = _open(data, label_space, read_as, unlabelled, console)
     _ensure_apart(folder, domain)
     beside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
@@ -93,17 +94,16 @@ def pack(
 
 
 def _open(
-    data: str | Path, label_space: str | Path | LabelSpace | None, unlabelled: bool, console: Console
+    data: str | Path,
+    label_space: str | Path | LabelSpace | None,
+    read_as: str | None,
+    unlabelled: bool,
+    console: Console,
 ) -> Domain:
-    named = None
-    if label_space is not None and not unlabelled:
-        named = label_space if isinstance(label_space, LabelSpace) else LabelSpace.load(label_space)
-    domain = open_domain(data, "data", labelled=not unlabelled, space=named)
-    if domain.labels is None or domain.space is not None:
-        return domain
-    space, told = infer_label_space(domain.labels)
-    console.print(told, highlight=False)
-    return changed(domain, space=space)
+    if unlabelled:
+        return open_domain(data, "data", labelled=False)
+    said = [read_as] if read_as else []
+    return open_labelled(data, "data", console, label_space=label_space, read_as=said)
 
 
 def _ensure_free(folder: Path, overwrite: bool) -> None:

@@ -15,6 +15,7 @@ from stylebridge.data.images import read_image
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import DataError
 from stylebridge.jobs.inference import predict_labels
+from stylebridge.jobs.label_options import space_of_map
 from stylebridge.jobs.load import AdaptedModel
 
 #: In place of a photo: the mean style of the class.
@@ -86,6 +87,7 @@ class StylePhotos:
         space: what the label maps are read by.
         labels: the label map of one photo (path), as given with it.
         segmenter: predicts the label maps that are not found; its classes must be those of the space.
+        read_as: how label files are read whatever they show; None: as they show, else in ``space``.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class StylePhotos:
         space: LabelSpace,
         labels: dict[str, Path] | None = None,
         segmenter: AdaptedModel | None = None,
+        read_as: LabelSpace | None = None,
     ) -> None:
         if segmenter is not None and segmenter.space.classes != space.classes:
             raise DataError(
@@ -100,6 +103,7 @@ class StylePhotos:
                 f"one of the same classes."
             )
         self.space, self.labels, self.segmenter = space, labels or {}, segmenter
+        self.read_as = read_as
 
     def read(self, photo: str | Path) -> tuple[np.ndarray, np.ndarray]:
         """The photo uint8 [H, W, 3] and its label map uint8 [H, W] (255 = no class).
@@ -112,7 +116,7 @@ class StylePhotos:
         size = (image.shape[1], image.shape[0])
         given = self.labels.get(str(photo)) or labels_beside(path)
         if given is not None:
-            return image, read_style_map(self.space, given, path, size)
+            return image, read_style_map(self.space, given, path, size, self.read_as)
         if self.segmenter is None:
             raise DataError(
                 f"{photo} has no label map (looked for {path.stem}.png in a folder labels beside it, and {path.stem}"
@@ -121,13 +125,15 @@ class StylePhotos:
         return image, predict_map(self.segmenter, image)
 
 
-def read_style_map(space: LabelSpace, file: Path, photo: Path, size: tuple[int, int]) -> np.ndarray:
+def read_style_map(
+    space: LabelSpace, file: Path, photo: Path, size: tuple[int, int], read_as: LabelSpace | None = None
+) -> np.ndarray:
     """The label map uint8 [h, w] (255 = no class) of a photo of ``size`` (width, height); it may be smaller or larger.
 
     Raises:
         DataError: it cannot be read, holds what is no class, or has other proportions than the photo.
     """
-    labels = read_map(space, file, size)
+    labels = read_map(space, file, size, read_as)
     (width, height), (rows, columns) = size, labels.shape
     # A map that was resized to whole pixels is off by less than one of them.
     if abs(width * rows - height * columns) >= max(width, height):
@@ -137,14 +143,22 @@ def read_style_map(space: LabelSpace, file: Path, photo: Path, size: tuple[int, 
     return labels
 
 
-def read_map(space: LabelSpace, file: FileRef, size: tuple[int, int] | None = None) -> np.ndarray:
+def read_map(
+    space: LabelSpace,
+    file: FileRef,
+    size: tuple[int, int] | None = None,
+    read_as: LabelSpace | None = None,
+) -> np.ndarray:
     """A label map uint8 [H, W] (255 = no class), read as a run knows its classes.
 
+    Args:
+        read_as: the space that the file is read in whatever it shows.
+
     Raises:
-        DataError: it cannot be read, or holds what is no class of the run.
+        DataError: it cannot be read, shows other classes than the run's, or holds what is no class of the run.
     """
     try:
-        return space.read(file, size)
+        return space_of_map(file, space, read_as).read(file, size)
     except DataError as error:
         # The classes of a run are fixed: there is no other label space to name.
         message = _OTHER_SPACE.sub(".", str(error))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from torch import Tensor
 from stylebridge.data.augment import Augmentation
 from stylebridge.data.dataset import DomainDataset
 from stylebridge.data.domain import Domain, open_domain
-from stylebridge.data.label_inference import infer_label_space
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.sampling import UniformSampler
 from stylebridge.engine import Trainer, open_accelerator
@@ -26,7 +24,9 @@ from stylebridge.engine.method import Batch
 from stylebridge.engine.processes import Share
 from stylebridge.engine.rng import seed_everything
 from stylebridge.errors import DataError, RunError
+from stylebridge.jobs.domains import open_labelled
 from stylebridge.jobs.interrupts import resumable
+from stylebridge.jobs.label_options import ensure_classes_present
 from stylebridge.jobs.machine import default_workers, facts_of_start
 from stylebridge.jobs.run_folder import RunFolder, new_run_when_main, open_run
 from stylebridge.jobs.streams import stream_opener
@@ -50,6 +50,8 @@ def train_synthesizer(
     recipe: str | Path = "sean-small",
     *,
     label_space: str | Path | None = None,
+    read_as: str | None = None,
+    allow_missing_classes: bool = False,
     seed: int | None = None,
     device: str = "auto",
     overrides: list[str] | None = None,
@@ -65,7 +67,10 @@ def train_synthesizer(
         data: labelled images, as :func:`stylebridge.data.open_domain` takes them. May be left out with ``resume``.
         out: the run folder to make.
         recipe: a built-in synthesis recipe's name, or a YAML file.
-        label_space: the classes: a built-in label space's name or a YAML file; None: the data's own, told.
+        label_space: the classes: a built-in label space's name or a YAML file; None: the data's own, printed.
+            Held against what the label files show.
+        read_as: the space that the label files are read in whatever they show.
+        allow_missing_classes: train although no label map holds more than half of the classes.
 
     Returns:
         The run folder.
@@ -81,7 +86,7 @@ def train_synthesizer(
         if facts.get("imported"):
             raise RunError(f"{run.path} was imported, so it has no training to resume: start a new run.")
         chosen = load_synthesis_recipe(run.path / "recipe.yaml")
-        data, space = facts["data"], LabelSpace.from_dict(facts["label_space"])
+        data = facts["data"]
     else:
         if data is None:
             raise DataError("Give --data FOLDER: images with their label maps.")
@@ -89,11 +94,20 @@ def train_synthesizer(
         chosen = load_synthesis_recipe(
             recipe, [*(overrides or []), *([f"seed={seed}"] if seed is not None else [])]
         )
-        space = LabelSpace.load(label_space) if label_space is not None else None
     assert data is not None
-    domain, space = _open(data, space, console)
     accelerator = open_accelerator(device, chosen.precision)
-    check_together(domain, accelerator, console)
+    if not accelerator.is_main_process:
+        console = Console(stderr=True, quiet=True)
+    if resume:
+        domain = open_domain(data, "data", labelled=True, space=LabelSpace.from_dict(facts["label_space"]))
+    else:
+        said = [read_as] if read_as else []
+        domain = open_labelled(data, "data", console, label_space=label_space, read_as=said)
+    space = domain.space
+    assert space is not None
+    summary = check_together(domain, accelerator, console)
+    if not resume:
+        ensure_classes_present(space, [summary], allow_missing_classes, console)
     perceptual = _perceptual(chosen, console)  # before the folder is made: it may be refused
     if accelerator.is_main_process and not resume:
         run.begin(chosen, _facts(chosen, domain, space, accelerator.device))  # type: ignore[arg-type]
@@ -112,22 +126,6 @@ def train_synthesizer(
         _report(run, chosen, domain, space, method, time.perf_counter() - started)
     accelerator.wait_for_everyone()
     return run.path
-
-
-def _open(data: str | Path, space: LabelSpace | None, console: Console) -> tuple[Domain, LabelSpace]:
-    """The labelled set, and its classes."""
-    domain = open_domain(data, "data", labelled=True, space=space)
-    assert domain.labels is not None
-    if domain.space is None:
-        inferred, sentence = infer_label_space(domain.labels)
-        console.print(sentence, highlight=False)
-        domain = replace(domain, space=inferred)
-    assert domain.space is not None
-    count = len(domain.images)
-    console.print(
-        f"data: {count} images, {domain.space.num_classes} classes ({domain.space.name}).", highlight=False
-    )
-    return domain, domain.space
 
 
 def _perceptual(recipe: SynthesisRecipe, console: Console) -> Any:

@@ -16,6 +16,7 @@ from stylebridge.data.files import FileRef, is_image_name
 from stylebridge.data.images import check_image, read_image
 from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.instances import InstanceMaps, label_ids_only
+from stylebridge.jobs.label_options import parse_read_as, space_of_map
 from stylebridge.jobs.load import load_adapted
 from stylebridge.jobs.networks_folder import write_png
 from stylebridge.jobs.region_styles import MEAN, RegionStyle, StylePhotos, parse_region_styles, read_map
@@ -34,6 +35,7 @@ def synthesize(
     mixes: Sequence[str] = (),
     segmenter: str | Path | None = None,
     instances: str | Path | None = None,
+    read_as: str | None = None,
     seed: int = 0,
     device: str = "auto",
     overwrite: bool = False,
@@ -51,6 +53,7 @@ def synthesize(
         mixes: ``CLASS=PHOTO:PHOTO:SHARE``: a style between two, the second's share from 0 to 1.
         segmenter: a run of ``stylebridge adapt`` that predicts label maps that are not found.
         instances: the instance map of the label map, or a folder of them, for networks that take instance edges.
+        read_as: the space that label maps are read in whatever their palettes show; ``run``: the run's own.
         seed: of the noise, and of the look.
 
     Returns:
@@ -64,19 +67,23 @@ def synthesize(
     _check_options(run, synthesizer, style, style_labels, wishes, instances)
     if style_labels is not None and style is None:
         raise DataError("--style-labels is the label map of the --style photo: give both.")
+    space = synthesizer.space
+    said = parse_read_as([read_as] if read_as else [], ("label maps",), space).get("label maps")
     photos = StylePhotos(
         synthesizer.space,
         {str(style): Path(style_labels)} if style is not None and style_labels is not None else {},
         load_adapted(Path(segmenter)) if segmenter is not None else None,
+        said,
     )
     names = _names(Path(labels))
     outputs = _outputs(Path(labels), names, Path(out), overwrite)
     edges = InstanceMaps(Path(instances), not Path(labels).is_dir()) if instances is not None else None
     codes = _Codes(synthesizer, photos, style, wishes) if synthesizer.uses_styles else None
     look = synthesizer.look(read_image(Path(style))) if codes is None and style is not None else None
+    spaces = {file: space_of_map(file, space, said) for file in outputs}  # before anything is drawn
     for file, path in track(outputs.items(), "synthesize", console=Console(stderr=True, quiet=quiet)):
         size = check_image(file)
-        maps = read_map(synthesizer.space, file, size)
+        maps = read_map(space, file, size, spaces[file])
         picture = synthesizer.render(
             maps,
             codes(maps) if codes is not None else None,

@@ -14,6 +14,7 @@ from stylebridge.data.images import read_image
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError
 from stylebridge.jobs.bridge_run import BridgeRun
+from stylebridge.jobs.label_options import parse_read_as
 from stylebridge.jobs.networks_folder import write_png
 from stylebridge.jobs.region_styles import StylePhotos, parse_region_styles
 from stylebridge.jobs.run_folder import RunFolder
@@ -34,6 +35,7 @@ def apply_translator(
     style_labels: str | Path | None = None,
     region_styles: Sequence[str] = (),
     mixes: Sequence[str] = (),
+    read_as: str | None = None,
     seed: int = 0,
     device: str = "auto",
     overwrite: bool = False,
@@ -45,6 +47,7 @@ def apply_translator(
         images: files, folders or patterns. With ``labels="keep"`` one labelled set, or none: the run's own.
         style, style_labels, region_styles, mixes: of Bridge runs: whose region styles the images take; see
             :mod:`stylebridge.jobs.region_styles`.
+        read_as: the space that label maps are read in whatever their palettes show; ``run``: the run's own.
         seed: of the styles that ``labels="keep"`` draws.
 
     Returns:
@@ -79,7 +82,9 @@ def apply_translator(
             raise DataError(
                 "--labels keep takes one labelled set: give one folder, or none for the run's own."
             )
-        return write_translated_set(run, out, images[0] if images else None, seed=seed, **shared)
+        return write_translated_set(
+            run, out, images[0] if images else None, read_as=read_as, seed=seed, **shared
+        )
     if not images:
         raise DataError("Give the images to translate, or --labels keep for the labelled set of the run.")
     if not bridge:
@@ -93,8 +98,9 @@ def apply_translator(
             "--size and --pixels do not belong to a Bridge run: it translates at the size it was trained on."
         )
     opened = BridgeRun.open(found.path, open_accelerator(device).device)
+    said = parse_read_as([read_as] if read_as else [], ("label maps",), opened.space).get("label maps")
     known = {str(style): Path(style_labels)} if style is not None and style_labels is not None else {}
-    photos = StylePhotos(opened.space, known, opened.model)
+    photos = StylePhotos(opened.space, known, opened.model, said)
     wishes = parse_region_styles(region_styles, mixes, opened.space)
     wanted = opened.wanted(to, photos, str(style) if style is not None else None, wishes)
     outputs = outputs_of(images, out, overwrite)

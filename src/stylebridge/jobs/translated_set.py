@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,11 @@ from stylebridge.data.dataset import read_pair
 from stylebridge.data.domain import Domain, open_domain
 from stylebridge.data.files import path_below
 from stylebridge.data.images import read_image
-from stylebridge.data.label_inference import infer_label_space
 from stylebridge.data.label_space import IGNORE, LabelSpace
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.bridge_run import BridgeRun, domain_of
-from stylebridge.jobs.domains import reopen_adaptation
+from stylebridge.jobs.domains import open_labelled, reopen_adaptation
 from stylebridge.jobs.inference import write_label_png
 from stylebridge.jobs.networks_folder import write_png
 from stylebridge.jobs.recipe import size_for
@@ -45,6 +43,7 @@ def write_translated_set(
     *,
     to: str = "b",
     pixels: int | None = None,
+    read_as: str | None = None,
     seed: int = 0,
     device: str = "auto",
     overwrite: bool = False,
@@ -60,6 +59,7 @@ def write_translated_set(
         data: labelled images; None: those that the run was trained on.
         to: the domain they shall look like: ``a`` (the source) or ``b`` (the target).
         pixels: translate at about so many pixels (runs of ``translate train`` only).
+        read_as: the space that the label files are read in whatever they show; ``run``: the run's own.
         seed: chooses the style photos.
 
     Returns:
@@ -72,6 +72,7 @@ def write_translated_set(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not overwrite:
         raise RunError(f"{folder} is not empty: choose another --out or give --overwrite.")
     found = RunFolder(Path(run))
+    console, said = Console(stderr=True, quiet=quiet), [read_as] if read_as else []
     where = open_accelerator(device).device
     kind = found.facts().get("kind") if (found.path / "run.yaml").is_file() else None
     if kind == "adapt":
@@ -79,15 +80,15 @@ def write_translated_set(
             raise DataError(
                 "--pixels does not belong to a Bridge run: it translates at the size it was trained on."
             )
-        domain, paint = _of_bridge(found, data, to, seed, where)
+        domain, paint = _of_bridge(found, data, to, seed, where, said, console)
     else:
-        domain, paint = _of_translator(found, data, to, pixels, where)
+        domain, paint = _of_translator(found, data, to, pixels, where, said, console)
     assert domain.space is not None
     beside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     with (beside / MANIFEST).open("w", encoding="utf-8") as manifest:
-        for index in track(range(len(domain.images)), "translate", console=Console(stderr=True, quiet=quiet)):
+        for index in track(range(len(domain.images)), "translate", console=console):
             manifest.write(json.dumps(_write_one(domain, index, paint, beside), ensure_ascii=False) + "\n")
     (beside / SPACE).write_text(_space_yaml(domain.space), encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
@@ -119,14 +120,24 @@ def _write_one(domain: Domain, index: int, paint: Paint, folder: Path) -> dict[s
 
 
 def _of_bridge(
-    run: RunFolder, data: str | Path | None, to: str, seed: int, device: torch.device
+    run: RunFolder,
+    data: str | Path | None,
+    to: str,
+    seed: int,
+    device: torch.device,
+    read_as: Sequence[str],
+    console: Console,
 ) -> tuple[Domain, Paint]:
     opened = BridgeRun.open(run.path, device)
     wanted = domain_of(to)
     facts = run.facts()
     if data is None and wanted == "source":
         raise DataError("The run's target has no labels to keep: give labelled images, or --to b.")
-    domain = reopen_adaptation(facts, None).source if data is None else _labelled(data, opened.space)
+    domain = (
+        reopen_adaptation(facts, None).source
+        if data is None
+        else open_labelled(data, "data", console, model=opened.space, read_as=read_as)
+    )
     photos = open_domain(facts[wanted], f"the run's {wanted}", labelled=False).images
     order = np.random.default_rng(seed).integers(0, len(photos), len(domain.images))
 
@@ -139,7 +150,13 @@ def _of_bridge(
 
 
 def _of_translator(
-    run: RunFolder, data: str | Path | None, to: str, pixels: int | None, device: torch.device
+    run: RunFolder,
+    data: str | Path | None,
+    to: str,
+    pixels: int | None,
+    device: torch.device,
+    read_as: Sequence[str],
+    console: Console,
 ) -> tuple[Domain, Paint]:
     translator = load_networks(run.path).translator(to).to(device)  # type: ignore[operator]
     own = run.facts().get("a" if to == "b" else "b")
@@ -148,7 +165,7 @@ def _of_translator(
         raise DataError(
             "Give the labelled images too: `stylebridge translate apply RUN DATA --labels keep --out DIR`."
         )
-    domain = _labelled(wanted, None)
+    domain = open_labelled(wanted, "data", console, read_as=read_as)
 
     @torch.inference_mode()
     def paint(index: int, image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, str | None]:
@@ -160,14 +177,6 @@ def _of_translator(
         return made, None
 
     return domain, paint
-
-
-def _labelled(data: str | Path, space: LabelSpace | None) -> Domain:
-    domain = open_domain(data, "the images", labelled=True, space=space)
-    assert domain.labels is not None
-    if domain.space is None:
-        domain = replace(domain, space=infer_label_space(domain.labels)[0])
-    return domain
 
 
 def _space_yaml(space: LabelSpace) -> str:

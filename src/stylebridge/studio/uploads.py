@@ -15,6 +15,7 @@ from stylebridge.data.files import PackedFile
 from stylebridge.data.images import UnreadableError, read_header, read_image
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import DataError
+from stylebridge.jobs.label_options import space_of_map
 from stylebridge.studio.canvas import fitted, resize_labels, resize_picture
 
 #: What the studio accepts; the page says so.
@@ -105,7 +106,7 @@ def read_map(sent: Any, space: LabelSpace, size: tuple[int, int] | None, longest
     """
     upload = take(sent)
     with _saying():
-        labels = space.read(upload)
+        labels = space_of_map(upload, space).read(upload)
     height, width = labels.shape
     if size is None:
         return resize_labels(labels, fitted((width, height), longest))
