@@ -16,9 +16,22 @@ def shorten(text: str, most: int) -> str:
 
 
 class StylebridgeError(Exception):
-    """Base of every error raised on purpose; the command line prints its message without a traceback."""
+    """Base of every error raised on purpose; the command line prints its message without a traceback.
+
+    Args:
+        problem: what is wrong; with ``mend`` given, without a full stop. Without it, the whole message.
+        mend: what the user can do, without a full stop.
+
+    Attributes:
+        problem: see above. A caller who can give better advice raises its own error with this problem.
+        mend: see above; None: the message was given in one piece.
+    """
 
     exit_code = 1
+
+    def __init__(self, problem: str = "", mend: str | None = None) -> None:
+        super().__init__(problem if mend is None else f"{problem}: {mend}.")
+        self.problem, self.mend = problem, mend
 
     def __str__(self) -> str:
         """The message, cut to :data:`MAX_MESSAGE` characters."""
@@ -45,6 +58,10 @@ class RunError(UserError):
 
 class WeightsError(UserError):
     """Weights cannot be found or do not fit the network."""
+
+
+class WriteError(RunError):
+    """A file or folder cannot be written: the disk is full, or the place is read-only, forbidden or too long."""
 
 
 class TrainingStopped(StylebridgeError):

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from stylebridge.atomic import written_file
 from stylebridge.data.files import FileRef, LabelRef, fingerprint
 from stylebridge.data.label_space import LabelSpace
+from stylebridge.errors import WriteError
 
 #: Raised when what is counted, or how, changes: older files are then not found.
 _VERSION = 2
@@ -55,15 +57,12 @@ def save_statistics(key: str, arrays: dict[str, np.ndarray]) -> None:
     folder = _folder()
     if folder is None:
         return
-    beside = folder / f".{key}.{os.getpid()}.partial"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        os.replace(beside, folder / f"{key}.npz")
-    except OSError:
-        with contextlib.suppress(OSError):
-            beside.unlink()
+    with (
+        contextlib.suppress(WriteError),
+        written_file(folder / f"{key}.npz", shared=True) as beside,
+        beside.open("wb") as file,
+    ):
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def _folder() -> Path | None:

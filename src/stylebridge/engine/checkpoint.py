@@ -27,10 +27,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from stylebridge.atomic import PARTIAL, flush, partial_path, put_in_place, write_problem
 from stylebridge.errors import CheckpointError, RunError
 
 _NAME = re.compile(r"^(?P<stage>.+)-(?P<step>\d{8})$")
-_PARTIAL = ".partial-"
+#: The folder of a run's checkpoints.
+STATE_FOLDER = "trainer_state"
 _DISCARDED = ".discarded-"
 _DAMAGED = ".damaged-"
 _FILES = "files.json"
@@ -103,7 +105,7 @@ def find_checkpoints(folder: Path) -> list[Checkpoint]:
 def clear_leftovers(folder: Path) -> None:
     """Remove what a killed process left half-written or half-removed."""
     for path in folder.iterdir() if folder.is_dir() else ():
-        if path.name.startswith((_PARTIAL, _DISCARDED)):
+        if path.name.startswith((PARTIAL, _DISCARDED)):
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -126,15 +128,6 @@ def discard(path: Path) -> None:
     aside = path.with_name(f"{_DISCARDED}{path.name}")
     os.rename(path, aside)
     shutil.rmtree(aside, ignore_errors=True)
-
-
-def flush(path: Path) -> None:
-    """Make sure that a file's contents, or a folder's entries, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
@@ -180,17 +173,24 @@ def load_network(
 
 @contextlib.contextmanager
 def explain_full_disk(what: str, folder: Path) -> Iterator[None]:
-    """Turn a failed write into a :class:`CheckpointError` that says what is still whole."""
+    """Turn a write that the disk refuses into a :class:`CheckpointError` that says what is still whole.
+
+    Args:
+        folder: that of the run, or of its checkpoints.
+    """
     try:
         yield
-    except (OSError, SafetensorError) as error:
-        kept = find_checkpoints(folder)
+    except Exception as error:
+        reason = write_problem(error)
+        if reason is None:
+            raise
+        kept = find_checkpoints(folder) or find_checkpoints(folder / STATE_FOLDER)
         whole = (
             f"the previous checkpoint {kept[-1].path} is whole" if kept else "no earlier checkpoint exists"
         )
         raise CheckpointError(
-            f"{what} could not be written ({error}): free some space or choose another --out, then resume; "
-            f"{whole}."
+            f"{what} could not be written ({reason[0]})",
+            f"{reason[1]}, or choose another --out, then resume; {whole}",
         ) from error
 
 
@@ -199,7 +199,7 @@ class CheckpointWriter:
 
     def __init__(self, folder: Path, stage: str, step: int) -> None:
         self.final = folder / f"{stage}-{step:08d}"
-        self.partial = folder / f"{_PARTIAL}{self.final.name}"
+        self.partial = partial_path(self.final)
 
     def open(self) -> None:
         """Make the folder that is written into (main process, before the others write)."""
@@ -214,11 +214,9 @@ class CheckpointWriter:
             {file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)} for file in files},
             self.partial / _FILES,
         )
-        flush(self.partial)
         if self.final.exists():  # a resumed run writes a checkpoint again that it had resumed before
             discard(self.final)
-        os.rename(self.partial, self.final)
-        flush(folder)
+        put_in_place(self.partial, self.final, durable=True)
         for old in find_checkpoints(folder)[:-keep]:
             discard(old.path)
         match = _NAME.match(self.final.name)

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from stylebridge.atomic import written_file
+
 
 class MetricLog:
     """Means over a window of steps, appended to ``metrics.jsonl`` and TensorBoard.
@@ -102,9 +104,8 @@ def cut_back(path: Path, stage: str, step: int, offset: int | None) -> str | Non
         if len(wanted) < len(data):
             os.truncate(path, len(wanted))
     else:  # a line in the middle is damaged
-        beside = path.with_name(f".{path.name}.partial")
-        beside.write_bytes(wanted)
-        os.replace(beside, path)
+        with written_file(path) as beside:
+            beside.write_bytes(wanted)
     if offset is None or len(wanted) == offset:
         return None
     return (

@@ -70,7 +70,7 @@ class Trainer:
         self.run, self.stage, self.seed = run, stage, seed
         self.accelerator, self.on_sample = accelerator, on_sample
         self.console, self.quiet = console, quiet
-        self.folder = run / "trainer_state"
+        self.folder = run / ckpt.STATE_FOLDER
         self.phases = list(method.phases())
         self.optimizer_configs = optimizers
         self.step = 0
@@ -152,7 +152,8 @@ class Trainer:
         """
         main = self.accelerator.is_main_process
         if main:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            with ckpt.explain_full_disk(str(self.folder), self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
             ckpt.clear_leftovers(self.folder)
         self.accelerator.wait_for_everyone()
         with ckpt.explain_full_disk(f"the log of {self.run}", self.folder):

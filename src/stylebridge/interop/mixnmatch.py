@@ -6,7 +6,6 @@ One file a network, each a state dict saved from a data-parallel wrapper (every 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from stylebridge.atomic import written_file
 from stylebridge.errors import WeightsError
 from stylebridge.networks.mixnmatch import Encoders, FeatureExtractor, Generator, Mixer, MixNMatchConfig
 from stylebridge.networks.mixnmatch.config import PARENT_CHANNELS
@@ -161,6 +161,5 @@ def save_mixnmatch(mixer: Mixer, folder: Path) -> None:
         if network is None:
             continue
         state = {f"{PREFIX}{k}": v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-        partial = folder / f".partial-{name}"
-        torch.save(state, partial)
-        os.replace(partial, folder / name)
+        with written_file(folder / name) as beside:
+            torch.save(state, beside)

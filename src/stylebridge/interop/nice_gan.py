@@ -6,7 +6,6 @@ One file holds a dictionary: ``gen2B``, ``gen2A``, ``disA``, ``disB``, ``D_optim
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from stylebridge.atomic import written_file
 from stylebridge.errors import WeightsError
 from stylebridge.networks.nice_gan import NiceGanConfig, NiceGanNetworks
 from stylebridge.networks.nice_gan.config import STRIDE
@@ -149,6 +149,5 @@ def save_nice_gan(networks: NiceGanNetworks, path: Path, iteration: int = 0) -> 
         parameters = getattr(networks, kind).parameters()
         saved[key] = torch.optim.Adam(parameters, lr=1e-4, betas=(0.5, 0.999), weight_decay=1e-4).state_dict()
     saved["start_iter"] = iteration
-    partial = path.with_name(f".partial-{path.name}")
-    torch.save(saved, partial)
-    os.replace(partial, path)
+    with written_file(path) as beside:
+        torch.save(saved, beside)

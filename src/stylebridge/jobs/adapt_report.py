@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import shlex
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from stylebridge.atomic import RESUME, write_text, written_folder
 from stylebridge.data.dataset import read_pair
 from stylebridge.data.domain import Domain
 from stylebridge.data.files import FileRef
@@ -107,12 +107,8 @@ def _put_in_place(context: StageContext) -> None:
     """Copy the segmenter of the last stage to where the run's segmenter is."""
     run, recipe = context.run, context.recipe
     last = run.stage(recipe.stage_name(len(recipe.stages) - 1))
-    beside = run.path / ".partial-segmenter"
-    shutil.rmtree(beside, ignore_errors=True)
-    shutil.copytree(last / "segmenter", beside)
-    if run.segmenter.exists():
-        shutil.rmtree(run.segmenter)
-    os.replace(beside, run.segmenter)
+    with written_folder(run.segmenter, mend=RESUME) as beside:
+        shutil.copytree(last / "segmenter", beside, dirs_exist_ok=True)
 
 
 def _export(context: StageContext) -> str:
@@ -187,9 +183,8 @@ def _score(
 
 def _write_scores(path: Path, before: SegmentationScores | None, after: SegmentationScores | None) -> None:
     named = {"before": before, "after": after}
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(json.dumps({k: v.as_dict() if v else None for k, v in named.items()}, indent=1))
-    os.replace(beside, path)
+    text = json.dumps({k: v.as_dict() if v else None for k, v in named.items()}, indent=1)
+    write_text(path, text, mend=RESUME)
 
 
 def _spread(count: int, wanted: int) -> list[int]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from stylebridge.atomic import written_folder
 from stylebridge.data.doctor import (
     Examined,
     Finding,
@@ -211,25 +210,14 @@ def _fix_all(
 ) -> dict[str, FixSummary]:
     """Write the copies beside, then give the folder its name."""
     chosen = [each for each in examined if each.listed.role == "training"]
-    beside = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
     fixes: dict[str, FixSummary] = {}
-    try:
+    with written_folder(folder, mend="choose another folder as --fix") as beside:
         with _progress("fix", sum(len(e.listed.pairs) for e in chosen), console, quiet) as advance:
             for each in chosen:
                 inside = each.name if len(chosen) > 1 else "."
                 done = fix_set(each, beside / inside, workers, advance)
                 fixes[each.name] = replace(done, folder=folder / inside)
         _write_changes(fixes, beside / CHANGES_FILE)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(beside, folder)
-    except OSError as error:
-        raise RunError(
-            f"The corrected copy {folder} cannot be written ({error.strerror}): choose another folder."
-        ) from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return fixes
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
+from stylebridge.atomic import OTHER_OUT, write_text
 from stylebridge.data.domain import check_domain
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.engine import open_accelerator
@@ -77,9 +77,5 @@ def evaluate(
             f"The label maps in {domain.root}/labels hold no class, only ignored pixels: give labelled ones."
         ) from error
     if out is not None:
-        path = Path(out)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.partial")
-        beside.write_text(json.dumps(scores.as_dict(), indent=1))
-        os.replace(beside, path)
+        write_text(Path(out), json.dumps(scores.as_dict(), indent=1), mend=OTHER_OUT)
     return scores

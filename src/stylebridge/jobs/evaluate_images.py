@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from torch import Tensor
 
+from stylebridge.atomic import OTHER_OUT, write_text
 from stylebridge.data.domain import DomainSpec, open_domain
 from stylebridge.data.files import FileRef, open_tree
 from stylebridge.data.images import read_image
@@ -208,7 +209,4 @@ def open_progress(console: Console) -> Progress:
 
 def write_scores(scores: dict[str, Any], path: Path) -> None:
     """Write JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(json.dumps(scores, indent=1, ensure_ascii=False), encoding="utf-8")
-    os.replace(beside, path)
+    write_text(path, json.dumps(scores, indent=1, ensure_ascii=False), mend=OTHER_OUT)

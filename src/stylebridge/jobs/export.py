@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
+from stylebridge.atomic import written_file
 from stylebridge.data.domain import open_domain
 from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
@@ -82,9 +82,7 @@ def export(
         raise RunError(f"{path} exists already: choose another --onnx or give --overwrite.")
     model = load_adapted(Path(run))
     files, described = _images(Path(run), images)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".partial-{path.name}")
-    try:
+    with written_file(path, mend="choose another --onnx") as beside:
         with console.status("Exporting …"):
             export_onnx(model.segmenter, beside, _facts(model))
         with console.status("Comparing with the torch model …"):
@@ -94,9 +92,6 @@ def export(
                 f"The ONNX file of {run} differs from the torch model by {result.max_difference:.2g} (its logits reach "
                 f"{result.largest_logit:.2g}), so it was not kept: report this with the run's recipe.yaml."
             )
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
     return result
 
 

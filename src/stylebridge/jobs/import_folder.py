@@ -1,12 +1,8 @@
-"""The run folder of an import: written beside its place, then renamed."""
+"""The run folder of an import: its recipe, its facts."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +13,6 @@ from stylebridge.jobs.recipe import Recipe
 from stylebridge.jobs.synthesis_recipe import SynthesisRecipe
 from stylebridge.jobs.translation_recipe import TranslationRecipe
 from stylebridge.version import __version__
-
-
-@contextmanager
-def written_beside(folder: Path) -> Iterator[Path]:
-    """A folder to write the run into, which takes the run's name when everything is in it."""
-    beside = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        yield beside
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(beside, folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def write_run(

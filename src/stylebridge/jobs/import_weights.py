@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from stylebridge.atomic import OTHER_OUT, written_folder
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.errors import DataError, RunError
 from stylebridge.interop.fada import ReleasedDeepLab, read_released
 from stylebridge.interop.mixnmatch import load_mixnmatch
 from stylebridge.interop.nice_gan import load_nice_gan
-from stylebridge.jobs.import_folder import origin, versions, write_run, written_beside
+from stylebridge.jobs.import_folder import origin, versions, write_run
 from stylebridge.jobs.import_synthesizer import SynthesizerFile, Upsampling, import_synthesizer
 from stylebridge.jobs.mix import save_mixer
 from stylebridge.jobs.recipe import InferenceConfig, Recipe, load_recipe
@@ -92,7 +93,7 @@ def import_weights(
         "imported": origin(path) | {"iteration": released.iteration},
         "versions": versions(),
     }
-    with written_beside(folder) as beside:
+    with written_folder(folder, mend=OTHER_OUT) as beside:
         _write(beside, released, recipe, space, facts)
     return folder
 
@@ -140,8 +141,7 @@ def import_mixnmatch(
         "imported": {name: origin(path) for name, path in files.items()},
         "versions": versions(),
     }
-    with written_beside(folder) as beside:
-        beside.mkdir(parents=True)
+    with written_folder(folder, mend=OTHER_OUT) as beside:
         save_mixer(mixer, beside)
         write_run(beside, None, facts)
     return folder
@@ -160,8 +160,7 @@ def _import_translator(path: Path, folder: Path, image_size: int | None) -> Path
         "imported": origin(path),
         "versions": versions(),
     }
-    with written_beside(folder) as beside:
-        beside.mkdir(parents=True)
+    with written_folder(folder, mend=OTHER_OUT) as beside:
         save_networks(networks, beside)
         write_run(beside, recipe, facts)
     return folder
@@ -170,16 +169,14 @@ def _import_translator(path: Path, folder: Path, image_size: int | None) -> Path
 def _write(
     folder: Path, released: ReleasedDeepLab, recipe: Recipe, space: LabelSpace, facts: dict[str, object]
 ) -> None:
-    with ckpt.explain_full_disk("the imported model", folder.parent):
-        folder.mkdir(parents=True)
-        extra = {"label_space": space.as_dict(), "inference": recipe.inference.model_dump(mode="json")}
-        released.segmenter.save_pretrained(folder / "segmenter", extra=extra)
-        if released.discriminator is not None:
-            (folder / "networks").mkdir()
-            ckpt.save_tensors(
-                released.discriminator.state_dict(), folder / "networks" / "discriminator.safetensors"
-            )
-        write_run(folder, recipe, facts)
+    extra = {"label_space": space.as_dict(), "inference": recipe.inference.model_dump(mode="json")}
+    released.segmenter.save_pretrained(folder / "segmenter", extra=extra)
+    if released.discriminator is not None:
+        (folder / "networks").mkdir()
+        ckpt.save_tensors(
+            released.discriminator.state_dict(), folder / "networks" / "discriminator.safetensors"
+        )
+    write_run(folder, recipe, facts)
 
 
 def _space(classes: int, given: str | Path | None, path: Path) -> LabelSpace:

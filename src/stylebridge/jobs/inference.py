@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -16,6 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from stylebridge.atomic import OTHER_OUT, written_file
 from stylebridge.data.domain import Domain
 from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
@@ -187,8 +187,6 @@ def write_label_png(labels: np.ndarray, space: LabelSpace | None, path: Path) ->
         palette = np.zeros((256, 3), np.uint8)
         palette[: space.num_classes] = space.colours
         image.putpalette(palette.tobytes())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.partial")
-    # Label maps pack well at any level; the fast one takes a fraction of the time.
-    image.save(beside, format="PNG", compress_level=1)
-    os.replace(beside, path)
+    with written_file(path, mend=OTHER_OUT) as beside:
+        # Label maps pack well at any level; the fast one takes a fraction of the time.
+        image.save(beside, format="PNG", compress_level=1)

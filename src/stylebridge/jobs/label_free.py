@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from stylebridge.atomic import RESUME, write_text, written_file
 from stylebridge.data.domain import Domain
 from stylebridge.data.images import read_image
 from stylebridge.engine import checkpoint as ckpt
@@ -64,10 +64,11 @@ class LabelFreeScores:
         line = {"stage": self.stage, "step": step, **scores}
         kept = [one for one in self.read() if one["step"] < step]
         if self.config.choose != "last" or self.config.keep:
-            folder = self.run.path / "snapshots"
-            folder.mkdir(exist_ok=True)
-            with ckpt.explain_full_disk(f"the snapshot of step {step}", self.run.path):
-                ckpt.save_tensors(segmenter.state_dict(), self._file(step))
+            with (
+                ckpt.explain_full_disk(f"the snapshot of step {step}", self.run.path),
+                written_file(self._file(step), error=None) as beside,
+            ):
+                ckpt.save_tensors(segmenter.state_dict(), beside)
         self._write([*kept, line])
         if not self.config.keep:
             self._remove_all_but(self.best())
@@ -109,9 +110,7 @@ class LabelFreeScores:
         path = self.run.path / SCORES
         lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
         lines = [line for line in lines if line["stage"] != self.stage] + mine
-        beside = path.with_name(f".{path.name}.partial")
-        beside.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        os.replace(beside, path)
+        write_text(path, "".join(json.dumps(line) + "\n" for line in lines), mend=RESUME)
 
     def best(self) -> int | None:
         """The step with the best score; the later one of equals. None: the last is taken."""

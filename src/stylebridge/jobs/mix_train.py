@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from rich.console import Console
 
+from stylebridge.atomic import written_file
 from stylebridge.data.boxes import BoxedImages, Boxes, boxed_batches, read_boxes
 from stylebridge.data.files import FileRef, open_tree
 from stylebridge.data.images import check_image
@@ -266,10 +267,11 @@ def _train_features(context: _Context) -> None:
     trainer = _trainer(context, method, FEATURE_STAGE, recipe.feature, optimizers, seed, mixer, before)
     _fit(context, trainer)
     if context.accelerator.is_main_process:
-        beside = path.with_name(f".{_EXTRACTOR}.partial")
-        with ckpt.explain_full_disk("the feature extractor", context.run.path / "trainer_state"):
+        with (
+            ckpt.explain_full_disk("the feature extractor", context.run.path),
+            written_file(path, error=None) as beside,
+        ):
             ckpt.save_tensors(networks.extractor.state_dict(), beside)
-        os.replace(beside, path)
     context.accelerator.wait_for_everyone()
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from stylebridge.atomic import OTHER_OUT, written_file, written_folder
 from stylebridge.data.text_files import MAX_JSON_BYTES, read_text
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.errors import RunError
@@ -27,15 +26,10 @@ def save_parts(parts: Mapping[str, nn.Module], settings: str, run: Path, what: s
         settings: JSON that the networks can be built from.
         what: what a message about a full disk calls it.
     """
-    beside = run / ".partial-networks"
-    shutil.rmtree(beside, ignore_errors=True)
-    with ckpt.explain_full_disk(what, run):
-        beside.mkdir(parents=True)
+    with ckpt.explain_full_disk(what, run), written_folder(run / "networks", error=None) as beside:
         for name, part in parts.items():
             ckpt.save_tensors(part.state_dict(), beside / f"{name}.safetensors")
         (beside / "config.json").write_text(settings, encoding="utf-8")
-    shutil.rmtree(run / "networks", ignore_errors=True)
-    os.replace(beside, run / "networks")
 
 
 def load_parts(
@@ -73,8 +67,6 @@ def load_parts(
 
 
 def write_png(picture: Image.Image, path: Path) -> None:
-    """Write a picture beside its place and rename it; its folder is made if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.partial")
-    picture.save(beside, format="PNG")
-    os.replace(beside, path)
+    """Write a picture, whole or not at all; its folder is made if need be."""
+    with written_file(path, mend=OTHER_OUT) as beside:
+        picture.save(beside, format="PNG")

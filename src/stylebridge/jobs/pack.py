@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from stylebridge.atomic import OTHER_OUT, written_folder
 from stylebridge.data.domain import Domain, open_domain
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.shards.place import is_shard_folder
@@ -67,10 +66,7 @@ def pack(
     _ensure_free(folder, overwrite)
     domain = _open(data, label_space, read_as, unlabelled, console)
     _ensure_apart(folder, domain)
-    beside = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        beside.mkdir(parents=True)
+    with written_folder(folder, mend=OTHER_OUT) as beside:
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
             task = bar.add_task("pack", total=len(domain.images))
@@ -81,14 +77,6 @@ def pack(
                 workers,
                 lambda done, total: bar.update(task, completed=done, total=total),
             )
-        _put_in_place(beside, folder)
-    except OSError as error:
-        raise RunError(
-            f"{error.filename or beside} cannot be written ({error.strerror or error}): make room, or choose another "
-            f"--out."
-        ) from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     shards = index["shards"]
     return PackResult(folder, len(shards), index["samples"], sum(shard["size"] for shard in shards))
 
@@ -125,14 +113,3 @@ def _ensure_apart(folder: Path, domain: Domain) -> None:
     ours, theirs = folder.resolve(), domain.root.resolve()
     if ours == theirs or ours in theirs.parents:
         raise RunError(f"{folder} holds the data to pack: choose another --out.")
-
-
-def _put_in_place(beside: Path, folder: Path) -> None:
-    if not folder.exists():
-        os.replace(beside, folder)
-        return
-    old = folder.with_name(f".{folder.name}.replaced")
-    shutil.rmtree(old, ignore_errors=True)
-    os.replace(folder, old)
-    os.replace(beside, folder)
-    shutil.rmtree(old, ignore_errors=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from stylebridge.atomic import OTHER_OUT, write_text, written_folder
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.text_files import TextFileError, read_yaml
 from stylebridge.errors import RunError
@@ -61,14 +61,9 @@ class RunFolder:
         if self.path.exists():
             shutil.rmtree(self.path)
         self.path.mkdir(parents=True)
-        _write_text(self.path / _RECIPE, recipe.to_yaml())
-        _write_text(self.path / _RUN, yaml.safe_dump(facts, sort_keys=False, allow_unicode=True))
-
-
-def _write_text(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(text)
-    os.replace(beside, path)
+        write_text(self.path / _RECIPE, recipe.to_yaml(), mend=OTHER_OUT)
+        facts_yaml = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
+        write_text(self.path / _RUN, facts_yaml, mend=OTHER_OUT)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -187,9 +182,7 @@ def take_over_stages(other: RunFolder, run: RunFolder) -> list[str]:
         name = ours.stage_name(index)
         if a != b or not other.stage(name).is_dir() or (a.translated and not translated):
             break
-        beside = run.stage(name).with_name(f".partial-{name}")
-        shutil.copytree(other.stage(name), beside)
-        os.replace(beside, run.stage(name))
+        _copy_folder(other.stage(name), run.stage(name))
         taken.append(name)
     return taken
 
@@ -199,8 +192,12 @@ def _take_over_translation(other: RunFolder, run: RunFolder) -> None:
     if run.recipe().translator is not None and (other.path / "translated").is_dir():
         for name in ("translator", "translated"):
             if (other.path / name).is_dir():
-                shutil.copytree(other.path / name, run.path / f".partial-{name}")
-                os.replace(run.path / f".partial-{name}", run.path / name)
+                _copy_folder(other.path / name, run.path / name)
+
+
+def _copy_folder(old: Path, new: Path) -> None:
+    with written_folder(new, mend=OTHER_OUT) as beside:
+        shutil.copytree(old, beside, dirs_exist_ok=True)
 
 
 def _first_difference(old: Any, new: Any, where: str = "") -> tuple[str, Any, Any] | None:

@@ -15,6 +15,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from stylebridge.atomic import OTHER_OUT, written_file
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import RunError
 from stylebridge.jobs.inference import predict_arrays, predict_files, write_label_png
@@ -219,23 +220,15 @@ class _Sink:
         return self.folder / "overlays" / f"{name}.jpg"
 
     def _lay_over(self, path: Path, image: np.ndarray, labels: np.ndarray) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(lay_over(image, labels, self.model.space)).save(path, quality=92)
+        picture = Image.fromarray(lay_over(image, labels, self.model.space))
+        with written_file(path, mend=OTHER_OUT) as beside:
+            picture.save(beside, format="JPEG", quality=92)
 
     def _submit(self, job: Callable[[], None]) -> None:
         self.waiting.append(self.pool.submit(job))
         for done in self.waiting[: -_WAITING or None]:
-            self._finish(done)
+            done.result()
         self.waiting = self.waiting[-_WAITING:]
-
-    def _finish(self, job: Future[None]) -> None:
-        try:
-            job.result()
-        except OSError as error:
-            reason = error.strerror or error
-            raise RunError(
-                f"A label map cannot be written to {self.folder} ({reason}): check the disk."
-            ) from error
 
     def __enter__(self) -> _Sink:
         return self
@@ -244,7 +237,7 @@ class _Sink:
         self.pool.shutdown(wait=True)
         if kind is None:
             for job in self.waiting:
-                self._finish(job)
+                job.result()
 
 
 __all__ = ["Write", "segment"]

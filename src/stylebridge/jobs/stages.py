@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from rich.console import Console
 
+from stylebridge.atomic import written_folder
 from stylebridge.data.augment import Augmentation
 from stylebridge.data.dataset import DomainDataset, read_pair
 from stylebridge.data.domain import Domain, DomainSummary
@@ -288,18 +287,18 @@ def make_sampler(
 
 def hand_on(method: SegmentationMethod[Any], context: StageContext, folder: Path) -> None:
     """Save what a finished stage made; the folder gets its name when everything is in it."""
-    beside = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
     result = method.networks[method.result]
     assert isinstance(result, Segmenter)
-    result.save_pretrained(beside / "segmenter", extra=describe_segmenter(context, folder.name))
-    for name, network in method.networks.items():
-        if name != method.result:
-            with ckpt.explain_full_disk(f"the result of stage {folder.name}", folder.parent):
+    run = context.run.path
+    with (
+        ckpt.explain_full_disk(f"the result of stage {folder.name}", run),
+        written_folder(folder, error=None) as beside,
+    ):
+        result.save_pretrained(beside / "segmenter", extra=describe_segmenter(context, folder.name))
+        for name, network in method.networks.items():
+            if name != method.result:
                 (beside / "networks").mkdir(exist_ok=True)
                 ckpt.save_tensors(network.state_dict(), beside / "networks" / f"{name}.safetensors")
-    os.replace(beside, folder)
 
 
 def describe_segmenter(context: StageContext, stage: str) -> dict[str, Any]:

@@ -6,7 +6,6 @@ What comes out is that of one process. Progress is shown by the main process, of
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +17,7 @@ from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import Progress
 
+from stylebridge.atomic import open_folder, partial_path, put_in_place
 from stylebridge.data.domain import Domain, DomainSummary, check_domain
 from stylebridge.data.shards import ShardSequence
 from stylebridge.data.statistics_cache import load_statistics, save_statistics, statistics_key
@@ -98,10 +98,8 @@ def make_together(
     if agreed(folder.is_dir(), accelerator):
         return
     main = accelerator.is_main_process
-    beside = folder.with_name(f".partial-{folder.name}")
-    if main:
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
+    place = Path(os.path.realpath(folder))
+    beside = open_folder(place) if main else partial_path(place)
     accelerator.wait_for_everyone()
     share = Share(items, accelerator, group)
     with share.together():
@@ -109,5 +107,5 @@ def make_together(
     if main:
         if finish is not None:
             finish(beside)
-        os.replace(beside, folder)
+        put_in_place(beside, place)
     accelerator.wait_for_everyone()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
+from stylebridge.atomic import OTHER_OUT, written_folder
 from stylebridge.data.dataset import read_pair
 from stylebridge.data.domain import Domain, open_domain
 from stylebridge.data.files import path_below
@@ -84,15 +84,12 @@ def write_translated_set(
     else:
         domain, paint = _of_translator(found, data, to, pixels, where, said, console)
     assert domain.space is not None
-    beside = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    with (beside / MANIFEST).open("w", encoding="utf-8") as manifest:
-        for index in track(range(len(domain.images)), "translate", console=console):
-            manifest.write(json.dumps(_write_one(domain, index, paint, beside), ensure_ascii=False) + "\n")
-    (beside / SPACE).write_text(_space_yaml(domain.space), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    beside.rename(folder)
+    with written_folder(folder, mend=OTHER_OUT) as beside:
+        with (beside / MANIFEST).open("w", encoding="utf-8") as manifest:
+            for index in track(range(len(domain.images)), "translate", console=console):
+                line = json.dumps(_write_one(domain, index, paint, beside), ensure_ascii=False)
+                manifest.write(f"{line}\n")
+        (beside / SPACE).write_text(_space_yaml(domain.space), encoding="utf-8")
     return len(domain.images)
 
 

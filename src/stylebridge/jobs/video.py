@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,7 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
+from stylebridge.atomic import OTHER_OUT, written_file
 from stylebridge.errors import DataError, RunError
 
 #: Encoders for overlays, the first that this build of FFmpeg has.
@@ -82,13 +84,16 @@ class VideoWriter:
 
     def __init__(self, path: Path, rate: Fraction) -> None:
         self.path, self.rate = path, rate
-        self.beside = path.with_name(f".partial-{path.name}")
+        self.stack = ExitStack()
         self.container: Any = None
         self.stream: Any = None
 
     def __enter__(self) -> VideoWriter:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.container = av.open(str(self.beside), "w", format="mp4")
+        with ExitStack() as stack:
+            beside = stack.enter_context(written_file(self.path, mend=OTHER_OUT))
+            self.container = av.open(str(beside), "w", format="mp4")
+            stack.push(self._close)
+            self.stack = stack.pop_all()
         return self
 
     def write(self, frame: np.ndarray) -> None:
@@ -103,15 +108,18 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stack.__exit__(kind, error, trace)
+
+    def _close(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self.stream is None:
+            raise RunError(f"{self.path} would be a video without frames: give a video that has some.")
         try:
-            if kind is None and self.stream is not None:
+            if kind is None:
                 self.container.mux(self.stream.encode())
         finally:
             self.container.close()
-            if kind is None and self.stream is not None:
-                os.replace(self.beside, self.path)
-            else:
-                self.beside.unlink(missing_ok=True)
 
 
 def _encoder() -> str:

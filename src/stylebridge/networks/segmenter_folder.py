@@ -16,7 +16,7 @@ import contextlib
 import io
 import json
 import os
-import tempfile
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from typing import Any
 import segmentation_models_pytorch as smp
 from safetensors.torch import save_file
 
+from stylebridge.atomic import explained, give_usual_modes, open_folder, put_in_place
 from stylebridge.data.text_files import read_json
 from stylebridge.errors import RecipeError, WeightsError
 from stylebridge.networks.deeplab_v2 import load_fada_state, set_batch_norm_eps
@@ -48,24 +49,21 @@ def save_segmenter(segmenter: Segmenter, folder: Path, extra: Mapping[str, Any] 
     """
     if folder.exists() and not folder.is_dir():
         raise WeightsError(f"{folder} is a file; give a folder for the segmenter.")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-            written = Path(temporary) / "segmenter"
-            written.mkdir()
+    with explained(folder, error=WeightsError):
+        written = open_folder(folder)
+        try:
             _write(segmenter, written, dict(segmenter.extra if extra is None else extra))
-            _move(written, folder)
-    except OSError as error:
-        raise WeightsError(
-            f"The segmenter cannot be written to {folder} ({error}); check the disk."
-        ) from error
+            if not folder.exists():
+                put_in_place(written, folder)
+            else:
+                _move(written, folder)
+        finally:
+            shutil.rmtree(written, ignore_errors=True)
 
 
 def _move(written: Path, folder: Path) -> None:
-    if not folder.exists():
-        os.replace(written, folder)
-        return
     # Other files of the user's may lie in the folder, so it is not swapped. The facts come last.
+    give_usual_modes(written)
     for path in sorted(written.iterdir(), key=lambda path: path.name == FACTS):
         os.replace(path, folder / path.name)
 

@@ -66,7 +66,7 @@ def write_doctor_page(path: Path, page: DoctorPage) -> None:
     Raises:
         RunError: it cannot be written.
     """
-    write_page(path, render(page), "page")
+    write_page(path, render(page))
 
 
 def render(page: DoctorPage) -> str:
