@@ -126,6 +126,16 @@ def test_where_no_checkpoint_is_whole_nothing_is_trained_or_removed(tmp_path, wh
     assert sorted(folder.rglob("*")) == before
 
 
+def test_the_tenth_stage_comes_after_the_ninth(tmp_path):
+    """Else its checkpoints would be taken for the oldest ones, and removed as soon as they are written."""
+    for stage in ("9-nine", "10-ten"):
+        for step in (1, 2, 3):
+            writer = ckpt.CheckpointWriter(tmp_path, stage, step)
+            writer.open()
+            writer.commit(keep=2)
+    assert [(c.stage, c.step) for c in ckpt.find_checkpoints(tmp_path)] == [("10-ten", 2), ("10-ten", 3)]
+
+
 # --- the log ------------------------------------------------------------------------------------------------
 
 

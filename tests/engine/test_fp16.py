@@ -120,6 +120,19 @@ def test_a_network_that_never_steps_again_stops_the_training(tmp_path):
     assert trainer.step == 2 + 19
 
 
+def test_a_network_that_took_no_part_in_the_losses_stays_as_it_is(tmp_path):
+    class TwoOfThree(ThreeNetworks):
+        def _all(self, step):
+            yield from (term for term in super()._all(step) if term.name != "second")
+
+    trainer = make(tmp_path, TwoOfThree())
+    scaler = scaled(trainer)
+    before = weights(trainer)
+    trainer.fit()
+    assert [name for name in NAMES if torch.equal(weights(trainer)[name], before[name])] == ["second"]
+    assert scaler.calls == (["unscale"] * 2 + ["step"] * 2 + ["update"]) * STEPS
+
+
 def test_the_scale_continues_after_a_resume(tmp_path):
     trainer = make(tmp_path, ThreeNetworks(overflow=("first", range(3))))
     scaled(trainer)

@@ -48,7 +48,9 @@ def wait_for_step(folder: Path, step: int, child) -> None:
 def test_a_run_killed_at_any_moment_resumes_to_the_same_bits(tmp_path):
     """SIGKILL at random moments, again and again, until a run comes through: weights, optimisers, averages,
     image buffer, random generators and the log are those of a run that was never interrupted."""
-    context = multiprocessing.get_context("spawn")
+    # A server that imported torch once forks the children: they start at once, and no thread is alive in it.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "stylebridge.engine"])
     moments = random.Random(0)
     starts: list[int] = []
     kills = 0

@@ -93,13 +93,18 @@ def _sha256(path: Path) -> str:
 
 
 def find_checkpoints(folder: Path) -> list[Checkpoint]:
-    """All complete checkpoints, oldest first (by stage name, then step: stage names start with a number)."""
+    """All complete checkpoints, oldest first: by the number that stage names start with, then by step."""
     found = []
     for path in folder.iterdir() if folder.is_dir() else ():
         match = _NAME.match(path.name)
         if match and not path.name.startswith("."):
             found.append(Checkpoint(path, match["stage"], int(match["step"])))
-    return sorted(found, key=lambda c: (c.stage, c.step))
+    return sorted(found, key=lambda c: (_number(c.stage), c.stage, c.step))
+
+
+def _number(stage: str) -> int:
+    digits = stage.partition("-")[0]
+    return int(digits) if digits.isdecimal() else 0
 
 
 def clear_leftovers(folder: Path) -> None:

@@ -63,17 +63,19 @@ class Stepper:
         Raises:
             TrainingStopped: a loss or a gradient is not finite; no optimiser of the phase was stepped.
         """
-        scaler = self._scaler()
+        # A scaler refuses an optimiser whose network took no part in the losses.
+        moved = [n for n in phase.trains if any(p.grad is not None for p in self.trainable[n])]
+        scaler = self._scaler() if moved else None
         norms = {}
         for name in phase.trains:
-            if scaler is not None:
+            if scaler is not None and name in moved:
                 scaler.unscale_(self.optimizers[name])
             norms[name] = _gradient_norm(self.trainable[name], self.accelerator.device)
         losses, gradient_norms = self._look(terms, norms)
         self._stop_if_not_finite(phase, losses, gradient_norms, number)
         told = {f"loss/{phase.name}/{name}": value for name, value in losses.items()}
         for name in phase.trains:
-            told |= self._step_one(name, gradient_norms[name], number, scaler)
+            told |= self._step_one(name, gradient_norms[name], number, scaler if name in moved else None)
         if scaler is not None:
             scaler.update()
         return told
