@@ -116,18 +116,19 @@ def test_every_training_names_the_line_that_continues_it(
 
 
 @pytest.mark.parametrize("number", list(CODES))
-@pytest.mark.parametrize("moment", ["check_domain", "finish_run"])
+@pytest.mark.parametrize("moment", ["together.check_domain", "adapt.finish_run"])
 def test_outside_of_the_steps_it_is_one_sentence_too(
     number: int, moment: str, tmp_path: Path, world: World, stylebridge: CommandLine, monkeypatch
 ) -> None:
     """While data are checked there is nothing to continue; while the report is written there is."""
-    job = importlib.import_module("stylebridge.jobs.adapt")
-    monkeypatch.setattr(job, moment, lambda *_args, **_kwargs: signal.raise_signal(number))
+    module, function = moment.split(".")
+    job = importlib.import_module(f"stylebridge.jobs.{module}")
+    monkeypatch.setattr(job, function, lambda *_args, **_kwargs: signal.raise_signal(number))
     words = command("adapt", world, tmp_path)
     outcome = stylebridge(*words, "--out", tmp_path / "run", "--device", "cpu", "--workers", "0", "--quiet")
     assert outcome.code == CODES[number]
     begun = f" Continue with: stylebridge adapt --resume --out {tmp_path / 'run'}"
-    assert outcome.err == f"Interrupted.{begun if moment == 'finish_run' else ''}\n"
+    assert outcome.err == f"Interrupted.{begun if function == 'finish_run' else ''}\n"
 
 
 def test_a_run_that_was_to_be_replaced_is_not_the_one_to_continue(
@@ -136,8 +137,8 @@ def test_a_run_that_was_to_be_replaced_is_not_the_one_to_continue(
     run, words = tmp_path / "run", command("adapt", world, tmp_path)
     common = ["--out", run, "--device", "cpu", "--workers", "0", "--quiet"]
     assert stylebridge(*words, *common).code == 0
-    job = importlib.import_module("stylebridge.jobs.adapt")
-    monkeypatch.setattr(job, "check_domain", lambda *_args: signal.raise_signal(signal.SIGINT))
+    job = importlib.import_module("stylebridge.jobs.together")
+    monkeypatch.setattr(job, "check_domain", lambda *_args, **_more: signal.raise_signal(signal.SIGINT))
     outcome = stylebridge(*words, *common, "--overwrite")
     assert (outcome.code, outcome.err) == (130, "Interrupted.\n")
 
