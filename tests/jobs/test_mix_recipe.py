@@ -19,13 +19,15 @@ def test_recipes_that_come_with_the_package(name: str) -> None:
 
 
 def test_the_published_recipe() -> None:
-    recipe = load_mix_recipe("mixnmatch")
+    recipe = load_mix_recipe("mixnmatch").for_images(CUB_IMAGES)
     config = recipe.configure()
     assert (config.shapes, config.textures, config.pose) == (20, 200, 100)
     assert recipe.code.options == MixNMatchOptions()
     for stage, epochs in ((recipe.code, PUBLISHED_EPOCHS), (recipe.feature, FEATURE_EPOCHS)):
         assert stage.trainer.batch == PUBLISHED_BATCH
-        assert stage.trainer.steps == pytest.approx(epochs * CUB_IMAGES / PUBLISHED_BATCH, rel=1e-3)
+        assert stage.trainer.steps == epochs * (CUB_IMAGES // PUBLISHED_BATCH)
+    unresolved = load_mix_recipe("mixnmatch")
+    assert (unresolved.code.trainer.epochs, unresolved.feature.trainer.epochs) == (600, 400)
 
 
 def test_the_small_recipe_is_for_cpus() -> None:

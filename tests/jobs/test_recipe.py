@@ -141,6 +141,7 @@ def test_fada_has_the_published_data_preparation() -> None:
     assert second.target is not None
     assert third.target is not None
     nothing = {"resize": None, "scale": None, "crop": None, "flip": 0.0, "jitter": None, "blur": None}
+    nothing |= {"resample": "bicubic"}
     assert first.source.augmentation.model_dump() == nothing | {"resize": (1280, 720)}
     assert second.source.augmentation.model_dump() == nothing | {"resize": (1280, 720), "jitter": JITTER}
     assert second.target.augmentation.model_dump() == nothing | {"resize": (1024, 512)}

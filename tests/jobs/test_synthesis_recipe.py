@@ -19,7 +19,8 @@ def test_recipes_name_published_settings(name: str) -> None:
 
 def test_published_schedules() -> None:
     """SEAN: 100 epochs of 28,000 faces, resized and not cropped. SPADE: 200 of ADE20K's 20,210, cropped out of 286."""
-    found = {name: load_synthesis_recipe(name) for name in ("sean", "spade")}
+    images = {"sean": 28_000, "spade": 20_210}
+    found = {name: load_synthesis_recipe(name).for_images(count) for name, count in images.items()}
     assert {name: (recipe.trainer.steps, recipe.load) for name, recipe in found.items()} == {
         "sean": (100 * (28_000 // 32), None),
         "spade": (200 * (20_210 // 32), (286, 286)),

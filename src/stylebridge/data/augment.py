@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,10 @@ from stylebridge.settings import Settings
 
 _Side = Annotated[int, Field(gt=0)]
 _Size = tuple[_Side, _Side]
+
+
+#: Filters that images are resized with; both are antialiased.
+Resample = Literal["bicubic", "bilinear"]
 
 
 class Jitter(Settings):
@@ -46,8 +50,8 @@ class Blur(Settings):
 class Augmentation(Settings):
     """What happens to an image and its label map, in this order (FADA's): jitter, size, crop, blur, flip.
 
-    Images are resized with an antialiased bicubic filter, label maps by the nearest pixel. Sizes are
-    (width, height). Blur is ours: FADA has none.
+    Images are resized with an antialiased filter, bicubic unless ``resample`` says otherwise, label maps by the
+    nearest pixel. Sizes are (width, height). Blur is ours: FADA has none.
     """
 
     resize: _Size | None = Field(default=None, description="the size to resize to; None: keep the file's")
@@ -58,6 +62,7 @@ class Augmentation(Settings):
         default=None, description="cut a random window; what it has beyond the image is 0, label 255"
     )
     flip: float = Field(default=0.0, ge=0, le=1, description="probability of a horizontal flip")
+    resample: Resample = "bicubic"
     jitter: Jitter | None = None
     blur: Blur | None = None
 
@@ -159,7 +164,8 @@ def apply_to_arrays(
     drawn = draw(augmentation, rng)
     if augmentation.jitter is not None:
         image = jitter_image(image, augmentation.jitter, drawn)
-    image, label = resize(image, label, _scaled_size(augmentation, image.shape, drawn))
+    size = _scaled_size(augmentation, image.shape, drawn)
+    image, label = resize(image, label, size, augmentation.resample)
     if augmentation.crop is not None:
         image, label = crop(image, label, augmentation.crop, drawn.place)
     if drawn.blur is not None:
@@ -176,10 +182,12 @@ def _scaled_size(augmentation: Augmentation, shape: tuple[int, ...], drawn: Draw
     return max(1, round(width * drawn.scale)), max(1, round(height * drawn.scale))
 
 
-def resize(image: np.ndarray, label: np.ndarray | None, size: _Size) -> tuple[np.ndarray, np.ndarray | None]:
-    """Resize uint8 [H, W, 3] (bicubic, antialiased) and uint8 [H, W] (nearest) to (width, height)."""
+def resize(
+    image: np.ndarray, label: np.ndarray | None, size: _Size, resample: Resample = "bicubic"
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Resize uint8 [H, W, 3] (antialiased) and uint8 [H, W] (nearest) to (width, height)."""
     if (image.shape[1], image.shape[0]) != tuple(size):
-        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling[resample.upper()]))
     if label is not None and (label.shape[1], label.shape[0]) != tuple(size):
         label = np.asarray(Image.fromarray(label).resize(size, Image.Resampling.NEAREST))
     return image, label

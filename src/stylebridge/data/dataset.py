@@ -107,7 +107,7 @@ class DomainDataset(Dataset[Sample]):
             return kept
         image, label = read_pair(self.domain, index)
         if self.augmentation.first_size is not None:
-            image, label = resize(image, label, self.augmentation.first_size)
+            image, label = resize(image, label, self.augmentation.first_size, self.augmentation.resample)
         self.cache.put(index, image, label)
         return image, label
 

@@ -1,8 +1,8 @@
 """Typed settings of the engine. A recipe's YAML maps onto these field by field."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stylebridge.settings import MOST_STEPS, Settings
 
@@ -62,6 +62,9 @@ class OptimizerConfig(Strict):
 class TrainerConfig(Strict):
     """How long, how large and how often. ``batch`` is global: images a stream, a step, over all processes.
 
+    The length is a number of ``steps``, or of ``epochs``, passes over the data set, for methods that are published so:
+    :meth:`for_images` makes steps of them when the set is known.
+
     Three switches trade exactness or start-up time for speed. None of them was measured on a GPU yet, so the defaults
     are the safe ones:
 
@@ -73,7 +76,8 @@ class TrainerConfig(Strict):
     losses may differ in the last digits.
     """
 
-    steps: int = Field(gt=0, le=MOST_STEPS)
+    steps: int = Field(default=0, gt=0, le=MOST_STEPS, description="left out: as many as `epochs` make")
+    epochs: int | None = Field(default=None, gt=0, le=MOST_STEPS, description="in place of steps")
     batch: int = Field(gt=0, le=65536)
     accumulate: int = Field(default=1, gt=0, le=65536, description="micro-batches that make one step")
     clip_gradient: float | None = Field(default=None, gt=0, description="largest gradient norm a network")
@@ -89,3 +93,29 @@ class TrainerConfig(Strict):
         default=False, description="let cuDNN measure its algorithms; see the class"
     )
     compile: bool = Field(default=False, description="torch.compile the networks; see the class")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _not_known_yet(cls, data: Any) -> Any:
+        """Steps of 0 stand beside epochs where a recipe was written down before the data set was known."""
+        if isinstance(data, dict) and data.get("epochs") is not None and data.get("steps") == 0:
+            return {key: value for key, value in data.items() if key != "steps"}
+        return data
+
+    @model_validator(mode="after")
+    def _has_one_length(self) -> Self:
+        if (self.steps > 0) == (self.epochs is not None):
+            given = "both steps and epochs are given" if self.steps else "neither steps nor epochs are given"
+            raise ValueError(f"{given}: give one of them, above 0")
+        return self
+
+    def for_images(self, images: int, *, short_batch: bool = False) -> Self:
+        """With steps in place of epochs over so many images.
+
+        Args:
+            short_batch: whether the images left over at the end of an epoch make a batch (a step) of their own.
+        """
+        if self.epochs is None:
+            return self
+        an_epoch = -(-images // self.batch) if short_batch else images // self.batch
+        return self.model_copy(update={"steps": self.epochs * max(1, an_epoch), "epochs": None})

@@ -76,6 +76,14 @@ class MixRecipe(Strict):
         """That of the first stage."""
         return self.code.trainer
 
+    def for_images(self, images: int) -> MixRecipe:
+        """With steps in place of epochs over so many images."""
+        code, feature = (
+            stage.model_copy(update={"trainer": stage.trainer.for_images(images)})
+            for stage in (self.code, self.feature)
+        )
+        return self.model_copy(update={"code": code, "feature": feature})
+
     def to_yaml(self) -> str:
         """The recipe as YAML; :func:`load_mix_recipe` reads it back."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

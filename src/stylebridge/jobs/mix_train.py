@@ -117,6 +117,7 @@ def train_mixer(
         changes = [*(overrides or []), *([f"seed={seed}"] if seed is not None else [])]
         chosen = load_mix_recipe(recipe, changes)
     photos = open_boxed_set(Path(data), boxes)
+    chosen = chosen.for_images(len(photos.images))
     accelerator = open_accelerator(device, chosen.precision)
     check_amounts(chosen, len(photos.images), accelerator.num_processes)
     console.print(f"data: {len(photos.images)} photos with boxes from {photos.boxes.path}.", highlight=False)

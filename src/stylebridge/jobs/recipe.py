@@ -138,6 +138,10 @@ class StageConfig(Strict):
             raise ValueError(f"segmenter.{sorted(wrong)[0]} is not a known key; choose among {known}")
         if self.segmenter and self.start == "previous":
             raise ValueError("segmenter changes a network that is built anew: write start: initial beside it")
+        if self.trainer.epochs is not None:
+            raise ValueError(
+                "trainer.epochs: two sets are read here, so a stage's length is counted in steps"
+            )
         if (self.pseudo_labels is not None) != method.streams.get("target", False):
             raise ValueError("pseudo_labels belong to self-distillation, and self-distillation needs them")
         return self
@@ -372,6 +376,8 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
         for part in parents:
             place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
         place[int(last) if isinstance(place, list) else last] = parse_yaml(text)
+        if isinstance(place, dict):  # a length that is set takes the place of the other kind
+            place.pop({"steps": "epochs", "epochs": "steps"}.get(last, ""), None)
     except (ValueError, IndexError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise RecipeError(

@@ -61,6 +61,10 @@ class SynthesisRecipe(Strict):
         """How its networks are built."""
         return SYNTHESIZERS[self.method]
 
+    def for_images(self, images: int) -> SynthesisRecipe:
+        """With steps in place of epochs over so many images."""
+        return self.model_copy(update={"trainer": self.trainer.for_images(images)})
+
     def to_yaml(self) -> str:
         """The recipe as YAML; :func:`load_synthesis_recipe` reads it back."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

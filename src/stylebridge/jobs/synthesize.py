@@ -105,6 +105,7 @@ def train_synthesizer(
         domain = open_labelled(data, "data", console, label_space=label_space, read_as=said)
     space = domain.space
     assert space is not None
+    chosen = chosen.for_images(len(domain.images))
     summary = check_together(domain, accelerator, console)
     if not resume:
         ensure_classes_present(space, [summary], allow_missing_classes, console)

@@ -87,6 +87,7 @@ def train_translator(
     assert a is not None
     assert b is not None
     domains = {name: open_domain(path, name, labelled=False) for name, path in (("a", a), ("b", b))}
+    chosen = chosen.for_images(max(len(domain.images) for domain in domains.values()))
     accelerator = open_accelerator(device, chosen.precision)
     checked = {name: check_together(domain, accelerator, console) for name, domain in domains.items()}
     usual = {name: summary.sizes.most_common(1)[0][0] for name, summary in checked.items()}
@@ -151,7 +152,8 @@ def _train(
 def _augmentation(recipe: TranslationRecipe, usual: tuple[int, int]) -> Augmentation:
     side, load = recipe.size, recipe.load or recipe.size
     resize = (load, load) if recipe.pixels is None else _working_size(recipe, usual)
-    return Augmentation(resize=resize, crop=(side, side) if resize != (side, side) else None, flip=0.5)
+    crop = (side, side) if resize != (side, side) else None
+    return Augmentation(resize=resize, crop=crop, flip=0.5, resample=recipe.kind.resample)
 
 
 def _opener(
@@ -207,8 +209,9 @@ def _sample(file: FileRef, recipe: TranslationRecipe) -> Tensor:
     """A square [3, size, size] of an image at the scale that the translator is trained at."""
     image, side = read_image(file), recipe.size
     if recipe.pixels is None:
-        return as_tensor(image, (side, side))
-    tensor = as_tensor(image, _working_size(recipe, (image.shape[1], image.shape[0])))
+        return as_tensor(image, (side, side), recipe.kind.resample)
+    working_size = _working_size(recipe, (image.shape[1], image.shape[0]))
+    tensor = as_tensor(image, working_size, recipe.kind.resample)
     top, left = (tensor.shape[1] - side) // 2, (tensor.shape[2] - side) // 2
     return tensor[:, top : top + side, left : left + side]
 

@@ -28,7 +28,7 @@ from stylebridge.jobs.inference import write_label_png
 from stylebridge.jobs.networks_folder import write_png
 from stylebridge.jobs.recipe import size_for
 from stylebridge.jobs.run_folder import RunFolder
-from stylebridge.jobs.translator_folder import as_pixels, as_tensor, load_networks
+from stylebridge.jobs.translator_folder import as_pixels, as_tensor, load_networks, resample_of
 
 MANIFEST, SPACE = "manifest.jsonl", "label_space.yaml"
 
@@ -163,12 +163,13 @@ def _of_translator(
             "Give the labelled images too: `stylebridge translate apply RUN DATA --labels keep --out DIR`."
         )
     domain = open_labelled(wanted, "data", console, read_as=read_as)
+    resample = resample_of(run.path)
 
     @torch.inference_mode()
     def paint(index: int, image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, str | None]:
         height, width = image.shape[:2]
         size = size_for(pixels, (width, height)) if pixels else None
-        made = as_pixels(translator(as_tensor(image, size)[None].to(device))[0].float().cpu())
+        made = as_pixels(translator(as_tensor(image, size, resample)[None].to(device))[0].float().cpu())
         if made.shape != image.shape:
             made = np.array(Image.fromarray(made).resize((width, height), Image.Resampling.BICUBIC))
         return made, None

@@ -19,7 +19,7 @@ from stylebridge.jobs.run_folder import RunFolder
 from stylebridge.jobs.together import make_together
 from stylebridge.jobs.translate import train_translator
 from stylebridge.jobs.translation_recipe import load_translation_recipe
-from stylebridge.jobs.translator_folder import load_networks, translate_files
+from stylebridge.jobs.translator_folder import load_networks, resample_of, translate_files
 from stylebridge.jobs.translators import TRANSLATORS
 
 
@@ -94,7 +94,9 @@ def translated_source(
         network.to(accelerator.device)
         outputs = {image: folder / names[image] for image in images}
         hidden = quiet or not accelerator.is_main_process
-        translate_files(network, outputs, pixels=settings.pixels, quiet=hidden)
+        translate_files(
+            network, outputs, pixels=settings.pixels, resample=resample_of(translator), quiet=hidden
+        )
 
     folder = run.path / "translated"
     make_together(folder, source.images, accelerator, write)

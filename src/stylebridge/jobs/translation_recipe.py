@@ -59,6 +59,11 @@ class TranslationRecipe(Strict):
         """The side of the images that the networks are trained on."""
         return int(TRANSLATORS[self.method].presets[self.preset].image_size)
 
+    def for_images(self, images: int) -> TranslationRecipe:
+        """With steps in place of epochs, which count the images of the larger domain."""
+        trainer = self.trainer.for_images(images, short_batch=True)
+        return self.model_copy(update={"trainer": trainer})
+
     def to_yaml(self) -> str:
         """The recipe as YAML; :func:`load_translation_recipe` reads it back."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

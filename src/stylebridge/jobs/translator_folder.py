@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
+from stylebridge.data.augment import Resample, resize
 from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
 from stylebridge.engine import open_accelerator
@@ -46,6 +47,11 @@ def load_networks(run: Path) -> nn.Module:
     return load_parts(folder, recipe.kind.build_from)
 
 
+def resample_of(run: Path) -> Resample:
+    """The filter that a translation run resizes images with."""
+    return load_translation_recipe(run / "recipe.yaml").kind.resample
+
+
 @torch.inference_mode()
 def translate(
     run: str | Path,
@@ -76,7 +82,14 @@ def translate(
     translator = load_networks(Path(run)).translator(to)  # type: ignore[operator]
     outputs = outputs_of([images] if isinstance(images, str | Path) else images, out, overwrite)
     accelerator = open_accelerator(device)
-    translate_files(translator.to(accelerator.device), outputs, size=size, pixels=pixels, quiet=quiet)
+    translate_files(
+        translator.to(accelerator.device),
+        outputs,
+        size=size,
+        pixels=pixels,
+        resample=resample_of(Path(run)),
+        quiet=quiet,
+    )
     return len(outputs)
 
 
@@ -106,6 +119,7 @@ def translate_files(
     *,
     size: int | None = None,
     pixels: int | None = None,
+    resample: Resample = "bicubic",
     quiet: bool = False,
 ) -> None:
     """Translate each file into the PNG file it is mapped to, written beside and renamed.
@@ -113,23 +127,26 @@ def translate_files(
     Args:
         translator: takes and gives [1, 3, H, W] in [0, 1]; the images go to its device.
         size, pixels: as in :func:`translate`.
+        resample: the filter for images that come to another size.
     """
     device = next(translator.parameters()).device
     for file, path in track(outputs.items(), "translate", console=Console(stderr=True, quiet=quiet)):
         image = read_image(file)
         height, width = image.shape[:2]
         asked = (size, size) if size is not None else size_for(pixels, (width, height)) if pixels else None
-        result = translator(as_tensor(image, asked)[None].to(device))[0].float().cpu()
+        result = translator(as_tensor(image, asked, resample)[None].to(device))[0].float().cpu()
         picture = Image.fromarray(as_pixels(result))
         if pixels is not None and picture.size != (width, height):
             picture = picture.resize((width, height), Image.Resampling.BICUBIC)
         write_png(picture, path)
 
 
-def as_tensor(image: np.ndarray, size: tuple[int, int] | None = None) -> Tensor:
+def as_tensor(
+    image: np.ndarray, size: tuple[int, int] | None = None, resample: Resample = "bicubic"
+) -> Tensor:
     """RGB uint8 [H, W, 3] as float [3, H, W] in [0, 1], resized to a (width, height) first."""
-    if size is not None and size != (image.shape[1], image.shape[0]):
-        image = np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+    if size is not None:
+        image = np.array(resize(image, None, size, resample)[0])
     return torch.from_numpy(image).permute(2, 0, 1).float() / 255
 
 

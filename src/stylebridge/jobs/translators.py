@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from stylebridge.data.augment import Resample
 from stylebridge.engine.config import OptimizerConfig
 from stylebridge.methods import cyclegan, nice_gan
 from stylebridge.networks import cyclegan as cyclegan_networks
@@ -26,6 +27,7 @@ class TranslatorKind:
         config: the settings' class.
         presets: settings by name, each with ``image_size``.
         optimizers: the published ones.
+        resample: the filter that the published programs resize images with, in training and test.
     """
 
     method: Any
@@ -33,6 +35,7 @@ class TranslatorKind:
     config: Any
     presets: Mapping[str, Any]
     optimizers: Callable[[], dict[str, OptimizerConfig]]
+    resample: Resample
 
     def build(self, preset: str) -> nn.Module:
         """Fresh networks."""
@@ -50,6 +53,7 @@ TRANSLATORS: dict[str, TranslatorKind] = {
         nice_gan_networks.NiceGanConfig,
         nice_gan_networks.PRESETS,
         nice_gan.published_optimizers,
+        resample="bilinear",
     ),
     "cyclegan": TranslatorKind(
         cyclegan.CycleGAN,
@@ -57,6 +61,7 @@ TRANSLATORS: dict[str, TranslatorKind] = {
         cyclegan_networks.CycleGANConfig,
         cyclegan_networks.PRESETS,
         cyclegan.published_optimizers,
+        resample="bicubic",
     ),
 }
 
