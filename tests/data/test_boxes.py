@@ -105,6 +105,25 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_boxes(tmp_path / "boxes.csv")
 
 
+def test_all_rows_that_are_wrong_are_listed_in_one_message(tmp_path: Path) -> None:
+    rows = "a.jpg,1,2,0,4\nb.jpg,1,two,3,4\nok.jpg,1,2,3,4\nc.jpg,1,2\nok.jpg,1,2,3,4\n"
+    with pytest.raises(DataError) as caught:
+        read_boxes(csv_file(tmp_path, rows))
+    text = str(caught.value)
+    assert "boxes.csv has 4 problems" in text
+    for part in (
+        "line 2: the box 1, 2, 0, 4 has no area",
+        "line 3: 1, two, 3, 4 is",
+        "line 5: there are 3 cells",
+    ):
+        assert part in text
+    assert "line 6: the image ok.jpg has a box already, in line 4" in text
+    assert "stylebridge data doctor DATA --boxes" in text
+    assert "\n" not in text
+    with pytest.raises(DataError, match=r"300 problems: .*; and 290 more\. Correct"):
+        read_boxes(csv_file(tmp_path, "x.jpg,1,2,0,4\n" * 300))
+
+
 def test_an_image_without_a_box(tmp_path: Path) -> None:
     boxes = read_boxes(csv_file(tmp_path, "a.jpg,1,2,3,4\n"))
     boxes.check(["a.jpg"])

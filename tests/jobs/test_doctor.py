@@ -1,5 +1,6 @@
 """The doctor as a job and as a command: what it reads, writes, prints and refuses."""
 
+import base64
 import csv
 import io
 import re
@@ -64,9 +65,109 @@ def test_a_sick_set_and_its_corrected_copy(tmp_path: Path, sick: Sick):
         rows = list(csv.reader(file))
     fixed = report.fixes["train"]
     assert len(rows) == 1 + len(fixed.changed) + len(fixed.left_out)
-    again = doctor([tmp_path / "fixed"], out=out, quiet=True)
+    again = doctor([tmp_path / "fixed"], out=tmp_path / "again.html", quiet=True)
     assert again.healthy
     assert all(not finding.fixable for finding in again.findings)
+
+
+def test_a_fix_ends_with_what_is_left_and_not_with_what_was(tmp_path: Path, sick: Sick, stylebridge):  # noqa: F811
+    """What the copy lacks is found by examining it on its own."""
+    page, fixed = tmp_path / "page.html", tmp_path / "fixed"
+    arguments = (sick.train, "--label-space", sick.space, "--out", page)
+    done = stylebridge("data", "doctor", *arguments, "--fix", fixed)
+    ends = " ".join(done.out[done.out.index("Left in the corrected copy") :].split())
+    assert "Nothing stops training in the corrected copy." in ends
+    assert "Stops training" not in ends
+    for part in ("label-void.png", "1 class of streets never seen: boat", "label-swapped.png"):
+        assert part in ends
+    for part in ("cut.png", "label-unknown", "label-half", "EXIF"):
+        assert part not in ends
+    assert done.code == 0
+    alone = doctor([fixed], out=tmp_path / "alone.html", quiet=True)
+    report = doctor([sick.train], label_space=sick.space, out=page, fix=tmp_path / "more", quiet=True)
+    assert [(f.kind, f.count) for f in report.left] == [(f.kind, f.count) for f in alone.findings]
+    assert (report.healthy, report.ready) == (False, True)
+    text = page.read_text(encoding="utf-8")
+    assert "nothing stops training." in text
+    assert text.index("Left in the corrected copy") < text.index("Across the set")
+
+
+def test_a_copy_in_which_something_still_stops_training_is_told(tmp_path: Path, stylebridge):  # noqa: F811
+    root = good(tmp_path / "set", 1)
+    (root / "labels" / "0.png").write_bytes(b"")  # nothing remains for the copy
+    done = stylebridge("data", "doctor", root, "--out", tmp_path / "page.html", "--fix", tmp_path / "fixed")
+    assert done.code == 1
+    assert "1 finding stops training in the corrected copy." in " ".join(done.out.split())
+
+
+def test_files_with_findings_are_shown_beside_them(tmp_path: Path, sick: Sick):
+    page = doctor([sick.train], label_space=sick.space, out=tmp_path / "page.html", quiet=True).page
+    text = page.read_text(encoding="utf-8")
+    blocks = dict(re.findall(r"<h3>(.*?)</h3>(.*?)(?=<h3>|<section)", text, re.DOTALL))
+    for what, names in (
+        ("1 image has no label map of the same name.", ["no-label.png"]),
+        ("1 label map has no image of the same name.", ["no-image.png"]),
+        ("1 image is CMYK.", ["cmyk.jpg"]),
+        ("2 label maps have other sizes than their images.", ["label-half.png", "rotated-early.png"]),
+        ("1 image occurs twice with different label maps.", ["ok-0.png", "false-twin.png"]),
+        ("1 label map holds ids outside label space streets: 77, 99.", ["label-unknown.png"]),
+    ):
+        shown = re.findall(r"<figure>.*?</figure>", blocks[what], re.DOTALL)
+        assert [re.findall(r"<figcaption[^>]*>(.*?)<", figure)[0] for figure in shown] == names, what
+        for figure in shown:
+            [photo] = re.findall(r'href="data:image/webp;base64,([^"]+)"', figure)
+            with Image.open(io.BytesIO(base64.b64decode(photo))) as picture:
+                assert max(picture.size) <= 180
+    # Of the label map with unknown ids, these are marked where they are.
+    [figure] = re.findall(r"<figure>.*?</figure>", blocks[what], re.DOTALL)
+    marks = re.findall(r'class="unknown".*?base64,([^"]+)"', figure, re.DOTALL)
+    with Image.open(io.BytesIO(base64.b64decode(marks[0]))) as picture:
+        alpha = np.array(picture.convert("RGBA"))[..., 3] > 0
+    unknown = np.zeros((72, 96), bool)
+    unknown[10:12, 10:15] = unknown[20, 20] = True
+    np.testing.assert_array_equal(alpha, unknown)
+
+
+@pytest.mark.parametrize("size", [(10, 30_000), (30_000, 10), (1, 5000)])
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_pictures_of_any_shape_are_shown(tmp_path: Path, size: tuple[int, int], ending: str):
+    root = good(tmp_path / "set")
+    Image.new("RGB", size, (90, 120, 40)).save(root / "images" / f"long.{ending}")
+    Image.new("L", size, 1).save(root / "labels" / "long.png")
+    report = doctor([root], out=tmp_path / "page.html", quiet=True)
+    assert {f.kind for f in report.findings} >= {"small", "sizes"}
+    text = report.page.read_text(encoding="utf-8")
+    assert text.count(f">long.{ending}<") >= 2
+    boxes = [tuple(map(float, b)) for b in re.findall(r'viewBox="0 0 (\S+) (\S+)"', text)]
+    assert min(map(min, boxes)) >= 1
+
+
+def test_boxes_are_looked_at_and_mended(tmp_path: Path, stylebridge):  # noqa: F811
+    root = tmp_path / "birds"
+    (root / "images").mkdir(parents=True)
+    for i in range(3):
+        Image.fromarray(scene(i)[0]).save(root / "images" / f"{i}.png")
+    (root / "mine.csv").write_text(
+        "image,x,y,width,height\n0.png,5,5,20,20\n1.png,50,5,90,20\n2.png,200,5,9,9\n", encoding="utf-8"
+    )
+    page, fixed = tmp_path / "page.html", tmp_path / "fixed"
+    assert stylebridge("data", "doctor", root, "--out", page).code == 0
+    done = stylebridge("data", "doctor", root, "--boxes", "mine.csv", "--out", page, "--fix", fixed)
+    text = " ".join(done.out.split())
+    assert "1 box reaches beyond its image." in text
+    assert "1 box lies outside its image." in text
+    assert (
+        "Nothing stops training in the corrected copy." in text
+        or "Nothing found in the corrected copy" in text
+    )
+    assert done.code == 0
+    assert (fixed / "boxes.csv").read_text(encoding="utf-8").split()[1:] == [
+        "0.png,5,5,20,20",
+        "1.png,50,5,46,20",
+    ]
+    stylebridge("data", "doctor", root, "--boxes", "mine.csv", "--out", page, "--quiet")
+    shown = page.read_text(encoding="utf-8")
+    assert "1 box lies outside its image." in shown
 
 
 def test_a_good_set_is_healthy_and_says_so(tmp_path: Path):

@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine.trainer import Trainer
 from stylebridge.errors import DataError, RecipeError, RunError
+from stylebridge.jobs.doctor import doctor
 from stylebridge.jobs.mix import load_mixer
 from stylebridge.jobs.mix_pictures import ROWS
 from stylebridge.jobs.mix_recipe import load_mix_recipe
-from stylebridge.jobs.mix_train import check_amounts, open_boxed_set, train_mixer
+from stylebridge.jobs.mix_train import check_amounts, check_photos, open_boxed_set, train_mixer
 from support import folders
 from support.mixers import TINY, tiny_mix, write_boxed
 
@@ -209,6 +210,25 @@ def test_wrong_boxes_are_named_before_the_run_begins(
     with pytest.raises(DataError, match=message):
         train(wrong, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_all_boxes_that_leave_their_photos_are_listed_with_the_mend(data: Path, tmp_path: Path) -> None:
+    wrong = changed(data, tmp_path, "a/2.png,12,10", "a/2.png,40,10")
+    text = (wrong / "boxes.csv").read_text(encoding="utf-8")
+    (wrong / "boxes.csv").write_text(text.replace("b/1.png,12,", "b/1.png,99,"), encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        train(wrong, tmp_path / "run")
+    message = str(caught.value)
+    assert "2 problems" in message
+    assert "line 3: the box 99, " in message
+    assert "line 4: the box 40, " in message
+    assert "stylebridge data doctor DATA --boxes" in message
+    assert "--fix" in message
+    assert not (tmp_path / "run").exists()
+    fixed = tmp_path / "fixed"
+    doctor([wrong], fix=fixed, out=tmp_path / "page.html", quiet=True)
+    check_photos(open_boxed_set(fixed, None))
+    assert len(open_boxed_set(fixed, None).images) == 5
 
 
 def test_wrong_photos_are_named(data: Path, tmp_path: Path) -> None:

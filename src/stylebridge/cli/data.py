@@ -33,11 +33,19 @@ def data_doctor(
     fix: Annotated[Path | None, typer.Option(help="Write a corrected copy into this new folder")] = None,
     out: Annotated[Path, typer.Option(help="The page to write")] = Path("doctor.html"),
     unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Do not look at labels")] = False,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(help="Boxes file of the set; else its boxes.csv or bounding_boxes.txt"),
+    ] = None,
     workers: Workers = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Read everything once and tell what would bite later. Exit code 1 if something stops training."""
+    """Read everything once and list what goes wrong in training.
+
+    With --fix the corrected copy is read again, and what is left in it is listed last. Exit code 1 if something stops
+    training, in the copy where there is one.
+    """
     from stylebridge.jobs.doctor import doctor as job
 
     report = job(
@@ -50,8 +58,9 @@ def data_doctor(
         workers=workers,
         overwrite=overwrite,
         quiet=quiet,
+        boxes=boxes,
     )
-    raise typer.Exit(0 if report.healthy else 1)
+    raise typer.Exit(0 if report.ready else 1)
 
 
 @data_app.command("pack")

@@ -228,7 +228,8 @@ def decode_image(path: FileRef | str, thumbnail: tuple[int, int]) -> tuple[Image
         plain = image.mode in ("L", "RGB", "CMYK")
         small = image.reduce(_reduction(image.size, thumbnail)) if plain else image
         grey = _upright_as(_to_rgb(small, path), header.orientation).convert("L")
-        return header, np.array(grey.resize(thumbnail, Image.Resampling.BOX)), transparent
+        # Bilinear weighs pixels by their place; a box of whole pixels gives copies of other sizes other means.
+        return header, np.array(grey.resize(thumbnail, Image.Resampling.BILINEAR)), transparent
 
 
 def turn_pixels(pixels: np.ndarray, orientation: int) -> np.ndarray:

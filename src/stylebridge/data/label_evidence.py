@@ -78,6 +78,12 @@ class MapKind:
         train = space.raw_ids.get(raw, IGNORE)
         return train != IGNORE and self._colour(raw) == space.colours[train]
 
+    def has_classes(self, space: LabelSpace) -> bool:
+        """Whether it has an id that means a class; maps that are ignored as a whole contradict nothing."""
+        if self.colours is not None:
+            return True
+        return any(space.raw_ids.get(i) != IGNORE and i != IGNORE for i in self.used)
+
     @property
     def tells(self) -> bool:
         """Whether it has colours by which a label space can be known."""
@@ -125,11 +131,18 @@ def _kind(form: object, files: list[LabelRef], pool: ThreadPoolExecutor) -> MapK
     if form == "ids" and all(isinstance(label, MaskStack) for label in files):
         return MapKind(tuple(files))
     used = frozenset[int]().union(*pool.map(lambda label: np.unique(read_label(label)).tolist(), chosen))
-    palette = form if isinstance(form, tuple) else None
+    return kind_of_ids(tuple(files), used, form if isinstance(form, tuple) else None)
+
+
+def kind_of_ids(
+    files: tuple[LabelRef, ...], used: frozenset[int], palette: tuple[Colour, ...] | None
+) -> MapKind:
+    """Label files that use these ids. A palette that is a ramp of greys, or what annotation tools paint with, tells
+    nothing and is left out."""
     shown = [palette[i] if i < len(palette) else (0, 0, 0) for i in used] if palette else []
     if palette is not None and (all(len(set(colour)) == 1 for colour in shown) or _is_common(used, palette)):
-        palette = None  # a ramp of greys, or what annotation tools paint with
-    return MapKind(tuple(files), used, palette)
+        palette = None
+    return MapKind(files, used, palette)
 
 
 def _colours_in(label: LabelRef) -> frozenset[Colour] | None:

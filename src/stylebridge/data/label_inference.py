@@ -115,7 +115,7 @@ def _ensure_one_space(
     kinds: Sequence[MapKind], main: LabelSpace, spaces: Sequence[LabelSpace], called: str, override: str
 ) -> None:
     """Files whose palette or colours are of another space than most files' are named."""
-    others = [kind for kind in kinds if kind.tells and not kind.matched(main) and _has_classes(kind, main)]
+    others = [kind for kind in kinds if kind.tells and not kind.matched(main) and kind.has_classes(main)]
     if not others:
         return
     named = [
@@ -131,13 +131,6 @@ def _ensure_one_space(
         f"{'are' if len(named) != 1 else 'is'} not: {listed}{more}: correct or remove the odd ones"
         f"{f', or read all files in one space with {override}' if override else ''}."
     )
-
-
-def _has_classes(kind: MapKind, main: LabelSpace) -> bool:
-    """Whether a kind has an id that means a class; maps that are ignored as a whole contradict nothing."""
-    if kind.colours is not None:
-        return True
-    return any(main.raw_ids.get(i) != IGNORE and i != IGNORE for i in kind.used)
 
 
 def _ensure_file_agrees(

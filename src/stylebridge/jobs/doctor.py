@@ -6,7 +6,7 @@ import csv
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -15,14 +15,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from stylebridge.atomic import written_folder
 from stylebridge.data.doctor import (
     Examined,
+    ExaminedBoxes,
     Finding,
     FixSummary,
     Listed,
     SetSummary,
-    Severity,
     by_severity,
     duplicate_findings,
     examine,
+    examine_boxes,
     fix_set,
     image_findings,
     label_findings,
@@ -32,11 +33,11 @@ from stylebridge.data.doctor import (
     summarise,
 )
 from stylebridge.data.doctor.examine import short_name
-from stylebridge.data.doctor.sheet import contact_sheet
+from stylebridge.data.doctor.sheet import contact_sheet, offending_pictures
 from stylebridge.data.domain import DomainSpec
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import DataError, RunError
-from stylebridge.jobs.doctor_tables import print_doctor
+from stylebridge.jobs.doctor_tables import print_doctor, stopping
 from stylebridge.report.doctor_page import DoctorPage, SetSheet, is_doctor_page, write_doctor_page
 
 #: Pictures on the contact sheets of all sets together, and the fewest of one set.
@@ -56,6 +57,7 @@ class DoctorReport:
         page: the HTML page.
         seconds: that reading took.
         fixes: the corrected copies by set; empty if none was asked for.
+        left: what was found in the corrected copies, read again, and in the evaluation sets; the worst first.
     """
 
     findings: list[Finding]
@@ -63,11 +65,17 @@ class DoctorReport:
     page: Path
     seconds: float
     fixes: dict[str, FixSummary]
+    left: list[Finding] = field(default_factory=list)
 
     @property
     def healthy(self) -> bool:
         """Whether nothing was found that stops training."""
-        return all(finding.severity is not Severity.STOPS for finding in self.findings)
+        return stopping(self.findings) == 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether nothing stops training: in the corrected copies where they were written, else in the sets."""
+        return stopping(self.left) == 0 if self.fixes else self.healthy
 
 
 def doctor(
@@ -82,22 +90,25 @@ def doctor(
     overwrite: bool = False,
     quiet: bool = False,
     console: Console | None = None,
+    boxes: str | Path | None = None,
 ) -> DoctorReport:
     """Read every file of some sets once and tell, on the terminal and on one HTML page, what would bite later.
 
     Args:
-        paths: the sets: ``PATH``, ``LAYOUT:PATH`` or ``LAYOUT/SPLIT:PATH``. A plain folder without ``labels/`` is
+        paths: the sets: ``PATH``, ``LAYOUT:PATH`` or ``LAYOUT/SPLIT:PATH``. A plain folder without label maps is
             checked as unlabelled.
         label_space: how label files are read: a built-in label space's name or a YAML file; None: as the layout says,
             or as inferred from the files, told.
         evaluation: sets that scores are told of: images that are in ``paths`` too are found.
         out: the page. A page of the doctor's there is replaced.
         fix: write a corrected copy of ``paths`` into this new folder, as ``images/`` and ``labels/`` (of several
-            sets: one such folder each). Nothing is ever changed in place.
+            sets: one such folder each). Nothing is ever changed in place. The copy is then read again, and what is left
+            is told.
         unlabelled: do not look at labels.
         workers: threads; None: one a core.
         console: takes the findings; None: standard output, unless ``quiet``.
         overwrite: replace another file at ``out``, or an earlier corrected copy at ``fix``.
+        boxes: the boxes file of ``paths``; None: ``boxes.csv`` or ``bounding_boxes.txt`` of each, if it has one.
 
     Raises:
         UserError: a path or option is wrong. What is wrong *in* the data is a finding.
@@ -116,16 +127,53 @@ def doctor(
     sets = [list_set(spec, name, role, unlabelled) for spec, name, role in named]
     begin = time.perf_counter()
     examined = _examine_all(sets, space, workers, console, quiet)
-    seconds = time.perf_counter() - begin
+    boxed, box_findings = _boxes(examined, boxes)
     summaries = [summarise(each) for each in examined]
-    findings = _findings(examined, summaries)
-    fixes = {} if fix is None else _fix_all(examined, Path(fix), workers, console, quiet)
+    findings = by_severity([*box_findings, *_findings(examined, summaries)])
+    seconds = time.perf_counter() - begin
+    fixes: dict[str, FixSummary] = {}
+    left: list[Finding] = []
+    if fix is not None:
+        fixes = _fix_all(examined, boxed, Path(fix), workers, console, quiet)
+        left = _left(examined, fixes, unlabelled, workers, console, quiet)
     most = max(_FEWEST, _PICTURES // len(examined))
     sheets = [SetSheet(e.name, e.space, contact_sheet(e, most)) for e in examined]
-    write_doctor_page(page, DoctorPage(findings, summaries, sheets, seconds, fixes))
-    report = DoctorReport(findings, summaries, page, seconds, fixes)
+    shown = offending_pictures(examined, findings, workers)
+    write_doctor_page(page, DoctorPage(findings, summaries, sheets, seconds, fixes, left, shown))
+    report = DoctorReport(findings, summaries, page, seconds, fixes, left)
     print_doctor(report, told)
     return report
+
+
+def _boxes(
+    examined: Sequence[Examined], named: str | Path | None
+) -> tuple[dict[str, ExaminedBoxes], list[Finding]]:
+    """The boxes of the training sets by the set's name, and what is wrong with them."""
+    boxed: dict[str, ExaminedBoxes] = {}
+    findings: list[Finding] = []
+    for each in examined:
+        if each.listed.role == "training":
+            read, found = examine_boxes(each, named)
+            findings += found
+            boxed |= {each.name: read} if read is not None else {}
+    return boxed, findings
+
+
+def _left(
+    examined: Sequence[Examined],
+    fixes: dict[str, FixSummary],
+    unlabelled: bool,
+    workers: int | None,
+    console: Console,
+    quiet: bool,
+) -> list[Finding]:
+    """What is found in the corrected copies, read as new sets beside the evaluation sets."""
+    held_out = [each for each in examined if each.listed.role == "evaluation"]
+    sets = [list_set(fixed.folder, name, "training", unlabelled) for name, fixed in fixes.items()]
+    copies = _examine_all(sets, None, workers, console, quiet)
+    _, box_findings = _boxes(copies, None)
+    every = [*copies, *held_out]
+    return by_severity([*box_findings, *_findings(every, [summarise(each) for each in every])])
 
 
 def _findings(examined: Sequence[Examined], summaries: Sequence[SetSummary]) -> list[Finding]:
@@ -206,7 +254,12 @@ def _check_fix(folder: Path, specs: Sequence[str | Path], overwrite: bool) -> No
 
 
 def _fix_all(
-    examined: Sequence[Examined], folder: Path, workers: int | None, console: Console, quiet: bool
+    examined: Sequence[Examined],
+    boxed: dict[str, ExaminedBoxes],
+    folder: Path,
+    workers: int | None,
+    console: Console,
+    quiet: bool,
 ) -> dict[str, FixSummary]:
     """Write the copies beside, then give the folder its name."""
     chosen = [each for each in examined if each.listed.role == "training"]
@@ -215,7 +268,7 @@ def _fix_all(
         with _progress("fix", sum(len(e.listed.pairs) for e in chosen), console, quiet) as advance:
             for each in chosen:
                 inside = each.name if len(chosen) > 1 else "."
-                done = fix_set(each, beside / inside, workers, advance)
+                done = fix_set(each, beside / inside, workers, advance, boxed.get(each.name))
                 fixes[each.name] = replace(done, folder=folder / inside)
         _write_changes(fixes, beside / CHANGES_FILE)
     return fixes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -28,17 +29,30 @@ def print_doctor(report: DoctorReport, console: Console) -> None:
     for summary in report.sets:
         if summary.classes:
             console.print(_classes(summary))
-    for severity in Severity:
-        group = [finding for finding in report.findings if finding.severity is severity]
-        if group:
-            console.print(f"\n[{_STYLES[severity]}]{severity.value.capitalize()}[/]")
-            for finding in group:
-                _print_finding(finding, console, len(report.sets) > 1)
+    several = len(report.sets) > 1
+    _print_findings(report.findings, console, several)
     for name, fixed in report.fixes.items():
         console.print("\n" + escape(_fixed(name, fixed, len(report.fixes) > 1)), highlight=False)
+    if report.left:
+        console.print("\n[bold]Left in the corrected copy[/]")
+        _print_findings(report.left, console, several)
     console.print()
     console.print(_verdict(report), highlight=False)
     console.print(f"page     {report.page}", highlight=False, markup=False)
+
+
+def _print_findings(findings: Sequence[Finding], console: Console, several: bool) -> None:
+    for severity in Severity:
+        group = [finding for finding in findings if finding.severity is severity]
+        if group:
+            console.print(f"\n[{_STYLES[severity]}]{severity.value.capitalize()}[/]")
+            for finding in group:
+                _print_finding(finding, console, several)
+
+
+def stopping(findings: Sequence[Finding]) -> int:
+    """How many findings stop training."""
+    return sum(finding.severity is Severity.STOPS for finding in findings)
 
 
 def _sets(sets: list[SetSummary]) -> Table:
@@ -116,9 +130,15 @@ def _verdict(report: DoctorReport) -> str:
     files = sum(each.images + each.labels for each in report.sets)
     size = sum(each.bytes for each in report.sets)
     read = f"{files:,} files, {file_size(size)}, read in {report.seconds:.1f} s."
-    if not report.findings:
-        return f"[bold green]Nothing found.[/] {read}"
-    if report.healthy:
-        return f"[bold green]Nothing stops training.[/] {read}"
-    number = sum(f.severity is Severity.STOPS for f in report.findings)
-    return f"[bold red]{number} {'finding stops' if number == 1 else 'findings stop'} training.[/] {read}"
+    if report.fixes:
+        return f"{_told(report.left, ' in the corrected copy')} {read}"
+    return f"{_told(report.findings, '')} {read}"
+
+
+def _told(findings: Sequence[Finding], where: str) -> str:
+    if not findings:
+        return f"[bold green]Nothing found{where}.[/]"
+    number = stopping(findings)
+    if not number:
+        return f"[bold green]Nothing stops training{where}.[/]"
+    return f"[bold red]{number} {'finding stops' if number == 1 else 'findings stop'} training{where}.[/]"

@@ -15,7 +15,15 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from stylebridge.atomic import written_file
-from stylebridge.data.boxes import BoxedImages, Boxes, boxed_batches, read_boxes
+from stylebridge.data.box_files import (
+    BOXES_FILES,
+    Boxes,
+    BoxProblem,
+    find_boxes,
+    problems_error,
+    read_boxes,
+)
+from stylebridge.data.boxes import BoxedImages, boxed_batches
 from stylebridge.data.files import FileRef, open_tree
 from stylebridge.data.images import check_image
 from stylebridge.data.sampling import UniformSampler
@@ -41,8 +49,6 @@ from stylebridge.methods.mixnmatch_features import MixNMatchFeatures
 from stylebridge.networks.mixnmatch import FeatureNetworks, Generator, Mixer, MixNMatchNetworks
 
 CODE_STAGE, FEATURE_STAGE = "1-code", "2-feature"
-#: Boxes files that are taken where none is named.
-_BOXES = ("boxes.csv", "bounding_boxes.txt")
 _EXTRACTOR = "extractor.safetensors"
 
 
@@ -162,19 +168,12 @@ def open_boxed_set(data: Path, boxes: str | Path | None) -> BoxedSet:
     found = tree.images("images" if tree.has("images") else "")
     if not found:
         raise DataError(f"There is no image in {data}: give the folder that holds the photos.")
-    read = read_boxes(_boxes_file(data, boxes))
+    file = find_boxes(data, boxes)
+    if file is None:
+        raise DataError(f"{data} holds neither {' nor '.join(BOXES_FILES)}: give --boxes FILE.")
+    read = read_boxes(file)
     read.check(found)
     return BoxedSet(data, tuple(found.values()), tuple(found), read)
-
-
-def _boxes_file(data: Path, boxes: str | Path | None) -> Path:
-    if boxes is not None:
-        inside = data / boxes
-        return inside if not Path(boxes).exists() and inside.is_file() else Path(boxes)
-    for name in _BOXES:
-        if (data / name).is_file():
-            return data / name
-    raise DataError(f"{data} holds neither {' nor '.join(_BOXES)}: give --boxes FILE.")
 
 
 def _check_together(data: BoxedSet, accelerator: Accelerator, console: Console) -> None:
@@ -187,15 +186,22 @@ def _check_together(data: BoxedSet, accelerator: Accelerator, console: Console) 
 
 
 def check_photos(data: BoxedSet, advance: Callable[[int], None] = lambda done: None) -> None:
-    """Raises DataError for the first photo that cannot be read or whose box leaves it. ``advance`` is called with 1
-    after each photo."""
+    """See that every photo can be read and that its box lies in it. ``advance`` is called with 1 after each photo.
 
-    def check(photo: tuple[FileRef, str]) -> None:
-        data.boxes.inside(photo[1], *check_image(photo[0]))
+    Raises:
+        DataError: the first photo that cannot be read; else all boxes that leave their photos, in one message.
+    """
+
+    def check(photo: tuple[FileRef, str]) -> BoxProblem | None:
+        return data.boxes.problem(photo[1], *check_image(photo[0]))
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for _ in pool.map(check, zip(data.images, data.names, strict=True)):
+        found: list[BoxProblem] = []
+        for problem in pool.map(check, zip(data.images, data.names, strict=True)):
+            found += [problem] if problem is not None else []
             advance(1)
+    if found:
+        raise problems_error(data.boxes.path, found)
 
 
 def check_amounts(recipe: MixRecipe, images: int, processes: int) -> None:

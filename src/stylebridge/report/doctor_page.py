@@ -36,13 +36,16 @@ class SetSheet:
 
 @dataclass(frozen=True)
 class DoctorPage:
-    """All that the page shows: findings (the worst first), sets and sheets in one order, corrected copies by set."""
+    """All that the page shows: findings (the worst first), sets and sheets in one order, corrected copies by set, what
+    was found in these, and pictures of files with findings by (set, path below the set)."""
 
     findings: Sequence[Finding]
     sets: Sequence[SetSummary]
     sheets: Sequence[SetSheet]
     seconds: float
     fixes: dict[str, FixSummary] = field(default_factory=dict)
+    left: Sequence[Finding] = ()
+    shown: dict[tuple[str, str], SheetPicture] = field(default_factory=dict)
 
 
 def file_size(number: int) -> str:
@@ -73,12 +76,16 @@ def render(page: DoctorPage) -> str:
     """The page's HTML."""
     environment = open_environment()
     pictures = [_picture_view(picture, sheet.space) for sheet in page.sheets for picture in sheet.pictures]
+    spaces = {sheet.name: sheet.space for sheet in page.sheets}
+    shown = {place: _picture_view(picture, spaces.get(place[0])) for place, picture in page.shown.items()}
     starts = np.cumsum([0, *(len(sheet.pictures) for sheet in page.sheets)]).tolist()
     return environment.get_template("doctor.html.j2").render(
         generator=_GENERATOR,
         version=__version__,
         style=Markup(environment.get_template("style.css.j2").render()),
-        groups=_groups(page.findings),
+        groups=_groups(page.findings, shown),
+        left=_groups(page.left, {}),
+        stops_left=sum(f.severity is Severity.STOPS for f in page.left),
         numbers={_SHORT[s]: sum(f.severity is s for f in page.findings) for s in Severity},
         several=len(page.sets) > 1,
         sets=[
@@ -93,12 +100,18 @@ def render(page: DoctorPage) -> str:
     )
 
 
-def _groups(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+def _groups(
+    findings: Sequence[Finding], shown: dict[tuple[str, str], dict[str, Any]]
+) -> list[dict[str, Any]]:
     groups = []
     for severity in Severity:
-        members = [finding for finding in findings if finding.severity is severity]
+        members = [
+            {"finding": finding, "pictures": [shown[place] for place in finding.files if place in shown]}
+            for finding in findings
+            if finding.severity is severity
+        ]
         if members:
-            groups.append({"title": severity.value, "short": _SHORT[severity], "findings": members})
+            groups.append({"title": severity.value, "short": _SHORT[severity], "members": members})
     return groups
 
 

@@ -1,5 +1,6 @@
 """The data doctor: reads sets once and tells what would bite later; writes corrected copies."""
 
+from stylebridge.data.doctor.box_rules import ExaminedBoxes, examine_boxes
 from stylebridge.data.doctor.duplicates import duplicate_findings
 from stylebridge.data.doctor.examine import Examined, examine, read_facts, summarise
 from stylebridge.data.doctor.findings import Finding, SetSummary, Severity, by_severity
@@ -12,6 +13,7 @@ from stylebridge.data.doctor.set_rules import set_findings
 
 __all__ = [
     "Examined",
+    "ExaminedBoxes",
     "Finding",
     "FixSummary",
     "Listed",
@@ -20,6 +22,7 @@ __all__ = [
     "by_severity",
     "duplicate_findings",
     "examine",
+    "examine_boxes",
     "fix_set",
     "image_findings",
     "label_findings",

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from stylebridge.data.doctor.examine import Examined
-from stylebridge.data.doctor.findings import Finding, Severity, examples, many
+from stylebridge.data.doctor.findings import EXAMPLES, Finding, Severity, examples, many
+from stylebridge.data.doctor.same_picture import averaged, same_picture
+from stylebridge.data.files import FileRef
 
-#: Mean difference of the grey thumbnails of one picture saved in two ways; other pictures differ by several.
-_ALIKE = 1.5
+#: Pictures whose grey thumbnails differ by less in the mean may be one picture, saved in two ways.
+_ALIKE = 3.0
 
 #: A thumbnail with less contrast says too little to compare by.
 _CONTRAST = 8.0
 
-#: Training images that share a quarter of an image's signature and are compared with it; all would take too long.
+#: Images of each role that share a quarter of an image's signature and are compared with it; all would take too long.
 _LARGEST_GROUP = 64
+
+#: Pairs that look alike by their thumbnails and are decoded to be compared, the most alike first.
+_MOST_VERIFIED = 2000
 
 
 @dataclass(frozen=True)
 class _Item:
-    """One image: the set, its name with the set's, a hash of its file, what its label map holds, thumbnail."""
+    """One image: the set's name, its own with and without the set's, a hash of its file, what its label map holds, and
+    its thumbnail."""
 
-    place: int
+    domain: str
     role: str
+    name: str
     shown: str
+    file: FileRef
     image: bytes
     label: Hashable
     thumbnail: np.ndarray | None
@@ -40,13 +50,16 @@ def duplicate_findings(sets: Sequence[Examined]) -> list[Finding]:
     for item in items:
         equal[item.image].append(item)
     groups = [group for group in equal.values() if len(group) > 1]
-    findings = _leaks(groups, "equal") + _within(groups)
-    return findings + _leaks(_near(items), "alike")
+    resaved = _resaved(items)
+    leaks = [pair for pair in resaved if pair[0].role != pair[1].role]
+    return (
+        _leaks(groups) + _within(groups) + _near_leaks(leaks) + _near([p for p in resaved if p not in leaks])
+    )
 
 
 def _items(sets: Sequence[Examined]) -> Iterator[_Item]:
     several = len(sets) > 1
-    for place, examined in enumerate(sets):
+    for examined in sets:
         # The same ids as often are the same label map: the files may have been saved in different ways.
         labels = {
             id(pair): (label.size, tuple(sorted((label.ids or label.colours).items())))
@@ -55,40 +68,68 @@ def _items(sets: Sequence[Examined]) -> Iterator[_Item]:
         for pair, file, image in examined.images():
             prefix = f"{examined.name}: " if several else ""
             clear = image.thumbnail if image.contrast >= _CONTRAST else None
+            name = examined.show(file)
             yield _Item(
-                place,
+                examined.name,
                 examined.listed.role,
-                prefix + examined.show(file),
+                name,
+                prefix + name,
+                file,
                 image.digest,
                 labels.get(id(pair)),
                 clear,
             )
 
 
-def _leaks(groups: list[list[_Item]], how: str) -> list[Finding]:
-    """Groups that have images of both training and evaluation."""
-    lines = []
+_Equal = tuple[_Item, _Item]
+
+
+def _told(
+    pairs: Sequence[_Equal], kind: str, severity: Severity, nouns: tuple[str, str], advice: str
+) -> list[Finding]:
+    """The finding about pairs of images; [] if there is none. Two pictures of each of the first pairs are shown."""
+    if not pairs:
+        return []
+    lines = examples(f"{item.shown} = {other.shown}" for item, other in pairs)
+    files = tuple((item.domain, item.name) for pair in pairs[: (EXAMPLES + 1) // 2] for item in pair)
+    what = f"{many(len(pairs), *nouns)}."
+    return [Finding(kind, severity, what, len(pairs), advice, lines, files=files)]
+
+
+def _leaks(groups: list[list[_Item]]) -> list[Finding]:
+    """Equal images of both training and evaluation."""
+    pairs = []
     for group in groups:
         train = [item for item in group if item.role == "training"]
         held_out = [item for item in group if item.role == "evaluation"]
-        lines += [f"{item.shown} = {train[0].shown}" for item in held_out if train]
-    if not lines:
-        return []
-    if how == "equal":
-        what = f"{many(len(lines), 'evaluation image is', 'evaluation images are')} in the training set too."
-        advice = "Remove them from one of the two: scores on images that were trained on promise too much."
-        kind = "leak"
-    else:
-        what = f"{many(len(lines), 'evaluation image looks', 'evaluation images look')} the same as one in training."
-        advice = "Look at them: re-encoded, scaled or neighbouring video frames promise too much, as equal files do."
-        kind = "near-leak"
-    return [Finding(kind, Severity.MISLEADS, what, len(lines), advice, examples(lines))]
+        pairs += [(item, train[0]) for item in held_out if train]
+    return _told(
+        pairs,
+        "leak",
+        Severity.MISLEADS,
+        ("evaluation image is in the training set too", "evaluation images are in the training set too"),
+        "Remove them from one of the two: scores on images that were trained on promise too much.",
+    )
+
+
+def _near_leaks(pairs: list[_Equal]) -> list[Finding]:
+    """Pictures of training that are in the evaluation, compressed or scaled anew."""
+    return _told(
+        [(a, b) if a.role == "evaluation" else (b, a) for a, b in pairs],
+        "near-leak",
+        Severity.MISLEADS,
+        (
+            "evaluation image looks the same as one in training",
+            "evaluation images look the same as one in training",
+        ),
+        "Look at them: images that were compressed or scaled anew promise too much, as equal files do.",
+    )
 
 
 def _within(groups: list[list[_Item]]) -> list[Finding]:
     """Equal images among the sets of one role; worse where their labels differ."""
-    same: list[str] = []
-    differ: list[str] = []
+    same: list[_Equal] = []
+    differ: list[_Equal] = []
     for group in groups:
         for role in ("training", "evaluation"):
             members = [item for item in group if item.role == role]
@@ -97,45 +138,90 @@ def _within(groups: list[list[_Item]]) -> list[Finding]:
                 by_label[item.label].append(item)
             first, *others = by_label.values() or [[]]
             # An unlabelled set beside a labelled one is no conflict.
-            (differ if None not in by_label else same).extend(
-                f"{o[0].shown} = {first[0].shown}" for o in others
-            )
-            same += [f"{item.shown} = {alike[0].shown}" for alike in by_label.values() for item in alike[1:]]
-    findings = []
-    if differ:
-        what = f"{many(len(differ), 'image occurs', 'images occur')} twice with different label maps."
-        advice = "Find out which label map is right and remove the other pair."
-        findings.append(
-            Finding("conflicting-duplicates", Severity.MISLEADS, what, len(differ), advice, examples(differ))
-        )
-    if same:
-        what = f"{many(len(same), 'image is', 'images are')} there twice or more."
-        advice = "They count more often than others; remove what is not meant. A corrected copy keeps them."
-        findings.append(Finding("duplicates", Severity.KNOW, what, len(same), advice, examples(same)))
-    return findings
+            (differ if None not in by_label else same).extend((o[0], first[0]) for o in others)
+            same += [(item, alike[0]) for alike in by_label.values() for item in alike[1:]]
+    return _told(
+        differ,
+        "conflicting-duplicates",
+        Severity.MISLEADS,
+        (
+            "image occurs twice with different label maps",
+            "images occur twice with different label maps",
+        ),
+        "Find out which label map is right and remove the other pair.",
+    ) + _told(
+        same,
+        "duplicates",
+        Severity.KNOW,
+        ("image is there twice or more", "images are there twice or more"),
+        "They count more often than others; remove what is not meant. A corrected copy keeps them.",
+    )
+
+
+def _near(pairs: list[_Equal]) -> list[Finding]:
+    """Pictures of one role that are there again, compressed or scaled anew."""
+    return _told(
+        pairs,
+        "near-duplicates",
+        Severity.MISLEADS,
+        (
+            "image is a copy of another, saved anew (compressed or scaled)",
+            "images are copies of others, saved anew (compressed or scaled)",
+        ),
+        "They count more often than others, and their label maps may differ; remove what is not meant. A corrected "
+        "copy keeps them.",
+    )
 
 
 # --- pictures that look the same ----------------------------------------------------------------------------
 
 
-def _near(items: list[_Item]) -> list[list[_Item]]:
-    """Pairs (training, evaluation) of different files that show the same picture.
+def _resaved(items: list[_Item]) -> list[_Equal]:
+    """Different files that show the same picture, as pairs (copy, first).
 
     A signature of 64 bits says between which neighbours the thumbnail gets brighter; pictures whose signatures share
-    one of four parts are compared by their thumbnails.
+    one of four parts are compared by their thumbnails, and those that are alike by their pixels.
     """
     clear = [item for item in items if item.thumbnail is not None]
-    if not any(item.role == "evaluation" for item in clear):
+    if len(clear) < 2:
         return []
     small = np.stack([item.thumbnail for item in clear if item.thumbnail is not None]).astype(np.float32)
     coarse = small.reshape(len(small), 8, 2, 8, 2).mean(axis=(2, 4))
     brighter = np.roll(coarse, -1, axis=2) > coarse
     parts = np.packbits(brighter.reshape(len(small), 64), axis=1).view(np.uint16)
-    found: dict[int, list[_Item]] = {}
+    alike: dict[tuple[int, int], float] = {}
     for part in range(parts.shape[1]):
         for group in _groups(parts[:, part]):
-            _compare(group, clear, small, found)
-    return list(found.values())
+            _compare(group, clear, small, alike)
+    return _verified(sorted(alike, key=lambda pair: (alike[pair], pair))[:_MOST_VERIFIED], clear)
+
+
+def _compare(
+    group: np.ndarray, items: list[_Item], small: np.ndarray, alike: dict[tuple[int, int], float]
+) -> None:
+    """Find pairs with like thumbnails: each image is compared with the last ones before it in the group."""
+    before: dict[str, list[int]] = defaultdict(list)
+    for i in group.tolist():
+        others = [j for members in before.values() for j in members[-_LARGEST_GROUP:]]
+        if others:
+            distance = np.abs(small[others] - small[i]).mean(axis=(1, 2))
+            for place in np.flatnonzero(distance <= _ALIKE).tolist():
+                if items[others[place]].image != items[i].image:
+                    alike[others[place], i] = float(distance[place])
+        before[items[i].role].append(i)
+
+
+def _verified(pairs: list[tuple[int, int]], items: list[_Item]) -> list[_Equal]:
+    """Those pairs (copy, first) whose pixels agree too, each copy once, in the order of the copies."""
+    wanted = sorted({i for pair in pairs for i in pair})
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        pictures = dict(zip(wanted, pool.map(lambda i: averaged(items[i].file), wanted), strict=True))
+    first: dict[int, int] = {}
+    for i, j in sorted(pairs):
+        one, other = pictures[i], pictures[j]
+        if one is not None and other is not None and same_picture(one, other):
+            first.setdefault(j, first.get(i, i))
+    return [(items[j], items[i]) for j, i in sorted(first.items())]
 
 
 def _groups(keys: np.ndarray) -> Iterator[np.ndarray]:
@@ -145,15 +231,3 @@ def _groups(keys: np.ndarray) -> Iterator[np.ndarray]:
     for group in np.split(order, starts):
         if len(group) > 1:
             yield group
-
-
-def _compare(group: np.ndarray, items: list[_Item], small: np.ndarray, found: dict[int, list[_Item]]) -> None:
-    train = [i for i in group.tolist() if items[i].role == "training"][:_LARGEST_GROUP]
-    held_out = [i for i in group.tolist() if items[i].role == "evaluation" and i not in found]
-    if not train or not held_out:
-        return
-    for i in held_out:
-        distance = np.abs(small[train] - small[i]).mean(axis=(1, 2))
-        nearest = int(distance.argmin())
-        if distance[nearest] <= _ALIKE and items[train[nearest]].image != items[i].image:
-            found[i] = [items[train[nearest]], items[i]]

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from stylebridge.data.doctor.facts import ImageFacts, LabelFacts, PairFacts, pair_facts
-from stylebridge.data.doctor.findings import ClassCount, SetSummary
+from stylebridge.data.doctor.findings import ClassCount, Line, SetSummary
 from stylebridge.data.doctor.listing import Listed, Pair
-from stylebridge.data.files import FileRef, LabelRef, MaskStack
-from stylebridge.data.label_inference import CLASSES_FILE, folders_beside, space_by_palette
+from stylebridge.data.doctor.spaces import space_of_most
+from stylebridge.data.files import FileRef, LabelRef
+from stylebridge.data.label_inference import CLASSES_FILE, folders_beside
 from stylebridge.data.label_space import IGNORE, LabelSpace
-from stylebridge.errors import DataError
 
 #: Pairs that are handed to the threads at once, so that no more wait in memory.
 _AHEAD = 256
@@ -42,13 +42,18 @@ class ClassPixels:
 
 @dataclass(frozen=True)
 class Examined:
-    """A set that has been read: ``facts[i]`` and ``classes[i]`` belong to ``listed.pairs[i]``."""
+    """A set that has been read: ``facts[i]`` and ``classes[i]`` belong to ``listed.pairs[i]``.
+
+    ``odd``: pairs by key whose label map does not fit the label space that most of the others were found to have, and
+    why not.
+    """
 
     listed: Listed
     facts: list[PairFacts]
     space: LabelSpace | None
     space_told: str
     classes: list[ClassPixels | None]
+    odd: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -77,6 +82,10 @@ class Examined:
         for pair, counts in zip(self.listed.pairs, self.classes, strict=True):
             if pair.label is not None and counts is not None:
                 yield pair, pair.label, counts
+
+    def line(self, file: LabelRef, note: str = "") -> Line:
+        """A file as a line of a finding."""
+        return Line(self.show(file), note)
 
     def show(self, file: LabelRef) -> str:
         """A file's path as findings show it."""
@@ -111,12 +120,15 @@ def examine(
     Raises:
         DataError: ``classes.yaml`` beside the labels is wrong.
     """
+    odd: dict[str, str] = {}
     if not listed.labelled:
         space, told = None, ""
+    elif space is None and listed.space is not None:
+        space, told = listed.space, "the layout's own"
     elif space is None:
-        space, told = (listed.space, "the layout's own") if listed.space else _infer(listed, facts)
+        space, told, odd = _infer(listed, facts)
     classes = [None if space is None or f.label is None else class_pixels(f.label, space) for f in facts]
-    return Examined(listed, facts, space, told, classes)
+    return Examined(listed, facts, space, told, classes, odd)
 
 
 def class_pixels(facts: LabelFacts, space: LabelSpace) -> ClassPixels | None:
@@ -147,35 +159,30 @@ def class_pixels(facts: LabelFacts, space: LabelSpace) -> ClassPixels | None:
 # --- the label space ----------------------------------------------------------------------------------------
 
 
-def _infer(listed: Listed, facts: list[PairFacts]) -> tuple[LabelSpace | None, str]:
-    """As :func:`~stylebridge.data.label_inference.infer_label_space`, from what was read, passing bad files over."""
-    good = [
-        (pair.label, f.label)
+def _infer(listed: Listed, facts: list[PairFacts]) -> tuple[LabelSpace | None, str, dict[str, str]]:
+    """As :func:`~stylebridge.data.label_inference.infer_label_space`, from what was read, passing bad files over: a
+    built-in space that most files fit is taken, and the others are told."""
+    good = {
+        pair.key: (pair.label, f.label)
         for pair, f in zip(listed.pairs, facts, strict=True)
         if pair.label is not None and f.label is not None and not f.label.error and not f.label.jpeg
-    ]
+    }
     if not good:
-        return None, "there is no label map that can be read"
-    for folder in folders_beside(good[0][0]):
+        return None, "there is no label map that can be read", {}
+    for folder in folders_beside(next(iter(good.values()))[0]):
         if (folder / CLASSES_FILE).is_file():
-            return LabelSpace.load(folder / CLASSES_FILE), f"from {CLASSES_FILE}"
-    files = [file for file, label in good if label.grey and not isinstance(file, MaskStack)]
-    try:
-        by_palette = space_by_palette(files) if files else None
-    except DataError:
-        by_palette = None
-    if by_palette is not None:
-        return by_palette, "found by the palette of the label files"
-    ids = sorted({i for _, label in good for i in label.ids if i != IGNORE})
+            return LabelSpace.load(folder / CLASSES_FILE), f"from {CLASSES_FILE}", {}
+    most = space_of_most(good)
+    if most is not None:
+        return most.space, f"found by the {most.evidence} of the label files", most.odd
+    ids = sorted({i for _, label in good.values() for i in label.ids if i != IGNORE})
     if not ids:
-        return None, "the label maps hold colours, or nothing but 255"
+        return None, "the label maps hold colours, or nothing but 255", {}
     plain = [i for i in ids if 0 <= i < IGNORE]
     if len(plain) < 2:
-        return (
-            None,
-            f"the label maps hold {'the single class ' + str(ids[0]) if len(ids) == 1 else 'no plain ids'}",
-        )
-    return LabelSpace.generic(plain[-1] + 1), "the plain ids as they are in the files, without names"
+        held = f"the single class {ids[0]}" if len(ids) == 1 else "no plain ids"
+        return None, f"the label maps hold {held}", {}
+    return LabelSpace.generic(plain[-1] + 1), "the plain ids as they are in the files, without names", {}
 
 
 # --- in numbers ---------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -92,7 +93,7 @@ class LabelFacts:
         size: (width, height).
         ids: pixels of each id; empty where the file holds colours.
         colours: pixels of each RGB colour, of files that hold colours; of palette files, of their used entries.
-        palette: of palette files, the colour of each used id.
+        palette: of palette files, the colour of each used id; ``all_colours``: of every id, in order.
         rest: pixels of ids or colours beyond the first 1,024 kinds.
         grey: whether the pixels are ids, not colours.
     """
@@ -105,6 +106,7 @@ class LabelFacts:
     ids: dict[int, int] = field(default_factory=dict)
     colours: dict[tuple[int, int, int], int] = field(default_factory=dict)
     palette: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    all_colours: tuple[tuple[int, int, int], ...] = ()
     rest: int = 0
     grey: bool = True
 
@@ -201,9 +203,16 @@ def _count_values(file: LoadedFile, facts: LabelFacts) -> None:
     _count_ids(facts, read_label(file))
     palette = read_palette(file) if header.mode == "P" else None
     if palette:
+        facts.all_colours = _shared(tuple(palette))
         for value, count in facts.ids.items():
             colour = facts.palette[value] = palette[value] if value < len(palette) else (0, 0, 0)
             facts.colours[colour] = facts.colours.get(colour, 0) + count
+
+
+@lru_cache(maxsize=64)
+def _shared(palette: tuple[tuple[int, int, int], ...]) -> tuple[tuple[int, int, int], ...]:
+    """One object for equal palettes: the files of a set have the same one."""
+    return palette
 
 
 def _count_ids(facts: LabelFacts, ids: np.ndarray) -> None:

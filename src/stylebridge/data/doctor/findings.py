@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 #: How many example files a finding names.
 EXAMPLES = 5
@@ -17,6 +18,17 @@ class Severity(StrEnum):
     STOPS = "stops training"
     MISLEADS = "will mislead"
     KNOW = "worth knowing"
+
+
+class Line(NamedTuple):
+    """A file's path below its set, and what is particular to it; ``between``: what stands between the two."""
+
+    file: str
+    note: str = ""
+    between: str = ": "
+
+    def __str__(self) -> str:
+        return f"{self.file}{self.between}{self.note}" if self.note else self.file
 
 
 @dataclass(frozen=True)
@@ -32,6 +44,7 @@ class Finding:
         fixable: whether ``--fix`` mends it.
         domain: the set it was found in.
         columns, rows: a table of details, where there is one.
+        files: the first few files that it is about, each as (set, path below the set), for pictures of them.
     """
 
     kind: str
@@ -44,13 +57,19 @@ class Finding:
     domain: str = ""
     columns: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
 
 
-def examples(lines: Iterable[str]) -> tuple[str, ...]:
+def examples(lines: Iterable[str | Line]) -> tuple[str, ...]:
     """The first few, and a line that says how many more there are."""
-    listed = list(lines)
+    listed = list(map(str, lines))
     more = len(listed) - EXAMPLES
     return (*listed[:EXAMPLES], *([f"… and {more:,} more"] if more > 0 else []))
+
+
+def places(domain: str, lines: Sequence[Line]) -> tuple[tuple[str, str], ...]:
+    """Where the files of the first few lines are: (set, path below the set)."""
+    return tuple((domain, line.file) for line in lines[:EXAMPLES])
 
 
 def by_severity(findings: Iterable[Finding]) -> list[Finding]:

@@ -13,10 +13,12 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from stylebridge.data.doctor.box_rules import FIXED_BOXES, ExaminedBoxes, write_boxes
 from stylebridge.data.doctor.examine import Examined, class_pixels
 from stylebridge.data.doctor.facts import ImageFacts, LabelFacts, PairFacts
 from stylebridge.data.doctor.listing import Pair
 from stylebridge.data.doctor.resize import same_shape
+from stylebridge.data.doctor.spaces import contradicts
 from stylebridge.data.doctor.translate import reading_space, to_train_ids
 from stylebridge.data.files import LabelRef, MaskStack, open_file
 from stylebridge.data.images import ImageHeader, read_image, turn_pixels
@@ -85,8 +87,10 @@ def fix_set(
     out: Path,
     workers: int | None = None,
     progress: Callable[[int], None] | None = None,
+    boxes: ExaminedBoxes | None = None,
 ) -> FixSummary:
-    """Write the corrected copy of one set below ``out``, which exists and is empty.
+    """Write the corrected copy of one set below ``out``, which exists and is empty; with ``boxes``, of a set of images
+    with boxes, which are cut to their images.
 
     Raises:
         OSError: a file cannot be written.
@@ -99,10 +103,14 @@ def fix_set(
         _write_classes(written, out / CLASSES_FILE)
     copied, changed, left_out, changes = 0, [], list(examined.listed.left_out), Counter()
     jobs = list(zip(examined.listed.pairs, examined.facts, strict=True))
+    names: dict[str, str] = {}
     with ThreadPoolExecutor(max_workers=workers or os.cpu_count() or 1) as pool:
-        for done in pool.map(lambda job: _fix_pair(examined, written, out, *job), jobs):
+        made = pool.map(lambda job: _fix_pair(examined, written, boxes, out, *job), jobs)
+        for (pair, facts), done in zip(jobs, made, strict=True):
             if progress is not None:
                 progress(1)
+            if not done.why:
+                names[pair.key] = _image_name(pair, facts)
             left_out += [(file, done.why) for file in done.files if done.why]
             for file, what in zip(done.files, done.what, strict=True):
                 if what:
@@ -110,6 +118,10 @@ def fix_set(
                     changes.update(what)
                 elif not done.why:
                     copied += 1
+    cut = write_boxes(boxes, names, out / FIXED_BOXES) if boxes is not None else 0
+    if cut:
+        changed.append((FIXED_BOXES, f"{cut:,} boxes cut to their images"))
+        changes["box cut to its image"] = cut
     return FixSummary(out, copied, changes, changed, left_out)
 
 
@@ -123,10 +135,17 @@ class _Done:
 
 
 def _fix_pair(
-    examined: Examined, written: WrittenIds | None, out: Path, pair: Pair, facts: PairFacts
+    examined: Examined,
+    written: WrittenIds | None,
+    boxes: ExaminedBoxes | None,
+    out: Path,
+    pair: Pair,
+    facts: PairFacts,
 ) -> _Done:
     files = [examined.show(file) for file in (pair.image, pair.label) if file is not None]
     why = _unusable(examined, written, pair, facts)
+    if not why and boxes is not None and pair.key not in boxes.kept:
+        why = "its box is not clear" if boxes.corners else "no box in the image"
     if why:
         return _Done(files, [[] for _ in files], why)
     try:
@@ -157,6 +176,8 @@ def _unusable(examined: Examined, written: WrittenIds | None, pair: Pair, facts:
     if label.jpeg:
         return "label map is a JPEG"
     space = examined.space
+    if space is not None and pair.key in examined.odd and contradicts(label, space):
+        return "label map's palette is that of another label space"
     if written is None or space is None or class_pixels(label, reading_space(space, label)) is None:
         return "label map's colours or ids are of no known label space"
     if label.size != image.header.size and not same_shape(label.size, image.header.shown_size):
@@ -172,13 +193,21 @@ def _fix_image(pair: Pair, facts: PairFacts, out: Path) -> list[str]:
     assert facts.image is not None
     assert facts.image.header is not None
     what = _image_changes(facts.image.header, facts.image)
-    target = out / "images" / f"{pair.key}{pair.image.suffix if not what else '.png'}"
+    target = out / "images" / _image_name(pair, facts)
     target.parent.mkdir(parents=True, exist_ok=True)
     if what:
         Image.fromarray(read_image(pair.image)).save(target)
     else:
         _copy(pair.image, target)
     return what
+
+
+def _image_name(pair: Pair, facts: PairFacts) -> str:
+    """The path of the copy's image below its folder of images."""
+    assert pair.image is not None
+    assert facts.image is not None
+    assert facts.image.header is not None
+    return f"{pair.key}{'.png' if _image_changes(facts.image.header, facts.image) else pair.image.suffix}"
 
 
 def _image_changes(header: ImageHeader, image: ImageFacts) -> list[str]:

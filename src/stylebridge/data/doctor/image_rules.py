@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 
 from stylebridge.data.doctor.examine import Examined
-from stylebridge.data.doctor.findings import Finding, Severity, examples, many
+from stylebridge.data.doctor.findings import Finding, Line, Severity, examples, many, places
 from stylebridge.data.files import FileRef
 
 #: Images below this side, in pixels, are told.
@@ -52,7 +52,7 @@ def finding(
     examined: Examined,
     kind: str,
     severity: Severity,
-    lines: list[str],
+    lines: list[Line],
     nouns: tuple[str, str],
     advice: str,
     fixable: bool = False,
@@ -62,12 +62,17 @@ def finding(
     if not lines:
         return []
     what = f"{many(len(lines), *nouns)}."
-    return [Finding(kind, severity, what, len(lines), advice, examples(lines), fixable, examined.name)]
+    shown = places(examined.name, lines)
+    return [
+        Finding(
+            kind, severity, what, len(lines), advice, examples(lines), fixable, examined.name, files=shown
+        )
+    ]
 
 
 def _unreadable(examined: Examined) -> list[Finding]:
     lines = [
-        f"{examined.show(pair.image)}: {facts.image.error}"
+        examined.line(pair.image, facts.image.error)
         for pair, facts in zip(examined.listed.pairs, examined.facts, strict=True)
         if pair.image is not None and facts.image is not None and facts.image.error
     ]
@@ -94,13 +99,13 @@ _HOW = {
 
 
 def _rotated(examined: Examined) -> list[Finding]:
-    sure: list[str] = []
-    unsure: list[str] = []
+    sure: list[Line] = []
+    unsure: list[Line] = []
     for pair, file, image in examined.images():
         header = image.header
         if header is None or header.orientation == 1:
             continue
-        line = f"{examined.show(file)}: {_HOW[header.orientation]}"
+        line = examined.line(file, _HOW[header.orientation])
         # The size tells which way a label map was drawn only if the picture is turned by a quarter.
         tells = header.orientation >= 5 and header.size[0] != header.size[1]
         (sure if tells or pair.label is None else unsure).append(line)
@@ -119,9 +124,9 @@ def _rotated(examined: Examined) -> list[Finding]:
 
 
 def _transparent(examined: Examined) -> list[Finding]:
-    real = [examined.show(f) for _, f, i in examined.images() if i.transparent]
+    real = [examined.line(f) for _, f, i in examined.images() if i.transparent]
     opaque = [
-        examined.show(f) for _, f, i in examined.images() if i.header and i.header.alpha and not i.transparent
+        examined.line(f) for _, f, i in examined.images() if i.header and i.header.alpha and not i.transparent
     ]
     return finding(
         examined,
@@ -144,7 +149,7 @@ def _transparent(examined: Examined) -> list[Finding]:
 
 
 def _cmyk(examined: Examined) -> list[Finding]:
-    lines = [examined.show(f) for _, f, i in examined.images() if i.header and i.header.mode == "CMYK"]
+    lines = [examined.line(f) for _, f, i in examined.images() if i.header and i.header.mode == "CMYK"]
     return finding(
         examined,
         "cmyk",
@@ -159,9 +164,9 @@ def _cmyk(examined: Examined) -> list[Finding]:
 
 def _other_depths(examined: Examined) -> list[Finding]:
     headers = [(file, image.header) for _, file, image in examined.images() if image.header is not None]
-    deep = [examined.show(f) for f, h in headers if h.sixteen_bit]
-    palette = [examined.show(f) for f, h in headers if h.mode in ("P", "PA")]
-    grey = [examined.show(f) for f, h in headers if h.mode in ("L", "LA", "1") and not h.sixteen_bit]
+    deep = [examined.line(f) for f, h in headers if h.sixteen_bit]
+    palette = [examined.line(f) for f, h in headers if h.mode in ("P", "PA")]
+    grey = [examined.line(f) for f, h in headers if h.mode in ("L", "LA", "1") and not h.sixteen_bit]
     if len(grey) == len(headers):  # a set of grey images is one by intent
         told = ("image is grey", "images are grey, all there are")
         advice = "Each channel of RGB gets the same values; a set in colour is a different domain."
@@ -194,7 +199,7 @@ def _other_depths(examined: Examined) -> list[Finding]:
 
 def _blank(examined: Examined) -> list[Finding]:
     lines = [
-        f"{examined.show(f)}: grey value {int(np.median(i.thumbnail))}"
+        examined.line(f, f"grey value {int(np.median(i.thumbnail))}")
         for _, f, i in examined.images()
         if i.thumbnail is not None and i.contrast < _BLANK
     ]
@@ -215,19 +220,24 @@ def _sizes(examined: Examined) -> list[Finding]:
     usual, number = sizes.most_common(1)[0]
     total = sizes.total()
     odd = [
-        f"{examined.show(f)}: {i.header.shown_size[0]}×{i.header.shown_size[1]}"
+        examined.line(f, f"{i.header.shown_size[0]}×{i.header.shown_size[1]}")
         for _, f, i in examined.images()
         if i.header is not None and i.header.shown_size != usual
     ]
     most = f"{number:,} of {total:,} are {usual[0]}×{usual[1]}"
     what = f"Images have {len(sizes):,} sizes: {most}, {many(len(odd), 'is', 'are')} not."
     advice = "Crops and scaling bring them to one size in training; see that objects are of like size in all of them."
-    return [Finding("sizes", Severity.KNOW, what, len(odd), advice, examples(odd), domain=examined.name)]
+    shown = places(examined.name, odd)
+    return [
+        Finding(
+            "sizes", Severity.KNOW, what, len(odd), advice, examples(odd), domain=examined.name, files=shown
+        )
+    ]
 
 
 def _small(examined: Examined) -> list[Finding]:
     lines = [
-        f"{examined.show(f)}: {i.header.shown_size[0]}×{i.header.shown_size[1]}"
+        examined.line(f, f"{i.header.shown_size[0]}×{i.header.shown_size[1]}")
         for _, f, i in examined.images()
         if i.header is not None and min(i.header.size) < _SMALL
     ]
@@ -246,7 +256,7 @@ def _endings(examined: Examined) -> list[Finding]:
         return form in _SUFFIXES and file.suffix.lower() not in _SUFFIXES[form]
 
     lines = [
-        f"{examined.show(f)}: {i.header.format}"
+        examined.line(f, i.header.format)
         for _, f, i in examined.images()
         if i.header is not None and wrong(f, i.header.format)
     ]
@@ -265,7 +275,7 @@ def _endings(examined: Examined) -> list[Finding]:
 
 def _frames(examined: Examined) -> list[Finding]:
     lines = [
-        f"{examined.show(f)}: {i.header.frames:,}{' or more' if i.header.frames >= 100 else ''}"
+        examined.line(f, f"{i.header.frames:,}{' or more' if i.header.frames >= 100 else ''}")
         for _, f, i in examined.images()
         if i.header is not None and i.header.frames > 1
     ]

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from stylebridge.data.doctor.examine import Examined
-from stylebridge.data.doctor.findings import Finding, Severity, listed, many
+from stylebridge.data.doctor.findings import Finding, Line, Severity, listed, many
 from stylebridge.data.doctor.image_rules import finding
 from stylebridge.data.doctor.resize import same_shape
-from stylebridge.data.label_space import LabelSpace
+from stylebridge.data.label_space import IGNORE, LabelSpace
 
 #: Ids or colours outside the space that are listed.
 _MOST_ROWS = 12
@@ -29,6 +29,7 @@ def label_findings(examined: Examined) -> list[Finding]:
         _jpeg,
         _colours,
         _no_space,
+        _odd,
         _unknown,
         _size_differs,
         _palette_disagrees,
@@ -44,7 +45,7 @@ def label_findings(examined: Examined) -> list[Finding]:
 
 def _unreadable(examined: Examined) -> list[Finding]:
     lines = [
-        f"{examined.show(pair.label)}: {facts.label.error}"
+        examined.line(pair.label, facts.label.error)
         for pair, facts in zip(examined.listed.pairs, examined.facts, strict=True)
         if pair.label is not None and facts.label is not None and facts.label.error
     ]
@@ -64,7 +65,7 @@ def _jpeg(examined: Examined) -> list[Finding]:
         examined,
         "jpeg-label",
         Severity.STOPS,
-        [examined.show(file) for _, file, label in examined.labels() if label.jpeg],
+        [examined.line(file) for _, file, label in examined.labels() if label.jpeg],
         ("label map is a JPEG, which changes ids", "label maps are JPEGs, which changes ids"),
         "Export them again as PNG: what was lost cannot be brought back; a corrected copy leaves such pairs out.",
         fixable=True,
@@ -79,15 +80,18 @@ def _colours(examined: Examined) -> list[Finding]:
             examined,
             "colour-labels",
             Severity.KNOW,
-            [examined.show(file) for file, _ in files],
+            [examined.line(file) for file, _ in files],
             ("label map holds colours", "label maps hold colours"),
             f"They are read by the colours of label space {space.name}; a corrected copy holds ids, which is faster.",
             fixable=True,
         )
     known = set(space.colours) if space is not None and not space.nameless else set()
     lines = [
-        f"{examined.show(file)}: {many(len(label.colours), 'colour')}"
-        f"{'+' if label.rest else ''}, such as {max(label.colours, key=lambda c: label.colours[c])}"
+        examined.line(
+            file,
+            f"{many(len(label.colours), 'colour')}{'+' if label.rest else ''}, such as "
+            f"{max(label.colours, key=lambda c: label.colours[c])}",
+        )
         for file, label in files
     ]
     fits = bool(known) and all(
@@ -110,6 +114,27 @@ def _no_space(examined: Examined) -> list[Finding]:
     return [Finding("no-space", Severity.STOPS, what, 1, advice, domain=examined.name)]
 
 
+def _odd(examined: Examined) -> list[Finding]:
+    """Files that do not fit the label space that most have."""
+    odd, space = examined.odd, examined.space
+    if not odd or space is None:
+        return []
+    others = sum(1 for _ in examined.labels()) - len(odd)
+    lines = [
+        examined.line(pair.label, odd[pair.key])
+        for pair in examined.listed.pairs
+        if pair.label is not None and pair.key in odd
+    ]
+    advice = (
+        "Correct them or remove the pairs. A corrected copy sets ids outside the space to ignored and is without the "
+        "label maps whose colours say other classes."
+    )
+    kind = f"label map is {space.name}" if others == 1 else f"label maps are {space.name}"
+    rest = "this one is not" if len(odd) == 1 else f"these {len(odd):,} are not"
+    found = finding(examined, "odd-labels", Severity.STOPS, lines, ("", ""), advice, fixable=True)[0]
+    return [replace(found, what=f"{others:,} {kind}, {rest}.")]
+
+
 def _unknown(examined: Examined) -> list[Finding]:
     pixels: Counter = Counter()
     files: dict[object, list[str]] = defaultdict(list)
@@ -120,7 +145,7 @@ def _unknown(examined: Examined) -> list[Finding]:
             files[value].append(examined.show(file))
         if counts.unknown:
             share = sum(counts.unknown.values())
-            lines.append(f"{examined.show(file)}: {many(share, 'pixel')}")
+            lines.append(examined.line(file, f"{many(share, 'pixel')}"))
     if not pixels or examined.space is None:
         return []
     noun = "ids" if all(isinstance(value, int) for value in pixels) else "colours"
@@ -152,8 +177,8 @@ def _unknown(examined: Examined) -> list[Finding]:
 
 
 def _size_differs(examined: Examined) -> list[Finding]:
-    scaled: list[str] = []
-    other: list[str] = []
+    scaled: list[Line] = []
+    other: list[Line] = []
     for pair, facts in zip(examined.listed.pairs, examined.facts, strict=True):
         image, label = facts.image, facts.label
         if image is None or label is None or image.error or label.error or image.header is None:
@@ -162,9 +187,10 @@ def _size_differs(examined: Examined) -> list[Finding]:
         if label.size == size or pair.label is None:
             continue
         turned = label.size == image.header.size
-        line = f"{examined.show(pair.label)}: {label.size[0]}×{label.size[1]}, its image {size[0]}×{size[1]}"
-        line += " (the image's size before its EXIF rotation)" if turned else ""
-        (scaled if turned or same_shape(label.size, size) else other).append(line)
+        sizes = f"{label.size[0]}×{label.size[1]}, its image {size[0]}×{size[1]}"
+        sizes += " (the image's size before its EXIF rotation)" if turned else ""
+        place = scaled if turned or same_shape(label.size, size) else other
+        place.append(examined.line(pair.label, sizes))
     return [
         *finding(
             examined,
@@ -203,7 +229,7 @@ def _palette_disagrees(examined: Examined) -> list[Finding]:
         if said:
             value, train = min(said)
             theirs, ours = space.classes[train], space.classes[space.raw_ids[value]]
-            lines.append(f"{examined.show(file)}: id {value} is {ours}, but has the colour of {theirs}")
+            lines.append(examined.line(file, f"id {value} is {ours}, but has the colour of {theirs}"))
     return finding(
         examined,
         "palette-disagrees",
@@ -219,10 +245,12 @@ def _palette_disagrees(examined: Examined) -> list[Finding]:
 
 def _nothing_labelled(examined: Examined) -> list[Finding]:
     lines = [
-        examined.show(file)
+        examined.line(file, "the rest is unknown" if counts.unknown else "")
         for _, file, counts in examined.counted()
-        if counts.counts.sum() == 0 and not counts.unknown
+        if counts.counts.sum() == 0 and (counts.ignored or not counts.unknown)
     ]
+    if examined.space is None:
+        lines = [examined.line(file) for _, file, label in examined.labels() if label.ids.keys() == {IGNORE}]
     return finding(
         examined,
         "nothing-labelled",
@@ -293,7 +321,7 @@ def _rare(examined: Examined) -> list[Finding]:
 
 def _sixteen_bit(examined: Examined) -> list[Finding]:
     lines = [
-        examined.show(f) for _, f, label in examined.labels() if label.header and label.header.sixteen_bit
+        examined.line(f) for _, f, label in examined.labels() if label.header and label.header.sixteen_bit
     ]
     return finding(
         examined,
@@ -307,7 +335,7 @@ def _sixteen_bit(examined: Examined) -> list[Finding]:
 
 
 def _palette(examined: Examined) -> list[Finding]:
-    lines = [examined.show(file) for _, file, label in examined.labels() if label.palette]
+    lines = [examined.line(file) for _, file, label in examined.labels() if label.palette]
     by_colour = examined.space is not None and bool(examined.space.raw_colours)
     advice = (
         f"They are read by their colours, as label space {examined.space.name if examined.space else ''} lists them."

@@ -7,12 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from stylebridge.data.doctor.findings import Finding, Severity, examples, many
+from stylebridge.data.doctor.findings import Finding, Line, Severity, examples, many, places
 from stylebridge.data.doctor.findings import listed as some
 from stylebridge.data.domain import DomainSpec, find_layout, open_domain
 from stylebridge.data.files import FileRef, LabelRef, PackedFile, Tree, open_tree, path_below
+from stylebridge.data.label_inference import CLASSES_FILE
 from stylebridge.data.label_space import LabelSpace
+from stylebridge.data.layouts.folder import Folders, describe, find_folders, how_to_name, unclear
+from stylebridge.data.layouts.labelmap import listed_space
 from stylebridge.errors import DataError
+
+#: Folders into which sets are divided, in lower case.
+_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 
 _RENAME = "Rename the files so that an image and its label map differ in nothing but the ending."
 
@@ -68,9 +74,8 @@ def list_set(spec: str | Path, name: str, role: str = "training", unlabelled: bo
     if parsed.layout != "shards":
         layout, tree = find_layout(parsed, open_tree(parsed.path, name), labelled=not unlabelled)
         if layout.name == "folder":
-            return _list_folder(
-                tree, Listed(name, str(spec), tree.root, role, "folder", False, None, []), unlabelled
-            )
+            empty = Listed(name, str(spec), tree.root, role, "folder", False, None, [])
+            return _list_folder(tree, empty, parsed.split, unlabelled)
     problem: Finding | None = None
     try:
         domain = open_domain(spec, name, labelled=not unlabelled, evaluation=evaluation)
@@ -101,36 +106,104 @@ def list_set(spec: str | Path, name: str, role: str = "training", unlabelled: bo
 # --- plain folders ------------------------------------------------------------------------------------------
 
 
-def _list_folder(tree: Tree, listed: Listed, unlabelled: bool) -> Listed:
-    inside = tree.has("images")
-    labelled = inside and tree.has("labels") and not unlabelled
-    images, twice = _by_stem(tree, "images" if inside else "", recursive=inside)
+def _list_folder(tree: Tree, listed: Listed, named: str | None, unlabelled: bool) -> Listed:
+    found = find_folders(tree, named, not unlabelled)
+    if len(found.images) != 1:
+        return replace(listed, findings=[_no_images(tree, found, listed.name)])
+    findings = _about_folders(tree, found, listed.name, unlabelled)
+    images_at, labels_at = found.images[0], found.labels[0] if len(found.labels) == 1 else None
+    images, twice = _by_stem(tree, images_at, recursive=bool(images_at))
     labels: dict[str, FileRef] = {}
-    findings: list[Finding] = []
-    if labelled:
-        labels, also = _by_stem(tree, "labels", recursive=True)
+    if labels_at is not None:
+        labels, also = _by_stem(tree, labels_at, recursive=True)
         twice += also
     if twice:
-        what = f"{many(len(twice), 'file has', 'files have')} the name of another but for the ending."
-        lines = examples(f"{listed.below(a)} beside {listed.below(b)}" for a, b in twice)
-        advice = "Keep one of each; a corrected copy takes the first and leaves the others out."
-        findings.append(
-            Finding(
-                "same-name", Severity.STOPS, what, len(twice), advice, lines, fixable=True, domain=listed.name
-            )
-        )
+        findings.append(_same_name(twice, listed))
     if not images:
-        where = tree.root / "images" if inside else tree.root
-        findings.append(_empty(where, listed.name))
-    findings += _passed_over(tree, inside, labelled, listed.name)
-    if not labelled:
+        findings.append(_empty(tree.root / images_at, listed.name))
+    findings += _passed_over(tree, [f for f in (images_at, labels_at) if f], listed.name)
+    space = None
+    if labels_at is None:
         pairs = [Pair(key, image, None) for key, image in images.items()]
     else:
         labels, renamed = _match_names(images, labels, listed)
         findings += renamed + _partners(images, labels, listed)
         pairs = [Pair(k, images.get(k), labels.get(k)) for k in sorted(images.keys() | labels.keys())]
-    left_out = [(listed.below(a), "another file has its name but for the ending") for a, _ in twice]
-    return replace(listed, labelled=labelled, pairs=pairs, findings=findings, left_out=left_out)
+        space, wrong = _listed_space(tree, listed.name)
+        findings += wrong
+    usual = images_at in ("images", "") and labels_at in ("labels", None)
+    return replace(
+        listed,
+        layout="folder" if usual else f"folder/{images_at}{f'+{labels_at}' if labels_at else ''}",
+        labelled=labels_at is not None,
+        space=space,
+        pairs=pairs,
+        findings=findings,
+        left_out=[(listed.below(a), "another file has its name but for the ending") for a, _ in twice],
+    )
+
+
+def _no_images(tree: Tree, found: Folders, name: str) -> Finding:
+    """Why there is no folder of images to look at, and how to name it."""
+    if found.images:
+        what, advice = unclear(tree, found), "Nothing was looked at: name the folder."
+        return Finding("several-folders", Severity.STOPS, what, len(found.images), advice, domain=name)
+    if not any(tree.images()):
+        return _empty(tree.root, name)
+    what = f"{tree.root} has no layout that is known: it holds {describe(tree)}."
+    advice = f"Nothing was looked at. {how_to_name(tree)}"
+    return Finding("unknown-layout", Severity.STOPS, what, 1, advice, domain=name)
+
+
+def _about_folders(tree: Tree, found: Folders, name: str, unlabelled: bool) -> list[Finding]:
+    """Folders of label maps among which there is no choice, that have strange names, or that are split further."""
+    if len(found.labels) > 1:
+        what, advice = (
+            unclear(tree, found),
+            "Labels were not looked at: name the folder, or add --unlabelled.",
+        )
+        return [Finding("several-folders", Severity.STOPS, what, len(found.labels), advice, domain=name)]
+    images_at = found.images[0]
+    findings: list[Finding] = []
+    beside = [f for f in tree.folders() if f != images_at.partition("/")[0] and any(tree.images(f))]
+    if not found.labels and not unlabelled and beside:
+        what = f"No label maps were looked at; beside the images there are {some([f'{f}/' for f in beside])}."
+        way = f"folder/{f'{images_at}+' if images_at else ''}{beside[0]}:{tree.root}"
+        advice = f"If label maps lie there, name the folder, as {way}."
+        findings.append(Finding("other-folders", Severity.KNOW, what, len(beside), advice, domain=name))
+    parts = [f for f in tree.folders(images_at) if images_at and f.lower() in _SPLITS]
+    if len(parts) > 1:
+        what = f"{images_at}/ holds {some([f'{part}/' for part in parts])}, which are read as one set."
+        labels = "+".join(f"{folder}/{parts[0]}" for folder in (images_at, *found.labels))
+        advice = f"Name one of them if they are to be kept apart, as folder/{labels}:{tree.root}."
+        findings.append(Finding("read-together", Severity.KNOW, what, len(parts), advice, domain=name))
+    return findings
+
+
+def _listed_space(tree: Tree, name: str) -> tuple[LabelSpace | None, list[Finding]]:
+    """What a list of classes beside the labels says; a malformed one is a finding."""
+    if CLASSES_FILE in tree.names():
+        return None, []
+    try:
+        return listed_space(tree), []
+    except DataError as error:
+        advice = "Correct the file, or name the classes with --label-space NAME_OR_YAML."
+        return None, [Finding("class-list", Severity.STOPS, str(error), 1, advice, domain=name)]
+
+
+def _same_name(twice: list[tuple[FileRef, FileRef]], listed: Listed) -> Finding:
+    what = f"{many(len(twice), 'file has', 'files have')} the name of another but for the ending."
+    lines = [Line(listed.below(a), f"beside {listed.below(b)}", " ") for a, b in twice]
+    advice = "Keep one of each; a corrected copy takes the first and leaves the others out."
+    return _finding(listed, "same-name", what, lines, advice)
+
+
+def _finding(listed: Listed, kind: str, what: str, lines: list[Line], advice: str) -> Finding:
+    """One that stops training and that a corrected copy mends."""
+    shown = places(listed.name, lines)
+    return Finding(
+        kind, Severity.STOPS, what, len(lines), advice, examples(lines), True, listed.name, files=shown
+    )
 
 
 def _by_stem(
@@ -159,9 +232,8 @@ def _empty(where: Path, name: str) -> Finding:
     )
 
 
-def _passed_over(tree: Tree, inside: bool, labelled: bool, name: str) -> list[Finding]:
+def _passed_over(tree: Tree, folders: list[str], name: str) -> list[Finding]:
     """Files in the folders that are not named as images."""
-    folders = ["images", *(["labels"] if labelled else [])] if inside else []
     other = [path for folder in folders for path in tree.files(folder).keys() - tree.images(folder).keys()]
     if not other:
         return []
@@ -183,12 +255,8 @@ def _partners(images: dict[str, FileRef], labels: dict[str, FileRef], listed: Li
         if alone:
             what = f"{many(len(alone), noun + ' has', noun + 's have')} no {lacks} of the same name."
             advice = f"Add the {lacks}s or remove these files; a corrected copy leaves them out."
-            lines = examples(listed.below(these[key]) for key in alone)
-            findings.append(
-                Finding(
-                    kind, Severity.STOPS, what, len(alone), advice, lines, fixable=True, domain=listed.name
-                )
-            )
+            lines = [Line(listed.below(these[key])) for key in alone]
+            findings.append(_finding(listed, kind, what, lines, advice))
     return findings
 
 
@@ -209,19 +277,10 @@ def _match_names(
             matched = {key: file for key, file in labels.items() if key not in set(pairs.values())}
             matched |= {image: labels[label] for image, label in pairs.items()}
             what = f"{many(len(pairs), 'label map is', 'label maps are')} not named as the image: {told}."
-            lines = examples(
-                f"{listed.below(labels[b])} for {listed.below(images[a])}" for a, b in pairs.items()
-            )
-            finding = Finding(
-                "names-differ",
-                Severity.STOPS,
-                what,
-                len(pairs),
-                _RENAME,
-                lines,
-                fixable=True,
-                domain=listed.name,
-            )
+            lines = [
+                Line(listed.below(labels[b]), f"for {listed.below(images[a])}", " ") for a, b in pairs.items()
+            ]
+            finding = _finding(listed, "names-differ", what, lines, _RENAME)
             return matched, [finding]
     return labels, []
 

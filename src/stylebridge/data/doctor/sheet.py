@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
 
 from stylebridge.data.doctor.examine import Examined
 from stylebridge.data.doctor.facts import PairFacts
+from stylebridge.data.doctor.findings import Finding
 from stylebridge.data.doctor.translate import reading_space, to_train_ids
-from stylebridge.data.files import LabelRef
+from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
 from stylebridge.errors import DataError
 
-_WIDTH = 360  # px of a picture in the page
+#: The most that a picture in the page is wide and high, px: on the contact sheet, and beside a finding.
+_SHEET, _BESIDE = (360, 720), (180, 180)
+
+#: Pictures beside one finding.
+_PER_FINDING = 4
 
 
 @dataclass(frozen=True)
@@ -43,8 +51,30 @@ def contact_sheet(examined: Examined, most: int) -> list[SheetPicture]:
     rest = [i for i in shown if i not in set(odd)]
     spread = np.unique(np.linspace(0, max(0, len(rest) - 1), min(most - len(odd), len(rest))).astype(int))
     chosen = sorted({*odd, *(rest[i] for i in spread.tolist())})
-    pictures = (_picture(examined, i, notes.get(i, "")) for i in chosen)
+    pictures = (_picture(examined, i, notes.get(i, ""), _SHEET) for i in chosen)
     return [picture for picture in pictures if picture is not None]
+
+
+def offending_pictures(
+    sets: Sequence[Examined], findings: Sequence[Finding], workers: int | None = None
+) -> dict[tuple[str, str], SheetPicture]:
+    """Small pictures of the first files of each finding, by (set, path below the set); without those that show nothing,
+    as files that cannot be read."""
+    wanted = {place for finding in findings for place in finding.files[:_PER_FINDING]}
+    jobs: list[tuple[tuple[str, str], Examined, int]] = []
+    for examined in sets:
+        for i, pair in enumerate(examined.listed.pairs):
+            for file in (pair.image, pair.label):
+                place = (examined.name, "" if file is None else examined.show(file))
+                if place in wanted:
+                    jobs.append((place, examined, i))
+    with ThreadPoolExecutor(max_workers=workers or os.cpu_count() or 1) as pool:
+        made = list(pool.map(lambda job: _picture(job[1], job[2], "", _BESIDE), jobs))
+    return {
+        place: replace(picture, name=place[1])
+        for (place, _, _), picture in zip(jobs, made, strict=True)
+        if picture
+    }
 
 
 def _in_turn(notes: dict[int, str], most: int) -> list[int]:
@@ -88,31 +118,48 @@ def _note(examined: Examined, i: int, facts: PairFacts) -> str:
     return ", ".join(notes)
 
 
-def _picture(examined: Examined, i: int, note: str) -> SheetPicture | None:
+def _picture(examined: Examined, i: int, note: str, most: tuple[int, int]) -> SheetPicture | None:
+    """A pair made small; of a label map without an image that can be read, its colours alone. None if nothing can be
+    read."""
     pair, facts = examined.listed.pairs[i], examined.facts[i]
-    if pair.image is None:
+    name = examined.show(file) if (file := pair.image or pair.label) is not None else ""
+    image = _read(pair.image)
+    has_label = facts.label is not None and not facts.label.error and not facts.label.jpeg
+    if image is not None:
+        size = _shrunk(image.size, most)
+        small = np.array(image.resize(size, Image.Resampling.BOX))
+        label, unknown = _label(examined, i, image.size, size) if has_label else (None, None)
+        return SheetPicture(name, small, label, unknown, note)
+    if not has_label or facts.label is None or examined.space is None:
+        return None
+    label, unknown = _label(examined, i, facts.label.size, _shrunk(facts.label.size, most))
+    return None if label is None else SheetPicture(name, examined.space.colourise(label), None, unknown, note)
+
+
+def _read(file: FileRef | None) -> Image.Image | None:
+    if file is None:
         return None
     try:
-        image = Image.fromarray(read_image(pair.image))
-    except DataError:  # it has changed since it was read
+        return Image.fromarray(read_image(file))
+    except DataError:  # as found, or it has changed since it was read
         return None
-    width = min(_WIDTH, image.width)
-    size = width, max(1, round(image.height * width / image.width))
-    name = examined.show(pair.image)
-    small = np.array(image.resize(size, Image.Resampling.BOX))
-    if pair.label is None or facts.label is None or facts.label.error or facts.label.jpeg:
-        return SheetPicture(name, small, None, None, note)
-    label, unknown = _label(examined, pair.label, facts, image.size, size)
-    return SheetPicture(name, small, label, unknown, note)
+
+
+def _shrunk(size: tuple[int, int], most: tuple[int, int]) -> tuple[int, int]:
+    """(width, height) that fit in ``most``, in the ratio of ``size``, of one pixel at least; nothing is enlarged."""
+    scale = min(1.0, *(limit / side for limit, side in zip(most, size, strict=True) if side))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _label(
-    examined: Examined, file: LabelRef, facts: PairFacts, full: tuple[int, int], size: tuple[int, int]
+    examined: Examined, i: int, full: tuple[int, int], size: tuple[int, int]
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    if examined.space is None or facts.label is None:
+    """A pair's train ids and where they are unknown, made small; None where they cannot be read."""
+    file, facts = examined.listed.pairs[i].label, examined.facts[i].label
+    if examined.space is None or file is None or facts is None:
         return None, None
     try:
-        ids, unknown = to_train_ids(file, reading_space(examined.space, facts.label), full)
+        ids, unknown = to_train_ids(file, reading_space(examined.space, facts), full)
     except DataError:
         return None, None
     nearest = Image.Resampling.NEAREST
