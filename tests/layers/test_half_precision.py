@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from stylebridge.layers import FrozenBatchNorm2d
 from stylebridge.layers.global_batch import batch_norm
+from stylebridge.layers.label_maps import rows_at
 from stylebridge.layers.lin import LIN, AdaLIN
 from stylebridge.layers.sean import region_means
 from stylebridge.layers.spectral import SpectralConv2d, SpectralLinear
@@ -167,6 +168,16 @@ def test_region_means_of_any_size(dtype, side, mean, seed):
     expected = torch.stack([x[0, :, valid].double().mean(1), x[0, :, 0, 0].double(), torch.zeros(2).double()])
     close(found.codes[0], expected, dtype)
     assert found.present.tolist() == [[True, True, False]]
+
+
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+def test_sums_over_many_rows(dtype):
+    """What carries gradients back from pixels to regions: a running sum in half precision would stay at 256."""
+    table = torch.ones(2, 3, dtype=dtype, requires_grad=True)
+    sums = rows_at(torch.tensor([0] * 30_000 + [1]), 2)(table)
+    (sums.float() / 8).sum().backward()
+    assert table.grad is not None
+    close(table.grad, torch.tensor([[30_000 / 8] * 3, [1 / 8] * 3]), dtype)
 
 
 @pytest.mark.parametrize("dtype", HALF, ids=str)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stylebridge.engine import Method, OptimizerConfig, Trainer, TrainerConfig, open_accelerator
+from stylebridge.engine.devices import Precision
 from stylebridge.methods import ColourTransfer, SelfDistillation, SourceOnly
 from stylebridge.methods.bridge import Bridge, BridgeOptions
 from stylebridge.methods.cyclegan import CycleGAN, CycleGANOptions
@@ -253,17 +254,24 @@ def _() -> tuple[Method, Streams]:
 # --- training -------------------------------------------------------------------------------------------------
 
 
-def train(name: str, folder: Path) -> None:
-    """Train a case in float64 on this process's part of the batches. Left in the folder: ``metrics.jsonl``, and of
-    each process the networks as ``weights-RANK.safetensors``."""
-    accelerator = open_accelerator("cpu")
+def train(name: str, folder: Path, precision: Precision | None = None, steps: int | None = None) -> None:
+    """Train a case on this process's part of the batches. Left in the folder: ``metrics.jsonl``, and of each process
+    the networks as ``weights-RANK.safetensors``.
+
+    Args:
+        precision: None: float64; else weights are float32.
+        steps: so many of them; None: all.
+    """
+    accelerator = open_accelerator("cpu", precision or "fp32")
     rank, count = accelerator.process_index, accelerator.num_processes
     torch.manual_seed(11 + rank)  # nothing but the trainer makes networks alike
     method, streams = CASES[name].build()
     for network in method.networks.values():
-        network.double()
+        network.to(torch.float64 if precision is None else torch.float32)
+    if precision is not None:
+        streams = {stream: [_single(batch) for batch in made] for stream, made in streams.items()}
     settings = {"accumulate": 1, **CASES[name].settings}
-    steps = len(next(iter(streams.values())))
+    steps = steps or len(next(iter(streams.values())))
     config = TrainerConfig(
         steps=steps, batch=IMAGES, log_every=1, sample_every=0, checkpoint_every=steps, **settings
     )
@@ -291,6 +299,10 @@ def train(name: str, folder: Path) -> None:
     }
     save_file(tensors, folder / f"weights-{rank}.safetensors")
     accelerator.wait_for_everyone()
+
+
+def _single(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.float() if value.dtype == torch.float64 else value for key, value in batch.items()}
 
 
 def _part(
