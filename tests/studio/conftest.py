@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from studio.pages import TOKEN
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import RunError
 from stylebridge.jobs.load import AdaptedModel
@@ -81,6 +82,10 @@ class NearestColour(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return -(image[:, None] - self.colours[None, :, :, None, None]).abs().sum(2)
+
+    def logits_at(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+        assert image.shape[-2:] == size
+        return self(image)
 
 
 class Inverse(nn.Module):
@@ -182,5 +187,5 @@ def address(fakes: None, root: Path) -> Iterator[str]:
 
     desk = Desk(Runs([], root), max_side=256, device="cpu")
     blocks, endpoints = build(desk, run="runs/facades", kind="synthesize", segmenter="runs/town")
-    yield f"http://127.0.0.1:{serve(blocks, endpoints, 0)}"
+    yield serve(blocks, endpoints, 0, token=TOKEN).partition("/?")[0]
     blocks.close(verbose=False)

@@ -14,6 +14,8 @@ from PIL import Image
 
 from stylebridge.studio.canvas import unpack
 
+#: Opens the studios of the tests.
+TOKEN = "known-to-the-tests"
 ARGUMENTS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update",
@@ -43,8 +45,9 @@ def opened(browser: Any, address: str) -> Iterator[Any]:
     failed: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: failed.append(str(error)))
-    page.goto(address)
+    page.goto(f"{address}/?token={TOKEN}")
     page.wait_for_selector("#sb[data-ready=true]")
+    assert "token" not in page.url
     yield page
     context.close()
     assert asked

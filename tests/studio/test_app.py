@@ -1,31 +1,36 @@
 """The served page: what is answered, and what is not."""
 
+import asyncio
 import json
 import os
 import re
+import socket
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 
 pytest.importorskip("gradio", reason="the studio needs gradio: pip install 'stylebridge[studio]'")
 
+from studio.pages import TOKEN
 from stylebridge.errors import RunError
 from stylebridge.studio import launch
 from stylebridge.studio.canvas import pack
+from stylebridge.studio.guard import MAX_BODY, Admission, Guard
 
 
 def ask(
     url: str, data: object = None, headers: dict[str, str] | None = None, method: str | None = None
 ) -> tuple[int, str, dict]:
+    """Ask as the page does: with the cookie, unless ``headers`` have another."""
     body = None if data is None else json.dumps(data).encode()
-    request = urllib.request.Request(
-        url, body, {"content-type": "application/json", **(headers or {})}, method=method
-    )
+    own = {"content-type": "application/json", "Cookie": f"stylebridge_studio_{urlsplit(url).port}={TOKEN}"}
+    request = urllib.request.Request(url, body, own | (headers or {}), method=method)
     try:
         with urllib.request.urlopen(request, timeout=30) as reply:
             return reply.status, reply.read().decode("utf-8", "replace"), dict(reply.headers)
@@ -100,6 +105,103 @@ def test_a_body_without_end_is_refused(address: str) -> None:
     assert re.search(r"\.$", json.loads(text)["error"])
 
 
+def test_without_the_token_nothing_is_answered(address: str) -> None:
+    wrong = ({"Cookie": ""}, {"Cookie": "stylebridge_studio_1=" + TOKEN}, {"Cookie": "a=b;;=;\x7f=" + TOKEN})
+    port = urlsplit(address).port
+    for headers in (*wrong, {"Cookie": f"stylebridge_studio_{port}=guess"}):
+        for path in ("/", "/?token=guess", "/config", "/theme.css", "/gradio_api/startup-events", "/nowhere"):
+            status, text, given = ask(address + path, headers=headers)
+            assert status == 401, path
+            assert "printed at its start" in json.loads(text)["error"]
+            assert not {name.lower() for name in given} & {"set-cookie"}
+        assert ask(f"{address}/gradio_api/run/list_runs", {"data": [{}]}, headers)[0] == 401
+        # The token in the address opens the page, and no other address.
+        assert ask(f"{address}/config?token={TOKEN}", headers=headers)[0] == 401
+        assert ask(f"{address}/gradio_api/run/list_runs?token={TOKEN}", {"data": [{}]}, headers)[0] == 401
+
+
+def test_the_address_with_the_token_gives_a_cookie_that_opens_the_rest(address: str) -> None:
+    status, _, headers = ask(f"{address}/?token={TOKEN}", headers={"Cookie": ""})
+    assert status == 200
+    cookie, *attributes = headers["set-cookie"].split("; ")
+    assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(attributes)
+    assert ask(f"{address}/config", headers={"Cookie": f"other=1; {cookie}"})[0] == 200
+
+
+def test_no_page_may_frame_the_studio(address: str) -> None:
+    for headers in ({}, {"Cookie": ""}):
+        _, _, given = ask(f"{address}/", headers=headers)
+        given = {name.lower(): value for name, value in given.items()}
+        assert given["x-frame-options"] == "DENY"
+        assert "frame-ancestors 'none'" in given["content-security-policy"]
+
+
+def test_bytes_that_arrive_are_counted_whatever_was_announced(address: str) -> None:
+    """Chunks without an announced length, against the served page: it stops reading soon after the limit."""
+    place = urlsplit(address)
+    assert place.hostname is not None
+    chunk = b"100000\r\n" + b"x" * 2**20 + b"\r\n"
+    sent = 0
+    with socket.create_connection((place.hostname, place.port or 0), timeout=30) as line:
+        line.sendall(
+            f"POST /gradio_api/run/list_runs HTTP/1.1\r\nHost: {place.netloc}\r\nTransfer-Encoding: chunked\r\n"
+            f"Cookie: stylebridge_studio_{place.port}={TOKEN}\r\nContent-Type: application/json\r\n\r\n".encode()
+        )
+        try:
+            while sent < 3 * MAX_BODY:
+                line.sendall(chunk)
+                sent += 2**20
+            answer = line.recv(12)
+        except OSError:  # the studio closed the line while we were sending
+            answer = b""
+    assert answer in (b"", b"HTTP/1.1 413")
+    assert answer or sent < 2 * MAX_BODY
+
+
+def guarded(messages: list[dict], seconds: float = 60.0) -> tuple[list[dict], list[bytes]]:
+    """What a guard sends, and the bodies that the application behind it sees, for a POST whose body comes in
+    ``messages`` and then no further."""
+    sent: list[dict] = []
+    seen: list[bytes] = []
+    waiting = iter(messages)
+
+    async def application(scope, receive, send) -> None:
+        seen.append((await receive())["body"])
+
+    async def receive() -> dict:
+        for message in waiting:
+            return message
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    async def send(message) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"127.0.0.1:1"), (b"cookie", b"stylebridge_studio_1=secret")]
+    scope = {
+        "type": "http", "method": "POST", "path": "/gradio_api/run/mix", "query_string": b"", "headers": headers,
+        "server": ("127.0.0.1", 1),
+    }  # fmt: skip
+    guard = Guard(application, ("mix",), Admission("secret"), seconds)
+    asyncio.run(asyncio.wait_for(guard(scope, receive, send), 20))  # type: ignore[arg-type]
+    return sent, seen
+
+
+def test_a_body_reaches_the_application_whole_or_not_at_all() -> None:
+    def part(body: bytes, more: bool) -> dict:
+        return {"type": "http.request", "body": body, "more_body": more}
+
+    assert guarded([part(b"ab", True), part(b"", True), part(b"c", False)]) == ([], [b"abc"])
+    for messages, seconds, status in [
+        ([part(b"ab", True)], 0.05, 408),  # and then nothing comes
+        ([part(b"x" * 2**20, True)] * 61, 60.0, 413),
+        ([part(b"ab", True), {"type": "http.disconnect"}], 60.0, 408),
+    ]:
+        sent, seen = guarded(messages, seconds)
+        assert sent[0]["status"] == status
+        assert seen == []
+
+
 _written: list[str] | None = None
 
 
@@ -151,6 +253,6 @@ def test_wrong_options_are_refused_in_a_sentence(tmp_path: Path) -> None:
 
 def test_a_taken_port_is_told(address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    port = int(address.rpartition(":")[2])
+    port = urlsplit(address).port or 0
     with pytest.raises(RunError, match=f"Port {port} is taken"):
         launch(None, port=port)

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from studio import pages
-from studio.pages import answer, at, downloaded, drop, flood, generated, opened, painted, stroke
+from studio.pages import TOKEN, answer, at, downloaded, drop, flood, generated, opened, painted, stroke
 from stylebridge.studio.app import build, serve
 from stylebridge.studio.desk import Desk
 from stylebridge.studio.runs import Runs
@@ -283,7 +283,7 @@ def test_a_segmented_photo_is_offered_once_a_run_can_paint_it(
 
 def test_without_runs_the_page_says_so(browser: Any, fakes: None, tmp_path: Path) -> None:
     blocks, endpoints = build(Desk(Runs([], tmp_path), device="cpu"))
-    address = f"http://127.0.0.1:{serve(blocks, endpoints, 0)}"
+    address = serve(blocks, endpoints, 0, token=TOKEN).partition("/?")[0]
     try:
         with opened(browser, address) as page:
             for tab in ("paint", "segment", "translate", "mix"):

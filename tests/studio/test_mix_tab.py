@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from studio import pages
+from studio.pages import TOKEN
 from stylebridge.jobs.mix import pixels
 from stylebridge.networks.mixnmatch import Mixer
 from stylebridge.studio.app import calls_of
@@ -161,7 +162,7 @@ def address(start: Path) -> Iterator[str]:
 
     desk = Desk(Runs([], start), max_side=256, device="cpu")
     blocks, endpoints = build(desk, run="runs/birds", kind="mix")
-    yield f"http://127.0.0.1:{serve(blocks, endpoints, 0)}"
+    yield serve(blocks, endpoints, 0, token=TOKEN).partition("/?")[0]
     blocks.close(verbose=False)
 
 

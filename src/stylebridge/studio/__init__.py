@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,6 +21,8 @@ def launch(
     device: str = "auto",
 ) -> None:
     """Serve the studio on 127.0.0.1 until it is interrupted.
+
+    The address that opens it is printed. It holds a token, which keeps other users of the machine out.
 
     Args:
         run: the run that the page opens with, of any kind; None: chosen on the page, from those below the working
@@ -55,8 +58,8 @@ def launch(
         desk, run=names.get("run", ""), kind=kind or "", segmenter=names.get("segmenter", "")
     )
     try:
-        served = serve(blocks, endpoints, port, open_browser=open_browser)
+        address = serve(blocks, endpoints, port, token=secrets.token_urlsafe(24), open_browser=open_browser)
     except OSError as error:
         raise RunError(f"Port {port} is taken: choose another one with --port.") from error
-    print(f"stylebridge studio: http://127.0.0.1:{served} (stop it with Ctrl+C)", flush=True)
+    print(f"stylebridge studio: {address} (stop it with Ctrl+C)", flush=True)
     blocks.block_thread()

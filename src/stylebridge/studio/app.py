@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+import webbrowser
 from collections.abc import Callable
 from typing import Any
 
 from stylebridge.studio.desk import Desk
-from stylebridge.studio.guard import Guard
+from stylebridge.studio.guard import Admission, Guard
 from stylebridge.studio.mix import MAX_VARIED, Mix
 from stylebridge.studio.page import css, markup, script
 from stylebridge.studio.paint import Paint
@@ -63,8 +64,13 @@ def build(desk: Desk, *, run: str = "", kind: str = "", segmenter: str = "") -> 
     return blocks, tuple(calls)
 
 
-def serve(blocks: Any, endpoints: tuple[str, ...], port: int, *, open_browser: bool = False) -> int:
-    """Serve the page on 127.0.0.1 from a thread of its own; returns the port.
+def serve(
+    blocks: Any, endpoints: tuple[str, ...], port: int, *, token: str, open_browser: bool = False
+) -> str:
+    """Serve the page on 127.0.0.1 from a thread of its own; returns the address that opens it, with the token.
+
+    Args:
+        token: what the page is opened with; requests of those who do not know it are refused.
 
     Raises:
         OSError: the port is taken.
@@ -72,12 +78,13 @@ def serve(blocks: Any, endpoints: tuple[str, ...], port: int, *, open_browser: b
     from gradio.themes import Base
     from starlette.middleware import Middleware
 
+    admission = Admission(token)
     plain = ["system-ui", "sans-serif"]  # gradio's own fonts would be fetched
     theme = Base(font=plain, font_mono=["ui-monospace", "monospace"])
     blocks.launch(
         server_name="127.0.0.1",
         server_port=port or _free_port(),
-        inbrowser=open_browser,
+        inbrowser=False,  # gradio does not know the token
         share=False,
         quiet=True,
         show_error=False,
@@ -94,12 +101,16 @@ def serve(blocks: Any, endpoints: tuple[str, ...], port: int, *, open_browser: b
         js=script(),
         prevent_thread_lock=True,
         app_kwargs={
-            "middleware": [Middleware(Guard, endpoints=endpoints)],
+            "middleware": [Middleware(Guard, endpoints=endpoints, admission=admission)],
             "docs_url": None,
             "redoc_url": None,
         },
     )
-    return blocks.server_port
+    admission.starting = False
+    address = f"http://127.0.0.1:{blocks.server_port}/?token={token}"
+    if open_browser:
+        webbrowser.open(address)
+    return address
 
 
 def _free_port() -> int:

@@ -1,11 +1,20 @@
-"""What stands before gradio: only this machine's own page is answered, and only what the studio needs."""
+"""What stands before gradio: only the page of whoever started the studio is answered, and only what it needs.
+
+Other users of this machine reach 127.0.0.1 too. The address printed at the start holds a token; the page opened with it
+gets a cookie, and a request without one of them is refused. (Cookies do not tell ports apart: the cookie is named after
+the port, so that two studios of one user do not log each other out.)
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
+from http.cookies import CookieError, SimpleCookie
 from typing import Any
+from urllib.parse import parse_qs
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -14,6 +23,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 #: A request holds a photo and a label map, each of up to 20 MB and a third more in base64.
 MAX_BODY = 60 * 2**20
+#: Seconds within which a body must have arrived. From this machine it takes less than one.
+BODY_SECONDS = 60.0
 
 #: Gradio's own page and its parts; not its uploads, its files, its proxy or its monitoring.
 _PARTS = re.compile(
@@ -30,38 +41,129 @@ _POLICY = (
 )
 
 
+_HEADERS = (
+    (b"content-security-policy", _POLICY.encode()),
+    (b"x-frame-options", b"DENY"),  # frame-ancestors, for browsers that do not know it
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+)
+#: What gradio itself asks for while it starts.
+_STARTING = "/gradio_api/startup-events"
+
+_ELSEWHERE = 404, "There is no such address here."
+_TOO_LARGE = 413, "That is more than the studio accepts at once: use smaller files."
+_TOO_SLOW = 408, "The files did not arrive in time: send them again."
+_NO_TOKEN = (
+    401,
+    "Open the whole address that `stylebridge studio` printed at its start: it ends with a token.",
+)
+
+
+class Admission:
+    """Who may use a studio: whoever knows its token.
+
+    Attributes:
+        starting: gradio is being started and asks its own server whether it answers.
+    """
+
+    def __init__(self, token: str) -> None:
+        self.token, self.starting = token, True
+
+    def cookie_name(self, scope: Scope) -> str:
+        """Of the studio on this port."""
+        return f"stylebridge_studio_{scope['server'][1]}"
+
+    def in_address(self, scope: Scope) -> bool:
+        """Whether the address of the page holds the token."""
+        if scope["method"] != "GET" or scope["path"] != "/":
+            return False
+        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])
+        return self._right(given[0])
+
+    def in_cookie(self, scope: Scope, header: str) -> bool:
+        """Whether the cookies hold the token."""
+        try:
+            cookie = SimpleCookie(header).get(self.cookie_name(scope))
+        except CookieError:
+            return False
+        return cookie is not None and self._right(cookie.value)
+
+    def _right(self, given: str) -> bool:
+        return secrets.compare_digest(given.encode(), self.token.encode())
+
+
 class Guard:
-    """ASGI middleware: refuses foreign hosts and origins, every address but the studio's, and bodies without end.
+    """ASGI middleware: refuses foreign hosts and origins, requests without the token, every address but the studio's,
+    and bodies without end in size or time.
 
     Args:
         endpoints: the names under ``/gradio_api/run/`` that may be called.
+        admission: who may use the studio.
+        body_seconds: within which a body must have arrived.
     """
 
-    def __init__(self, app: Any, endpoints: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        app: Any,
+        endpoints: tuple[str, ...],
+        admission: Admission,
+        body_seconds: float = BODY_SECONDS,
+    ) -> None:
         self.app, self.endpoints = app, frozenset(f"/gradio_api/run/{name}" for name in endpoints)
+        self.admission, self.body_seconds = admission, body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand on."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        refusal = self._refusal(scope) if scope["type"] == "http" else (403, "There is no such address here.")
-        if refusal is not None:
-            await _refuse(send, *refusal, websocket=scope["type"] == "websocket")
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
             return
+        refusal = self._refusal(scope)
+        if refusal is None and scope["method"] == "POST":
+            # The application sees a body that is whole, or nothing of it.
+            body = await self._body(receive)
+            if isinstance(body, tuple):
+                refusal = body
+            else:
+                receive = _again(body, receive)
+        if refusal is not None:
+            await _refuse(send, *refusal)
+            return
+        cookie = self._new_cookie(scope)
 
-        async def with_policy(message: Message) -> None:
+        async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message.setdefault("headers", [])
-                message["headers"] = [
-                    *message["headers"],
-                    (b"content-security-policy", _POLICY.encode()),
-                    (b"referrer-policy", b"no-referrer"),
-                    (b"x-content-type-options", b"nosniff"),
-                ]
+                message["headers"] = [*message.get("headers", []), *_HEADERS, *cookie]
             await send(message)
 
-        await self.app(scope, receive, with_policy)
+        await self.app(scope, receive, with_headers)
+
+    async def _body(self, receive: Receive) -> bytes | tuple[int, str]:
+        """The whole body, or why it is refused: what counts are the bytes that arrive, not those announced."""
+        parts, size = [], 0
+        try:
+            async with asyncio.timeout(self.body_seconds):
+                while True:
+                    message = await receive()
+                    if message["type"] != "http.request":
+                        return _TOO_SLOW  # nobody listens any more
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    if size > MAX_BODY:
+                        return _TOO_LARGE
+                    if not message.get("more_body", False):
+                        return b"".join(parts)
+        except TimeoutError:
+            return _TOO_SLOW
+
+    def _new_cookie(self, scope: Scope) -> list[tuple[bytes, bytes]]:
+        """The cookie for a page that was opened by the address with the token."""
+        if not self.admission.in_address(scope):
+            return []
+        name, token = self.admission.cookie_name(scope), self.admission.token
+        return [(b"set-cookie", f"{name}={token}; Path=/; HttpOnly; SameSite=Strict".encode())]
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
@@ -72,21 +174,39 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2] != host:
             return 403, "The studio answers its own page only."
+        admitted = self.admission.in_address(scope) or self.admission.in_cookie(
+            scope, headers.get("cookie", "")
+        )
+        if not admitted and not (self.admission.starting and scope["path"] == _STARTING):
+            return _NO_TOKEN
         if scope["method"] in ("GET", "HEAD"):
-            return None if _PARTS.fullmatch(scope["path"]) else (404, "There is no such address here.")
+            return None if _PARTS.fullmatch(scope["path"]) else _ELSEWHERE
         if scope["method"] != "POST" or scope["path"] not in self.endpoints:
-            return 404, "There is no such address here."
-        length = headers.get("content-length", "")
-        if not length.isdecimal() or int(length) > MAX_BODY:
-            return 413, "That is more than the studio accepts at once: use smaller files."
-        return None
+            return _ELSEWHERE
+        announced = headers.get("content-length", "0")
+        return None if announced.isdecimal() and int(announced) <= MAX_BODY else _TOO_LARGE
 
 
-async def _refuse(send: Send, status: int, sentence: str, websocket: bool) -> None:
-    if websocket:
-        await send({"type": "websocket.close", "code": 1008})
-        return
+def _again(body: bytes, receive: Receive) -> Receive:
+    """What gives a body that was read already, then what comes after it."""
+    given = False
+
+    async def receive_again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive_again
+
+
+async def _refuse(send: Send, status: int, sentence: str) -> None:
     body = json.dumps({"error": sentence}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        *_HEADERS,
+    ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -302,6 +302,7 @@ async function listRuns() {
 }
 
 async function start() {
+  history.replaceState(null, "", location.pathname); // the token need not stand on screen; the cookie is set
   const facts = JSON.parse(find("#sb").dataset.facts);
   for (const place of document.querySelectorAll("[data-fact]")) place.textContent = facts[place.dataset.fact];
   themes();
