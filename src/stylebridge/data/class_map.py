@@ -143,7 +143,8 @@ def read_class_map(path: str | Path) -> ClassMap:
         )
     pairs = {str(k): None if v in (IGNORED, None) else str(v) for k, v in data["map"].items()}
     begin, end = (_beside(path, str(data[key])) for key in ("from", "to"))
-    return ClassMap(begin, end, pairs, f"class map {path}")
+    origin = f"built-in class map {path.stem}" if path.parent == folder else f"class map {path}"
+    return ClassMap(begin, end, pairs, origin)
 
 
 def _beside(path: Path, name: str) -> str:

@@ -100,7 +100,10 @@ def ensure_classes_present(
     if not missing:
         return
     listed = ", ".join(missing[:24]) + (", …" if len(missing) > 24 else "")
-    told = f"{len(missing)} of the {space.num_classes} classes of {space.name} are in no label map: {listed}"
+    verb = "is" if len(missing) == 1 else "are"
+    told = (
+        f"{len(missing)} of the {space.num_classes} classes of {space.name} {verb} in no label map: {listed}"
+    )
     if 2 * len(missing) > space.num_classes and not allow:
         raise DataError(
             f"{told}: name the label space that the files are in, or train without these classes with "

@@ -9,7 +9,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.table import Table
 
-from stylebridge.data.class_map import ClassMap, check_class_map, map_classes
+from stylebridge.data.class_map import ClassMap, builtin_class_map, check_class_map, map_classes
 from stylebridge.data.domain import Domain
 from stylebridge.data.label_inference import (
     CLASSES_FILE,
@@ -261,10 +261,15 @@ class LabelReader:
             return
         if any(r.own.classes == model.classes and r.how != "assumed" for r in readings.values()):
             return
+        built_in = builtin_class_map(reading.own, model)
+        mend = (
+            f"--class-map {built_in.origin.rpartition(' ')[2]}"
+            if built_in is not None
+            else f"--class-map FILE (`stylebridge data class-map {reading.own.name} {model.name}` begins one)"
+        )
         raise DataError(
             f"{self._contradiction('source', reading.own, reading.how, model)[:-1]}; to train the classes of "
-            f"{model.name} on them, give a class map (`stylebridge data class-map {reading.own.name} {model.name}` "
-            f"writes one) as --class-map FILE."
+            f"{model.name} on them, give {mend}."
         )
 
     def ensure_maps_used(self, readings: Mapping[str, Reading]) -> None:
@@ -300,7 +305,8 @@ class LabelReader:
             table.add_column(column, overflow="fold")
         for role, r in readings.items():
             becomes = r.class_map.origin if r.class_map is not None else "none needed"
-            table.add_row(f"{role}: {r.domain.root.name}", _named(r.own), r.how, becomes)
+            how = r.how.replace(f"{r.domain.root}/", "")
+            table.add_row(f"{role}: {r.domain.root.name}", _named(r.own), how, becomes)
         for domain in self.unlabelled:
             table.add_row(f"{domain.name}: {domain.root.name}", "–", "not read", "–")
         self.console.print(table)
