@@ -47,24 +47,33 @@ def run_processes(count: int, program: str, *arguments: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that workers of pytest have in common."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def data(shared: Path) -> Path:
     """``good``: seven pairs; ``bad``: as many, of which the second and the sixth image are damaged."""
-    root = tmp_path_factory.mktemp("data")
-    folders.write_space(root / "three.yaml")
-    for name in ("good", "bad"):
-        folders.write_domain(root / name, 7, seed=4)
-    for number in (1, 5):
-        file = root / "bad" / "images" / f"{number:03}.jpg"
-        file.write_bytes(file.read_bytes()[:200])
+    root = shared / "data"
+    with FileLock(shared / "data.lock"):
+        if not (root / "complete").exists():
+            root.mkdir()
+            folders.write_space(root / "three.yaml")
+            for name in ("good", "bad"):
+                folders.write_domain(root / name, 7, seed=4)
+            for number in (1, 5):
+                file = root / "bad" / "images" / f"{number:03}.jpg"
+                file.write_bytes(file.read_bytes()[:200])
+            (root / "complete").touch()
     return root
 
 
 @pytest.fixture(scope="session")
-def two(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which two processes have trained every case and done all that is shared. Workers of pytest share
-    it: the first that needs it makes it."""
-    shared = tmp_path_factory.getbasetemp()
-    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+def two(data: Path, shared: Path) -> Path:
+    """The folder in which two processes have trained every case and done all that is shared: of several workers, the
+    first that needs it makes it."""
     with FileLock(shared / "two.lock"):
         if not (shared / "two" / "together-1.json").exists():
             run_processes(2, pair.__file__, str(data), str(shared / "two"))
