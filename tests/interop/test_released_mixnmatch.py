@@ -98,24 +98,25 @@ class Stopped(Exception):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A finished run, and one that was stopped in the middle of the first stage."""
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A finished run, and two that were stopped in the middle of a stage, by name."""
     root = tmp_path_factory.mktemp("runs")
     data = write_boxed(root / "data")
     settings = {"overrides": tiny_mix(steps=3), "device": "cpu", "quiet": True}
     train_mixer(data, root / "whole", **settings)
     save = Trainer.save
+    for stage in ("1-code", "2-feature"):
 
-    def saving(trainer: Trainer, *args) -> None:
-        save(trainer, *args)
-        if trainer.step == 2:
-            raise Stopped
+        def saving(trainer: Trainer, *args, stage: str = stage) -> None:
+            save(trainer, *args)
+            if (trainer.stage, trainer.step) == (stage, 2):
+                raise Stopped
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "save", saving)
-        with pytest.raises(Stopped):
-            train_mixer(data, root / "stopped", **settings)
-    return root / "whole", root / "stopped"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Trainer, "save", saving)
+            with pytest.raises(Stopped):
+                train_mixer(data, root / stage, **settings)
+    return {name: root / name for name in ("whole", "1-code", "2-feature")}
 
 
 def weights(run: Path) -> dict[str, Tensor]:
@@ -124,43 +125,43 @@ def weights(run: Path) -> dict[str, Tensor]:
     }
 
 
-def test_a_finished_run_of_the_older_order_paints_as_before(whole: tuple[Path, Path], tmp_path: Path) -> None:
-    older = made_older(shutil.copytree(whole[0], tmp_path / "older"))
-    ours, theirs = weights(whole[0]), weights(older)
+def test_a_finished_run_of_the_older_order_paints_as_before(whole: dict[str, Path], tmp_path: Path) -> None:
+    older = made_older(shutil.copytree(whole["whole"], tmp_path / "older"))
+    ours, theirs = weights(whole["whole"]), weights(older)
     assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
     codes = codes_of(TINY)
-    pictures = [load_mixer(run).double().generator(codes).image for run in (whole[0], older)]
+    pictures = [load_mixer(run).double().generator(codes).image for run in (whole["whole"], older)]
     assert torch.equal(*pictures)
     kept = load_file(older / "networks" / "generator.safetensors")[JOINT]
     assert not torch.equal(kept, theirs[f"generator.{JOINT}"])  # the file was in the old order
 
 
-def test_an_older_run_resumes_to_the_same_weights(whole: tuple[Path, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("stage", ["1-code", "2-feature"])
+def test_an_older_run_resumes_to_the_same_weights(whole: dict[str, Path], tmp_path: Path, stage: str) -> None:
     """Weights, the generator's average and Adam's moments: a wrong order in any of them changes the end."""
-    older = made_older(shutil.copytree(whole[1], tmp_path / "older"))
-    (saved,) = {c.stage for c in ckpt.find_checkpoints(older / "trainer_state")}
-    assert saved == "1-code"
+    older = made_older(shutil.copytree(whole[stage], tmp_path / "older"))
+    assert ckpt.find_checkpoints(older / "trainer_state")[-1].stage == stage
     train_mixer(None, older, resume=True, device="cpu", quiet=True)
-    ours, theirs = weights(whole[0]), weights(older)
+    ours, theirs = weights(whole["whole"]), weights(older)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
 
 
-def test_an_import_of_an_older_version_needs_no_conversion(whole: tuple[Path, Path], tmp_path: Path) -> None:
+def test_an_import_of_an_older_version_needs_no_conversion(whole: dict[str, Path], tmp_path: Path) -> None:
     """Its file has always been in the published order."""
-    run = shutil.copytree(whole[0], tmp_path / "imported")
+    run = shutil.copytree(whole["whole"], tmp_path / "imported")
     config = run / "networks" / "config.json"
     kept = json.loads(config.read_text())
     del kept["layout"]
     config.write_text(json.dumps(kept))
     facts = yaml.safe_load((run / "run.yaml").read_text())
     (run / "run.yaml").write_text(yaml.safe_dump(facts | {"imported": {"generator": {"file": "G.pth"}}}))
-    ours, theirs = weights(whole[0]), weights(run)
+    ours, theirs = weights(whole["whole"]), weights(run)
     assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
 
 
-def test_a_newer_layout_is_refused(whole: tuple[Path, Path], tmp_path: Path) -> None:
-    run = shutil.copytree(whole[0], tmp_path / "newer")
+def test_a_newer_layout_is_refused(whole: dict[str, Path], tmp_path: Path) -> None:
+    run = shutil.copytree(whole["whole"], tmp_path / "newer")
     config = run / "networks" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"layout": 99}))
     with pytest.raises(RunError, match="newer stylebridge"):

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from stylebridge.data.label_space import LabelSpace
@@ -153,6 +154,20 @@ def test_a_label_space_tells_the_channels() -> None:
         channels_of(6, None, five, "G")
     with pytest.raises(DataError, match="plain-5 has 5 classes"):
         channels_of(9, None, five, "G")
+
+
+def test_an_import_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
+    """It took 151 channels for 151 classes, and painted wrong pictures where a pixel has no class."""
+    file = weights(published_spade.generator_state(151), tmp_path / "latest_net_G.pth")
+    run = tmp_path / "run"
+    released.run("import", "spade", file, "--out", run, "--channels", "151")
+    path = save(blocks(32, 32, [0, 1]), tmp_path / "a.png")
+    apply = ("synthesize", "apply", run, "--labels", path, "--out", tmp_path / "out.png", *CPU)
+    released.run(*apply)  # 151 classes, as stated
+    facts = yaml.safe_load((run / "run.yaml").read_text())
+    del facts["imported"]["channels"]
+    (run / "run.yaml").write_text(yaml.safe_dump(facts))
+    assert "import it again" in released.refused(*apply, "--overwrite")
 
 
 def vae_files(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], Path, Path]:

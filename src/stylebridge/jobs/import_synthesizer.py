@@ -147,6 +147,8 @@ def _told(
             f"If the last of the {channels.count} channels are pixels without a class or instance edges, import it "
             f"again with --channels, such as {channels.count - 1}+void."
         )
+    if channels.edges:
+        lines.append("Each label map needs its instance map: `synthesize apply --instances MAP`.")
     if isinstance(networks, SPADENetworks) and networks.config.vae and networks.encoder is None:
         lines.append("It has a VAE: import it with --encoder latest_net_E.pth to take the look of a photo.")
     return lines

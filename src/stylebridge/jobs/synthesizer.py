@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from stylebridge.data.label_space import IGNORE, LabelSpace
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import RunError
+from stylebridge.interop.label_channels import PUBLISHED
 from stylebridge.jobs.networks_folder import load_parts, save_parts
 from stylebridge.jobs.run_folder import open_run
 from stylebridge.jobs.synthesis_recipe import load_synthesis_recipe
@@ -64,7 +65,8 @@ class Synthesizer:
         """The synthesizer of a finished run.
 
         Raises:
-            RunError: there is no run, it is of another kind, or it is not finished.
+            RunError: there is no run, it is of another kind, it is not finished, or it was imported with another meaning
+                of its label channels.
         """
         opened = open_run(Path(run), "synthesize")
         recipe, facts = load_synthesis_recipe(opened.path / "recipe.yaml"), opened.facts()
@@ -84,6 +86,12 @@ class Synthesizer:
             return networks
 
         networks = load_parts(folder, build)
+        if imported and "channels" not in imported and networks.config.classes in PUBLISHED:
+            raise RunError(
+                f"{run} was imported by an earlier version, which took {networks.config.classes} label channels for as "
+                f"many classes: import it again with `stylebridge import {recipe.method}`, and --channels "
+                f"{networks.config.classes} if they are classes."
+            )
         where = open_accelerator(device).device
         return Synthesizer(networks, space, recipe.size, where)
 
