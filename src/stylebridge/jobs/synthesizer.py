@@ -65,8 +65,8 @@ class Synthesizer:
         """The synthesizer of a finished run.
 
         Raises:
-            RunError: there is no run, it is of another kind, it is not finished, or it was imported with another meaning
-                of its label channels.
+            RunError: there is no run, it is of another kind, not finished, or an import of an earlier version with
+                another meaning of its label channels.
         """
         opened = open_run(Path(run), "synthesize")
         recipe, facts = load_synthesis_recipe(opened.path / "recipe.yaml"), opened.facts()
