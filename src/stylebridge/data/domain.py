@@ -17,6 +17,7 @@ from stylebridge.data.files import FileRef, LabelRef, Tree, open_tree
 from stylebridge.data.images import check_image
 from stylebridge.data.label_space import IGNORE, LabelSpace
 from stylebridge.data.layouts import LAYOUTS, Layout
+from stylebridge.data.layouts.folder import find_folders
 from stylebridge.data.layouts.names import is_image_folder, is_label_folder
 from stylebridge.data.shards import ShardSequence, open_shards, shard_place
 from stylebridge.data.statistics_cache import load_statistics, save_statistics, statistics_key
@@ -180,6 +181,18 @@ def find_layout(spec: DomainSpec, tree: Tree, labelled: bool) -> tuple[Layout, T
         place = place.below(inside[0])
     # What a plain folder lacks is said by its reader.
     return (LAYOUTS["folder"], place) if spec.layout in (None, "folder") else (LAYOUTS[spec.layout], tree)
+
+
+def label_folders(path: Path | str, name: str) -> tuple[str, ...]:
+    """The folders of label maps beside the images of a plain folder, as named in ``path`` or by their customary names.
+
+    Raises:
+        DataError: the path does not exist, or a folder that it names is not there.
+    """
+    spec = DomainSpec.parse(path)
+    _, tree = find_layout(spec, open_tree(spec.path, name), labelled=False)
+    found = find_folders(tree, spec.split, labelled=True)
+    return found.labels if found.images else ()
 
 
 # --- checking -----------------------------------------------------------------------------------------------

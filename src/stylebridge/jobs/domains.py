@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rich.console import Console
 
 from stylebridge.data.class_map import ClassMap
-from stylebridge.data.domain import Domain, DomainSpec, DomainSummary, open_domain
-from stylebridge.data.files import FileRef, LabelRef, is_image_name, path_below
+from stylebridge.data.domain import Domain, DomainSpec, DomainSummary, label_folders, open_domain
+from stylebridge.data.files import FileRef, FolderTree, LabelRef, is_image_name, path_below
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.layouts import LAYOUTS
+from stylebridge.data.layouts.names import is_image_folder
 from stylebridge.errors import DataError
 from stylebridge.jobs.label_options import parse_read_as, read_maps, stated_space
 from stylebridge.jobs.label_reading import LabelReader
@@ -201,9 +202,10 @@ def _evaluation(
         domain = open_domain(evaluate_on, "evaluation", labelled=True, evaluation=True)
         tell_layout(domain, console)
         return domain
+    beside: tuple[str, ...] = ()
     if target.layout == "folder":
-        root = target.root
-        if not ((root / "images").is_dir() and (root / "labels").is_dir()):
+        beside = label_folders(given, "target") if target.root.is_dir() else ()
+        if not beside:
             return None
     elif target.layout in LAYOUTS and LAYOUTS[target.layout].evaluation_split is None:
         return None
@@ -217,7 +219,7 @@ def _evaluation(
         if target.layout == "folder":
             raise
         return None  # an evaluation split without labels: nothing to score, and nothing wrong
-    where = f"{given} has labels/" if target.layout == "folder" else f"{domain.spec} has labels"
+    where = f"{given} has {' and '.join(beside)}/" if beside else f"{domain.spec} has labels"
     console.print(
         f"{where}: they are never trained on, and scored after training for the report.", highlight=False
     )
@@ -231,7 +233,8 @@ def _few_labels(target: Domain, given: str | Path, console: Console) -> Domain:
     """``given`` is a labelled domain, or a folder of label maps named as images of the target."""
     spec = DomainSpec.parse(given)
     folder = spec.path
-    if spec.layout is not None or (folder / "images").is_dir() or not folder.is_dir():
+    labelled = folder.is_dir() and any(map(is_image_folder, FolderTree(folder).folders()))
+    if spec.layout is not None or labelled or not folder.is_dir():
         few = open_domain(given, "labelled target", labelled=True)
     else:
         few = _match_labels(target, folder)
@@ -248,9 +251,10 @@ def _match_labels(target: Domain, folder: Path) -> Domain:
         raise DataError(f"The folder {folder} holds no label maps: give label maps named as target images.")
     known: dict[str, FileRef] = {}
     for image in target.images:
-        inside = path_below(image, target.root).with_suffix("").as_posix()
-        for key in (inside, inside.removeprefix("images/")):
-            known[key] = image
+        inside = path_below(image, target.root).with_suffix("")
+        known[inside.as_posix()] = image
+        if is_image_folder(inside.parts[0]):
+            known[PurePosixPath(*inside.parts[1:]).as_posix()] = image
     images: list[FileRef] = []
     labels: list[LabelRef] = []
     for file in files:

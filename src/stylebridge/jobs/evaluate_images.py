@@ -18,8 +18,9 @@ from torch import Tensor
 
 from stylebridge.atomic import OTHER_OUT, write_text
 from stylebridge.data.domain import DomainSpec, open_domain
-from stylebridge.data.files import FileRef, open_tree
+from stylebridge.data.files import FileRef, Tree, open_tree
 from stylebridge.data.images import read_image
+from stylebridge.data.layouts.names import is_image_folder, is_label_folder
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RecipeError, RunError
 from stylebridge.metrics.image_sets import (
@@ -155,7 +156,8 @@ def output_file(out: str | Path | None) -> Path | None:
 def images_of(place: str | Path, name: str) -> Sequence[FileRef]:
     """The image files of a set, sorted by their path.
 
-    Those below a folder or in a zip file, or below its ``images/`` where it has one; or those of a layout.
+    Those below a folder or in a zip file, or below its ``images/`` where it has one (or ``img/`` and the like, where
+    label maps lie beside it); or those of a layout.
 
     Raises:
         DataError: there are fewer than two, or the place is not there; the message calls the set ``name``.
@@ -168,13 +170,22 @@ def images_of(place: str | Path, name: str) -> Sequence[FileRef]:
         # Archives often hold one folder that holds everything.
         while len(tree.folders()) == 1 and not tree.has("images") and not tree.images(recursive=False):
             tree = tree.below(tree.folders()[0])
-        images = list(tree.images("images" if tree.has("images") else "").values())
+        images = list(tree.images(_photos_in(tree)).values())
     if len(images) < FEWEST:
         held = "no images" if not images else "one image"
         raise DataError(
             f"The {name} set {place} holds {held}: give {FEWEST} at least, and thousands for numbers to be relied on."
         )
     return images
+
+
+def _photos_in(tree: Tree) -> str:
+    """The folder of a tree that holds its photos: ``images``, or what stands for it where label maps are beside it."""
+    here = tree.folders()
+    photos = [folder for folder in here if is_image_folder(folder)]
+    if "images" in photos or not any(map(is_label_folder, here)):
+        return "images" if "images" in photos else ""
+    return photos[0] if len(photos) == 1 else ""
 
 
 def _batches(network: FeatureNetwork, images: Sequence[FileRef], batch: int) -> Iterator[Tensor]:

@@ -198,6 +198,16 @@ def test_a_palette_that_is_in_many_tools_tells_nothing(tmp_path: Path):
     assert examined.space.nameless
 
 
+def test_ids_that_are_shifted_against_their_palette_are_told(tmp_path: Path):
+    root = palette_set(tmp_path / "set", 2)
+    late = {i + 1: colour for i, colour in enumerate(CAMVID[:11])}
+    for i in range(2):
+        write(root, f"{i:02}", np.tile(np.arange(12, dtype=np.uint8).repeat(8), (72, 1)).clip(1, 11), late)
+    finding = found(look(root))["contradiction"]
+    assert finding.severity is STOPS
+    assert "off by one" in finding.what
+
+
 def test_a_set_of_ignored_pixels_alone_is_told(tmp_path: Path):
     for folder in ("images", "labels"):
         (tmp_path / folder).mkdir()

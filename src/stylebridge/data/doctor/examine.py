@@ -17,8 +17,9 @@ from stylebridge.data.doctor.findings import ClassCount, Line, SetSummary
 from stylebridge.data.doctor.listing import Listed, Pair
 from stylebridge.data.doctor.spaces import space_of_most
 from stylebridge.data.files import FileRef, LabelRef
-from stylebridge.data.label_inference import CLASSES_FILE, folders_beside
+from stylebridge.data.label_inference import CLASSES_FILE, find_evidence, folders_beside
 from stylebridge.data.label_space import IGNORE, LabelSpace
+from stylebridge.errors import DataError
 
 #: Pairs that are handed to the threads at once, so that no more wait in memory.
 _AHEAD = 256
@@ -45,7 +46,7 @@ class Examined:
     """A set that has been read: ``facts[i]`` and ``classes[i]`` belong to ``listed.pairs[i]``.
 
     ``odd``: pairs by key whose label map does not fit the label space that most of the others were found to have, and
-    why not.
+    why not. ``contradiction``: why training would not read the label maps, in a sentence.
     """
 
     listed: Listed
@@ -54,6 +55,7 @@ class Examined:
     space_told: str
     classes: list[ClassPixels | None]
     odd: dict[str, str] = field(default_factory=dict)
+    contradiction: str = ""
 
     @property
     def name(self) -> str:
@@ -121,14 +123,16 @@ def examine(
         DataError: ``classes.yaml`` beside the labels is wrong.
     """
     odd: dict[str, str] = {}
+    contradiction = ""
     if not listed.labelled:
         space, told = None, ""
     elif space is None and listed.space is not None:
         space, told = listed.space, "the layout's own"
     elif space is None:
         space, told, odd = _infer(listed, facts)
+        contradiction = "" if odd else _contradiction(listed, facts)
     classes = [None if space is None or f.label is None else class_pixels(f.label, space) for f in facts]
-    return Examined(listed, facts, space, told, classes, odd)
+    return Examined(listed, facts, space, told, classes, odd, contradiction)
 
 
 def class_pixels(facts: LabelFacts, space: LabelSpace) -> ClassPixels | None:
@@ -162,11 +166,7 @@ def class_pixels(facts: LabelFacts, space: LabelSpace) -> ClassPixels | None:
 def _infer(listed: Listed, facts: list[PairFacts]) -> tuple[LabelSpace | None, str, dict[str, str]]:
     """As :func:`~stylebridge.data.label_inference.infer_label_space`, from what was read, passing bad files over: a
     built-in space that most files fit is taken, and the others are told."""
-    good = {
-        pair.key: (pair.label, f.label)
-        for pair, f in zip(listed.pairs, facts, strict=True)
-        if pair.label is not None and f.label is not None and not f.label.error and not f.label.jpeg
-    }
+    good = _readable(listed, facts)
     if not good:
         return None, "there is no label map that can be read", {}
     for folder in folders_beside(next(iter(good.values()))[0]):
@@ -183,6 +183,26 @@ def _infer(listed: Listed, facts: list[PairFacts]) -> tuple[LabelSpace | None, s
         held = f"the single class {ids[0]}" if len(ids) == 1 else "no plain ids"
         return None, f"the label maps hold {held}", {}
     return LabelSpace.generic(plain[-1] + 1), "the plain ids as they are in the files, without names", {}
+
+
+def _readable(listed: Listed, facts: list[PairFacts]) -> dict[str, tuple[LabelRef, LabelFacts]]:
+    """The label maps that can be read, by the pair's key."""
+    return {
+        pair.key: (pair.label, f.label)
+        for pair, f in zip(listed.pairs, facts, strict=True)
+        if pair.label is not None and f.label is not None and not f.label.error and not f.label.jpeg
+    }
+
+
+def _contradiction(listed: Listed, facts: list[PairFacts]) -> str:
+    """What training would say of label maps whose ids, palette and ``classes.yaml`` contradict each other."""
+    files = [file for file, label in _readable(listed, facts).values() if label.grey]
+    try:
+        if files:
+            find_evidence(files)
+    except DataError as error:
+        return str(error)
+    return ""
 
 
 # --- in numbers ---------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ def label_findings(examined: Examined) -> list[Finding]:
         _colours,
         _no_space,
         _odd,
+        _contradiction,
         _unknown,
         _size_differs,
         _palette_disagrees,
@@ -133,6 +134,17 @@ def _odd(examined: Examined) -> list[Finding]:
     rest = "this one is not" if len(odd) == 1 else f"these {len(odd):,} are not"
     found = finding(examined, "odd-labels", Severity.STOPS, lines, ("", ""), advice, fixable=True)[0]
     return [replace(found, what=f"{others:,} {kind}, {rest}.")]
+
+
+def _contradiction(examined: Examined) -> list[Finding]:
+    """Ids that are shifted against their palette, or classes that the palette calls by other names."""
+    if not examined.contradiction:
+        return []
+    what, advice = (
+        examined.contradiction,
+        "Or name how the files are to be read with --label-space NAME_OR_YAML.",
+    )
+    return [Finding("contradiction", Severity.STOPS, what, 1, advice, domain=examined.name)]
 
 
 def _unknown(examined: Examined) -> list[Finding]:
