@@ -185,17 +185,21 @@ def candidates(known: Iterable[LabelSpace] = ()) -> list[LabelSpace]:
     return spaces
 
 
-def best_space(kind: MapKind, spaces: Sequence[LabelSpace]) -> LabelSpace | None:
-    """The space that explains a kind of maps best; None if none explains more than half of the ids in use."""
-    best: tuple[tuple[int, float, int], LabelSpace] | None = None
-    for space in spaces:
+def best_space(kind: MapKind, spaces: Sequence[LabelSpace], in_play: int = 0) -> LabelSpace | None:
+    """The space that explains a kind of maps best; None if none explains more than half of the ids in use.
+
+    Where several explain as many ids, it is one of the first ``in_play``, else the one more of whose classes the whole
+    palette shows.
+    """
+    best: tuple[tuple[int, bool, float, int], LabelSpace] | None = None
+    for place, space in enumerate(spaces):
         if kind.palette is not None and space.raw_colours and space.name in builtin_label_spaces():
             continue  # palette files hold ids
         matched = kind.matched(space)
         if not matched:
             continue
         shared = kind.shared(space) if kind.palette is not None else 0.0
-        key = (matched, shared, space.num_classes)
+        key = (matched, place < in_play, shared, space.num_classes)
         if best is None or key > best[0]:
             best = (key, space)
     return best[1] if best else None
@@ -228,12 +232,22 @@ def classify_maps(
     return dict(sorted(found.items(), key=lambda item: -len(item[1])))
 
 
-def main_space(kinds: Sequence[MapKind], spaces: Sequence[LabelSpace]) -> LabelSpace | None:
-    """The space that explains most files, if any explains any."""
-    claims: dict[int, int] = {}
-    for kind in kinds:
-        best = best_space(kind, spaces) if kind.tells else None
-        if best is not None:
-            place = next(i for i, space in enumerate(spaces) if space is best)
-            claims[place] = claims.get(place, 0) + len(kind.files)
-    return spaces[max(claims, key=lambda place: claims[place])] if claims else None
+def main_space(kinds: Sequence[MapKind], spaces: Sequence[LabelSpace], in_play: int = 0) -> LabelSpace | None:
+    """The space that explains most files, among those that explain some kind best; None if there is none."""
+    telling = [kind for kind in kinds if kind.tells]
+    bests = [best for kind in telling if (best := best_space(kind, spaces, in_play)) is not None]
+    found: LabelSpace | None = None
+    most = (0, 0)
+    for space in spaces:
+        if any(space is best for best in bests):
+            explained = [(len(kind.files), kind.matched(space)) for kind in telling if kind.matched(space)]
+            claim = (sum(files for files, _ in explained), sum(files * ids for files, ids in explained))
+            if claim > most:
+                found, most = space, claim
+    return found
+
+
+def count_in_play(spaces: Sequence[LabelSpace], known: Iterable[LabelSpace]) -> int:
+    """How many of :func:`candidates` are in play; they come first."""
+    names = {space.name for space in known}
+    return sum(space.name in names for space in spaces)

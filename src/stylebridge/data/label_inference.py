@@ -18,6 +18,7 @@ from stylebridge.data.label_evidence import (
     best_space,
     candidates,
     classify_maps,
+    count_in_play,
     kinds_of_maps,
     main_space,
 )
@@ -41,6 +42,9 @@ __all__ = [
 CLASSES_FILE = "classes.yaml"
 
 _HOW_TO_NAME = "Name another with --label-space NAME_OR_YAML."
+
+#: Files of a known layout whose palettes are looked at.
+_LAYOUT_SAMPLE = 32
 
 #: Files that a message names one by one.
 _LISTED = 4
@@ -86,9 +90,10 @@ def find_evidence(
         DataError: a file is no image; files of several spaces lie in one folder; ids are shifted against the palette;
             ``classes.yaml`` says other classes than the palette.
     """
+    known = list(known)
     spaces = candidates(known)
     kinds = kinds_of_maps(labels)
-    main = main_space(kinds, spaces)
+    main = main_space(kinds, spaces, count_in_play(spaces, known))
     called = f"{name} label map" if name else "label map"
     if main is not None:
         _ensure_one_space(kinds, main, spaces, called, override)
@@ -158,6 +163,28 @@ def _ensure_not_shifted(kind: MapKind, spaces: Sequence[LabelSpace], called: str
                 f"{'subtract 1 from' if step > 0 else 'add 1 to'} the ids"
                 f"{f', or name how the files are read with {override}' if override else ''}."
             )
+
+
+def ensure_layout_agrees(
+    labels: Sequence[LabelRef], space: LabelSpace, layout: str, override: str = ""
+) -> None:
+    """See, in a sample of a layout's label files, that their palettes do not show other classes than the layout's.
+
+    Raises:
+        DataError: an id is another class by the palette of most files.
+    """
+    chosen = [labels[int(i)] for i in np.linspace(0, len(labels) - 1, min(_LAYOUT_SAMPLE, len(labels)))]
+    kinds = [kind for kind in kinds_of_maps(chosen) if kind.palette is not None]
+    main = main_space(kinds, candidates([space]), 1)
+    if main is None or any(kind.matched(space) for kind in kinds):
+        return
+    clash = clashing_class(space, main, frozenset().union(*(kind.used for kind in kinds)))
+    if clash is not None:
+        raise DataError(
+            f"The layout {layout} says that {clash[0]} is {clash[1]!r} ({space.name}), and the palette of "
+            f"{kinds[0].files[0]} says {main.name}, where it is {clash[2]!r}: put the files of that data set there"
+            f"{f', or name the space with {override}' if override else ''}."
+        )
 
 
 def clashing_class(

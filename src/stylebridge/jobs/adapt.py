@@ -144,7 +144,7 @@ def adapt(
     accelerator = open_accelerator(device, precision)
     _warn_of_size(chosen, accelerator.device, console)
     if resume:
-        domains = reopen_adaptation(run.facts(), evaluate_on)
+        domains = reopen_adaptation(run.facts(), evaluate_on, console)
     else:
         assert source is not None
         assert target is not None
@@ -167,6 +167,7 @@ def adapt(
         labelled.append(check_together(domains.target_labels, accelerator, console))
     if not resume:
         ensure_classes_present(domains.space, labelled, allow_missing_classes, console)
+    if not resume or evaluate_on is not None:
         domains = check_evaluation(
             domains, evaluate_on is not None, lambda d: check_together(d, accelerator, console), console
         )

@@ -159,8 +159,11 @@ def open_labelled(
     return reader.settle({name: domain})[name]
 
 
-def reopen_adaptation(facts: Mapping[str, Any], evaluate_on: str | Path | None) -> AdaptationDomains:
-    """The domains of a run that is continued, as ``run.yaml`` tells them: nothing is inferred anew.
+def reopen_adaptation(
+    facts: Mapping[str, Any], evaluate_on: str | Path | None, console: Console | None = None
+) -> AdaptationDomains:
+    """The domains of a run that is continued, as ``run.yaml`` tells them: nothing is inferred anew but the space of
+    another evaluation set.
 
     Raises:
         DataError: the data is no longer there, or is not what it was.
@@ -172,6 +175,8 @@ def reopen_adaptation(facts: Mapping[str, Any], evaluate_on: str | Path | None) 
         path = given or facts.get(key)
         if path is None:
             return None
+        if given is not None and str(given) != str(facts.get(key)):
+            return open_labelled(given, name, console or Console(quiet=True), model=space, evaluation=True)
         return open_domain(path, name, labelled=True, space=spaces.get(key, space), evaluation=True)
 
     source = open_domain(facts["source"], "source", labelled=True, space=spaces.get("source", space))

@@ -15,11 +15,13 @@ from stylebridge.data.label_inference import (
     CLASSES_FILE,
     Evidence,
     classes_beside,
+    ensure_layout_agrees,
     find_evidence,
     plain_space,
     read_alike,
 )
 from stylebridge.data.label_space import IGNORE, LabelSpace
+from stylebridge.data.shards import ShardSequence
 from stylebridge.errors import DataError
 from stylebridge.jobs.label_options import print_class_map
 
@@ -154,6 +156,8 @@ class LabelReader:
 
     def _evidence(self, role: str, domain: Domain) -> Evidence:
         if domain.space is not None:
+            if domain.labels is not None and not isinstance(domain.labels, ShardSequence):
+                ensure_layout_agrees(domain.labels, domain.space, domain.layout, self.override(role))
             space = None if domain.space.nameless else domain.space
             return Evidence(space, _LAYOUT if space else "the ids", str(domain.root))
         assert domain.labels is not None
