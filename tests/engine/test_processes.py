@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
@@ -23,7 +25,11 @@ from stylebridge.methods.mixnmatch import MixNMatch
 from stylebridge.methods.mixnmatch_features import MixNMatchFeatures
 from support import folders, pair
 from support.mini import batches, mini_trainer
-from support.shared_work import together
+from support.shared_work import STAGES, together, whole_run
+
+
+#: The first test waits for the pair of processes.
+pytestmark = pytest.mark.timeout(900)
 
 
 def run_processes(count: int, program: str, *arguments: str) -> None:
@@ -55,7 +61,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def data(shared: Path) -> Path:
-    """``good``: seven pairs; ``bad``: as many, of which the second and the sixth image are damaged."""
+    """``good``: seven pairs; ``bad``: as many, of which the second and the sixth image are damaged; ``target``."""
     root = shared / "data"
     with FileLock(shared / "data.lock"):
         if not (root / "complete").exists():
@@ -63,6 +69,7 @@ def data(shared: Path) -> Path:
             folders.write_space(root / "three.yaml")
             for name in ("good", "bad"):
                 folders.write_domain(root / name, 7, seed=4)
+            folders.write_domain(root / "target", 4, labels=False, dark=True, seed=5)
             for number in (1, 5):
                 file = root / "bad" / "images" / f"{number:03}.jpg"
                 file.write_bytes(file.read_bytes()[:200])
@@ -218,3 +225,43 @@ def test_gradients_are_means_and_what_has_none_anywhere_keeps_none(outcomes):
 def test_waiting_for_the_main_process_is_no_failure(outcomes):
     for outcome in outcomes[1:]:
         assert outcome["patience"] >= 12 * 3600
+
+
+def test_a_whole_run_is_that_of_one_process(data, two, tmp_path, monkeypatch):
+    """Translated images, pseudo-labels, scores and what every stage hands on; nothing is missing or left over."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    whole_run(data, tmp_path / "run")
+    one, other = tmp_path / "run", two / "run"
+
+    def files(run: Path) -> set[str]:
+        names = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+        return {name for name in names if "tensorboard" not in name and "process-" not in name}
+
+    assert files(one) == files(other)
+    for name in ("translated", "pseudo_labels"):
+        pictures = sorted((one / name).rglob("*.png"))
+        assert len(pictures) == {"translated": 7, "pseudo_labels": 4}[name]
+        for path in pictures:
+            mine, others = (
+                np.asarray(Image.open(p)).astype(int) for p in (path, other / path.relative_to(one))
+            )
+            if name == "translated":
+                assert np.abs(mine - others).max() <= 1
+            else:  # where two classes are all but equal, rounding decides
+                assert np.mean(mine != others) < 0.01
+    for stage in STAGES:
+        mine, others = (
+            load_file(run / "stages" / stage / "segmenter" / "model.safetensors") for run in (one, other)
+        )
+        for key, value in mine.items():
+            torch.testing.assert_close(others[key], value, rtol=0, atol=3e-3)
+    told = [
+        [json.loads(line) for line in (run / "label_free.jsonl").read_text().splitlines()]
+        for run in (one, other)
+    ]
+    assert [line["step"] for line in told[0]] == [1, 2]
+    for mine, others in zip(*told, strict=True):
+        assert others["certainty"] == pytest.approx(mine["certainty"], abs=1e-3)
+    scores = [json.loads((run / "scores.json").read_text())["after"] for run in (one, other)]
+    assert scores[1]["pixels"] == scores[0]["pixels"]
+    assert scores[1]["miou_all"] == pytest.approx(scores[0]["miou_all"], abs=5e-3)

@@ -37,7 +37,7 @@ from stylebridge.networks.sean import SEANConfig, SEANNetworks
 from stylebridge.networks.segmenter import SegmenterConfig, build_segmenter
 from stylebridge.networks.spade import SPADEConfig, SPADENetworks
 from support.mini import CHANNELS, CLASSES, MiniSegmenter, batches
-from support.shared_work import together
+from support.shared_work import together, whole_run
 
 #: Of the global batch; and steps, of which some methods skip phases.
 IMAGES, STEPS = 4, 3
@@ -325,4 +325,5 @@ if __name__ == "__main__":
     for each in CASES:
         train(each, place / each)
     outcome = together(data, place / "together")
+    whole_run(data, place / "run")
     (place / f"together-{os.environ['RANK']}.json").write_text(json.dumps(outcome))

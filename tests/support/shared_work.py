@@ -1,6 +1,7 @@
 """What processes do together besides training, as one process or as one of several: everything it came to is returned.
 
-Data lies in the folder: ``good`` and ``bad``, each with images and labels, and ``three.yaml``.
+Data lies in the folder: ``good`` and ``bad``, each with images and labels, ``target`` without labels, and
+``three.yaml``.
 """
 
 import os
@@ -26,6 +27,7 @@ from stylebridge.jobs.synthesis_recipe import load_synthesis_recipe
 from stylebridge.jobs.synthesize import gather_mean_styles
 from stylebridge.jobs.together import check_together, make_together
 from stylebridge.networks.sean import SEANConfig, SEANNetworks
+from support.folders import World, tiny_adapt
 from support.mini import MiniSegmenter
 
 QUIET = Console(quiet=True)
@@ -131,3 +133,20 @@ def together(folder: Path, out: Path) -> dict[str, Any]:
         name: None if p.grad is None else p.grad.tolist() for name, p in module.named_parameters()
     }
     return result
+
+
+#: A translator, scores while training, pseudo-labels: all that a run does besides training.
+RECIPE, STAGES = "fada-small", ("1-source-only", "2-adversarial", "3-self-distillation")
+SHORT = "trainer.steps=1, trainer.batch=2, trainer.sample_every=1, load=null, pixels=6000"
+OVERRIDES = [
+    "stages.1.translated=true",
+    "stages.1.label_free={images: 3}",
+    "stages.1.trainer.sample_every=1",
+    f"translator={{recipe: cyclegan-small, overrides: [{SHORT}], pixels: 3000}}",
+]
+
+
+def whole_run(folder: Path, out: Path) -> None:
+    """A run of ``stylebridge adapt`` with all kinds of work."""
+    world = World(folder / "good", folder / "target", folder / "good", folder / "three.yaml")
+    tiny_adapt(world, out, RECIPE, overrides=OVERRIDES, evaluate_on=world.held_out, workers=0)

@@ -54,9 +54,11 @@ class _Mode(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        kwargs = kwargs or {}
         handler = _HANDLERS.get(func)
-        if handler is None or kwargs.get("generator") is not None:
+        if handler is None:  # nearly always: some microseconds a call
+            return func(*args, **kwargs) if kwargs else func(*args)
+        kwargs = kwargs or {}
+        if kwargs.get("generator") is not None:
             return func(*args, **kwargs)
         return handler(self.part, func, *args, **kwargs)
 
