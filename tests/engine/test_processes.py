@@ -27,7 +27,6 @@ from support import folders, pair
 from support.mini import batches, mini_trainer
 from support.shared_work import STAGES, together, whole_run
 
-
 #: The first test waits for the pair of processes.
 pytestmark = pytest.mark.timeout(900)
 
