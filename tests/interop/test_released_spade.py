@@ -170,6 +170,28 @@ def test_an_import_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
     assert "import it again" in released.refused(*apply, "--overwrite")
 
 
+def test_maps_are_resized_to_the_size_of_training_as_published(tmp_path: Path) -> None:
+    """To the nearest pixel, and edges are looked for afterwards."""
+    state = published_spade.generator_state(36)
+    file = weights(state, tmp_path / "latest_net_G.pth")
+    labels = blocks(150, 333, list(range(35)), side=31)
+    instances = instances_of(labels)
+    paths = save(labels, tmp_path / "a.png"), save(instances, tmp_path / "i.png")
+    released.run("import", "spade", file, "--out", tmp_path / "run")
+    given = ("--labels", paths[0], "--instances", paths[1], "--out", tmp_path / "out.png", *CPU)
+    released.run("synthesize", "apply", tmp_path / "run", *given, "--size", "128x64")
+    small = [
+        np.array(Image.fromarray(m.astype(np.int32)).resize((128, 64), Image.Resampling.NEAREST))
+        for m in (labels, instances)
+    ]
+    m = published_spade.semantics(small[0], 36, None, small[1])
+    released.assert_within_one_level(tmp_path / "out.png", published_spade.paint(state, m, MORE))
+    wrong = released.refused(
+        "synthesize", "apply", tmp_path / "run", *given, "--overwrite", "--size", "99999"
+    )
+    assert "larger than" in wrong
+
+
 def vae_files(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], Path, Path]:
     """A VAE of 3 classes for pictures of 64×32: a grid of 2×1 cells."""
     generator, encoder = published_spade.generator_state(3, code=(9, 2)), published_spade.encoder_state(4, 9)
@@ -251,21 +273,16 @@ def test_sean_in_the_style_of_a_photo(tmp_path: Path, channels: str) -> None:
     void = channels != "4"
     values = [0, 1, 2, 255] if void else [0, 1, 2, 3]
     labels, of_photo = blocks(64, 64, values), blocks(64, 64, values, 5, side=13)
-    photo = released.write_photo(tmp_path / "photo.png", (64, 64))
-    paths = save(labels, tmp_path / "a.png"), save(of_photo, tmp_path / "photo_labels.png")
+    photo = released.write_photo(tmp_path / "photo.png", (100, 80))
+    shown = Image.fromarray(of_photo).resize((100, 80), Image.Resampling.NEAREST)
+    of_photo = np.array(shown.resize((64, 64), Image.Resampling.NEAREST))
+    paths = save(labels, tmp_path / "a.png"), save(np.array(shown), tmp_path / "photo_labels.png")
     released.run("import", "sean", file, "--out", tmp_path / "run", "--channels", channels)
-    given = (
-        "--labels",
-        paths[0],
-        "--style",
-        photo,
-        "--style-labels",
-        paths[1],
-        "--out",
-        tmp_path / "out.png",
-    )
-    released.run("synthesize", "apply", tmp_path / "run", *given, *CPU)
-    image = torch.from_numpy(released.pixels(photo)).permute(2, 0, 1).double() / 127.5 - 1
+    style = ("--style", photo, "--style-labels", paths[1], "--size", 64)
+    given = ("--labels", paths[0], "--out", tmp_path / "out.png", *style, *CPU)
+    released.run("synthesize", "apply", tmp_path / "run", *given)
+    resized = np.array(Image.open(photo).resize((64, 64), Image.Resampling.BICUBIC)).astype(int)
+    image = torch.from_numpy(resized).permute(2, 0, 1).double() / 127.5 - 1
     seen = (torch.from_numpy(np.where(m == 255, 3, m) if void else m) for m in (labels, of_photo))
     target, source = seen
     picture = published_sean.published_output(state, target, image, source)

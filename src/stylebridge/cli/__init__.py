@@ -25,6 +25,7 @@ from stylebridge.cli.options import (
     Resume,
     Seed,
     Workers,
+    parse_size,
 )
 from stylebridge.cli.synthesize import synthesize_app
 from stylebridge.cli.translate import translate_app
@@ -284,7 +285,7 @@ def import_(
         file,
         out,
         label_space=label_space,
-        image_size=_size(image_size),
+        image_size=parse_size(image_size, "--image-size"),
         channels=channels,
         upsampling=upsampling,  # type: ignore[arg-type]
         encoder=encoder,
@@ -299,17 +300,6 @@ def import_(
     Console().print(f"{file} is now the run {run}: stylebridge {use}", highlight=False)
     for line in lines:
         Console().print(line, highlight=False, markup=False)
-
-
-def _size(text: str | None) -> int | tuple[int, int] | None:
-    """``256`` or ``512x256``."""
-    if text is None:
-        return None
-    parts = text.lower().replace("×", "x").split("x")
-    if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise DataError(f"--image-size {text!r} is no size: give 256, or 512x256 (width x height).")
-    sides = [int(part) for part in parts]
-    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 
 @recipes_app.command("list")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from stylebridge.errors import DataError
+
 Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu or cuda")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on the terminal")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is in --out")]
@@ -49,3 +51,14 @@ AllowMissing = Annotated[
         "--allow-missing-classes", help="Train although more than half of the classes are in no label map"
     ),
 ]
+
+
+def parse_size(text: str | None, option: str) -> int | tuple[int, int] | None:
+    """``256`` or ``512x256``. Raises DataError naming the option if it is neither."""
+    if text is None:
+        return None
+    parts = text.lower().replace("×", "x").split("x")
+    if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise DataError(f"{option} {text!r} is no size: give 256, or 512x256 (width x height).")
+    sides = [int(part) for part in parts]
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])

@@ -19,6 +19,7 @@ from stylebridge.cli.options import (
     Resume,
     Seed,
     Workers,
+    parse_size,
 )
 
 synthesize_app = typer.Typer(
@@ -108,6 +109,13 @@ def synthesize_apply(
         ),
     ] = None,
     read_as: ReadAs = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="Resize label maps, instance maps and style photos first: 256 or 512x256, as published programs do",
+            metavar="SIDE|WIDTHxHEIGHT",
+        ),
+    ] = None,
     seed: Annotated[
         int, typer.Option(help="Of the noise and of a VAE's look: the same number, the same picture", min=0)
     ] = 0,
@@ -118,6 +126,7 @@ def synthesize_apply(
     """Draw pictures from label maps."""
     from stylebridge.jobs.synthesize_apply import synthesize
 
+    sides = parse_size(size, "--size")
     written = synthesize(
         run,
         labels,
@@ -128,6 +137,7 @@ def synthesize_apply(
         mixes=mix or (),
         segmenter=segmenter,
         instances=instances,
+        size=(sides, sides) if isinstance(sides, int) else sides,
         read_as=read_as,
         seed=seed,
         device=device,

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
+from PIL import Image
 
 from stylebridge.data.files import FileRef, is_image_name
 from stylebridge.data.images import read_label
@@ -41,24 +42,28 @@ class InstanceMaps:
         else:
             self.files = {name: file for file, name in collect_inputs([given]).images.items()}
 
-    def edges(self, file: FileRef, name: PurePosixPath, labels: np.ndarray) -> np.ndarray:
+    def edges(
+        self, file: FileRef, name: PurePosixPath, labels: np.ndarray, size: tuple[int, int] | None = None
+    ) -> np.ndarray:
         """Where instances meet, bool [H, W].
 
         Args:
             file, name: the label map, and its place below its folder without the ending.
             labels: [H, W], as read.
+            size: (width, height) that the instance map is resized to before edges are looked for.
 
         Raises:
             DataError: there is no instance map of this name, it cannot be read, or has another size.
         """
         found = self._find(file, name)
-        instances = read_label(found).astype(np.int64)
+        instances = read_label(found).astype(np.int32)
         if instances.shape != labels.shape:
             (rows, columns), (height, width) = instances.shape, labels.shape
             raise DataError(
                 f"Instance map {found} is {columns}×{rows} and label map {file} {width}×{height}: "
                 f"give both in one size."
             )
+        instances = instances if size is None else nearest(instances, size)
         return instance_edges(torch.from_numpy(instances)[None])[0].numpy()
 
     def _find(self, file: FileRef, name: PurePosixPath) -> FileRef:
@@ -68,6 +73,11 @@ class InstanceMaps:
             if wanted in self.files:
                 return self.files[wanted]
         raise DataError(f"{self.given} holds no instance map for {file}: give one of the same name.")
+
+
+def nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A map [H, W] of uint8 or int32 resized to (width, height), to the nearest pixel."""
+    return np.array(Image.fromarray(values).resize(size, Image.Resampling.NEAREST))
 
 
 def label_ids_only(files: dict[FileRef, PurePosixPath]) -> dict[FileRef, PurePosixPath]:

@@ -12,16 +12,17 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from stylebridge.data.augment import resize
 from stylebridge.data.files import FileRef, is_image_name
 from stylebridge.data.images import check_image, read_image
 from stylebridge.errors import DataError, RunError
-from stylebridge.jobs.instances import InstanceMaps, label_ids_only
+from stylebridge.jobs.instances import InstanceMaps, label_ids_only, nearest
 from stylebridge.jobs.label_options import parse_read_as, space_of_map
 from stylebridge.jobs.load import load_adapted
 from stylebridge.jobs.networks_folder import write_png
 from stylebridge.jobs.region_styles import MEAN, RegionStyle, StylePhotos, parse_region_styles, read_map
 from stylebridge.jobs.segment_inputs import collect_inputs
-from stylebridge.jobs.synthesizer import Style, Synthesizer, mix
+from stylebridge.jobs.synthesizer import MAX_PIXELS, Style, Synthesizer, mix
 
 
 def synthesize(
@@ -36,12 +37,13 @@ def synthesize(
     segmenter: str | Path | None = None,
     instances: str | Path | None = None,
     read_as: str | None = None,
+    size: tuple[int, int] | None = None,
     seed: int = 0,
     device: str = "auto",
     overwrite: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Draw pictures from label maps with a trained synthesizer, as PNG files of the maps' sizes.
+    """Draw pictures from label maps with a trained synthesizer, as PNG files of the maps' sizes, or of ``size``.
 
     Args:
         labels: a label map, or a folder of them.
@@ -54,6 +56,8 @@ def synthesize(
         segmenter: a run of ``stylebridge adapt`` that predicts label maps that are not found.
         instances: the instance map of the label map, or a folder of them, for networks that take instance edges.
         read_as: the space that label maps are read in whatever their palettes show; ``run``: the run's own.
+        size: (width, height) that label maps, instance maps and style photos are resized to first, whatever their
+            aspect (as the published programs do, at the size of training); None: they keep their sizes.
         seed: of the noise, and of the look.
 
     Returns:
@@ -65,6 +69,8 @@ def synthesize(
     synthesizer = Synthesizer.open(run, device)
     wishes = parse_region_styles(region_styles, mixes, synthesizer.space)
     _check_options(run, synthesizer, style, style_labels, wishes, instances)
+    if size is not None and size[0] * size[1] > MAX_PIXELS:
+        raise DataError(f"{size[0]}×{size[1]} is larger than {MAX_PIXELS} pixels: give a smaller size.")
     if style_labels is not None and style is None:
         raise DataError("--style-labels is the label map of the --style photo: give both.")
     space = synthesizer.space
@@ -78,17 +84,16 @@ def synthesize(
     names = _names(Path(labels))
     outputs = _outputs(Path(labels), names, Path(out), overwrite)
     edges = InstanceMaps(Path(instances), not Path(labels).is_dir()) if instances is not None else None
-    codes = _Codes(synthesizer, photos, style, wishes) if synthesizer.uses_styles else None
+    codes = _Codes(synthesizer, photos, style, wishes, size) if synthesizer.uses_styles else None
     look = synthesizer.look(read_image(Path(style))) if codes is None and style is not None else None
     spaces = {file: space_of_map(file, space, said) for file in outputs}  # before anything is drawn
     for file, path in track(outputs.items(), "synthesize", console=Console(stderr=True, quiet=quiet)):
-        size = check_image(file)
-        maps = read_map(space, file, size, spaces[file])
+        maps = read_map(space, file, check_image(file), spaces[file])
         picture = synthesizer.render(
-            maps,
+            maps if size is None else nearest(maps, size),
             codes(maps) if codes is not None else None,
             seed,
-            edges=edges.edges(file, names[file], maps) if edges is not None else None,
+            edges=edges.edges(file, names[file], maps, size) if edges is not None else None,
             look=look,
         )
         write_png(Image.fromarray(picture), path)
@@ -164,8 +169,9 @@ class _Codes:
         photos: StylePhotos,
         style: str | Path | None,
         wishes: Sequence[RegionStyle],
+        size: tuple[int, int] | None = None,
     ) -> None:
-        self.synthesizer, self.photos = synthesizer, photos
+        self.synthesizer, self.photos, self.size = synthesizer, photos, size
         self._styles: dict[str, Style] = {}
         self.base = self._of(str(style)) if style is not None else None
         self.rows = {wish.index: self._row(wish) for wish in wishes}
@@ -210,5 +216,8 @@ class _Codes:
 
     def _of(self, photo: str) -> Style:
         if photo not in self._styles:
-            self._styles[photo] = self.synthesizer.encode(*self.photos.read(photo))
+            image, labels = self.photos.read(photo)
+            if self.size is not None:
+                image, labels = resize(image, None, self.size)[0], nearest(labels, self.size)
+            self._styles[photo] = self.synthesizer.encode(image, labels)
         return self._styles[photo]
