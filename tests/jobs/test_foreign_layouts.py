@@ -52,7 +52,7 @@ def test_an_export_of_cvat_is_a_source(world: World, tmp_path: Path) -> None:  #
     source = cvat(world.source, tmp_path / "task")
     domains = opened(source, world.target, None, console)
     assert domains.space.classes == ("wall", "ground", "sky")
-    assert "source: Pascal VOC segmentation" in told.getvalue()
+    assert "source: Pascal VOC (CVAT, labelme), split default" in told.getvalue()
     order = np.full(256, 255, np.uint8)  # the same classes, in the labelmap's order
     order[[0, 1, 2]] = [domains.space.classes.index(name) for name in plain.space.classes]
     read, other = domains.source, plain.source

@@ -138,8 +138,8 @@ class FolderLayout(Layout):
     listed. A ``labelmap.txt`` beside them gives the label space."""
 
     name = "folder"
-    title = "a plain folder: images/ and labels/, img/ and masks/ and the like"
-    free_splits = "LABELS or IMAGES+LABELS (folders)"
+    title = "a plain folder"
+    free_splits = "LABELS, IMAGES+LABELS"
 
     def recognise(self, tree: Tree) -> bool:
         return any(map(is_image_folder, tree.folders())) or any(tree.images(recursive=False))

@@ -28,10 +28,10 @@ class PascalVOCLayout(Layout):
     kit, known by their names, have its 21. Source: PASCAL VOC development kit; CVAT's documentation."""
 
     name = "voc"
-    title = "Pascal VOC segmentation (also CVAT's and labelme's exports)"
+    title = "Pascal VOC (CVAT, labelme)"
     splits = ("train", "val", "trainval", "test")
     evaluation_split = "val"
-    free_splits = "a list in ImageSets/Segmentation, SPLIT+LABELS (a folder)"
+    free_splits = "other lists, SPLIT+LABELS"
 
     def recognise(self, tree: Tree) -> bool:
         return tree.has(_IMAGES) and (
