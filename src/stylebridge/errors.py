@@ -1,5 +1,8 @@
 """The errors a user can meet. Each message is one sentence that names the file, key or value, and the mend."""
 
+import difflib
+from collections.abc import Iterable
+
 #: Characters of a message: values that users gave are repeated in it, however long they are.
 MAX_MESSAGE = 2000
 
@@ -13,6 +16,12 @@ def shorten(text: str, most: int) -> str:
         text = f"{text[:keep]} … {text[-keep:]}"
     text = " ".join(text.splitlines())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """`` (did you mean NAME?)`` for a name that is not known, or nothing where no known one is near."""
+    close = difflib.get_close_matches(given, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 class StylebridgeError(Exception):

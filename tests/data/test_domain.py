@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from stylebridge.data import domain as domain_module
-from stylebridge.data.domain import check_domain, open_domain
+from stylebridge.data.domain import Domain, check_domain, open_domain, titles
 from stylebridge.data.images import read_label
+from stylebridge.data.shards.place import UrlPath
 from stylebridge.errors import DataError
 
 
@@ -202,3 +203,38 @@ def test_a_cache_that_cannot_be_written_is_no_error(make_domain, space, own_cach
     domain = open_domain(make_domain(2), "source", True, space)
     assert check_domain(domain).sizes == {(16, 12): 2}
     assert own_cache.read_text().startswith("a file")
+
+
+@pytest.mark.parametrize(
+    ("root", "layout", "split", "title"),
+    [
+        ("/sets/idd/train", "folder", None, "idd/train"),
+        ("/sets/idd", "folder", None, "idd"),
+        ("/sets/idd/train/images", "folder", None, "idd/train/images"),
+        ("/data/train/images", "folder", None, "data/train/images"),
+        ("/train", "folder", None, "train"),
+        ("/sets/night/val.zip", "folder", None, "night/val"),
+        ("/sets/cs", "cityscapes", "train", "cityscapes/train"),
+        ("/sets/cs", "cityscapes", None, "cityscapes"),
+        ("/sets/packed/train", "shards", None, "packed/train"),
+    ],
+)
+def test_a_domains_title_tells_what_it_is(root: str, layout: str, split: str | None, title: str) -> None:
+    assert Domain("source", Path(root), [], None, None, layout, split).title == title
+
+
+def test_a_relative_path_and_an_address_have_titles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "idd" / "train").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "idd")
+    assert Domain("source", Path("train"), [], None, None).title == "idd/train"
+    address = Domain("source", UrlPath("https://example.com/night/train"), [], None, None, "shards")  # type: ignore[arg-type]
+    assert address.title == "night/train"
+
+
+def test_two_sets_of_one_layout_are_told_apart() -> None:
+    clear, foggy, other = (
+        Domain("x", Path("/sets") / name, [], None, None, layout, "train")
+        for name, layout in (("cs", "cityscapes"), ("foggy", "cityscapes"), ("c", "camvid"))
+    )
+    assert titles(clear, other) == ("cityscapes/train", "camvid/train")
+    assert titles(clear, foggy) == ("cs (cityscapes/train)", "foggy (cityscapes/train)")

@@ -3,7 +3,9 @@
 import contextlib
 import json
 import math
+import os
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +49,16 @@ def test_a_small_recipe_makes_a_whole_run(recipe: str, runs: Callable[[str], Pat
         assert (run / name).stat().st_size > 0, name
     assert sorted(path.name for path in (run / "stages").iterdir()) == STAGES[recipe]
     assert not [path for path in run.rglob("*") if "partial" in path.name or "discarded" in path.name]
+
+    umask = os.umask(0)
+    os.umask(umask)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in run.rglob("*") if path.is_file()}
+    assert modes == {0o666 & ~umask}
+
+    card = (run / "segmenter" / "README.md").read_text(encoding="utf-8")
+    assert f"# {world.source.parent.name}/source → {world.target.parent.name}/target: " in card
+    assert "| ground |" in card
+    assert "license" not in card
 
     resolved = load_recipe(run / "recipe.yaml")
     assert resolved.name == recipe

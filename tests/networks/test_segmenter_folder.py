@@ -131,7 +131,7 @@ def test_deeplab(tmp_path: Path) -> None:
     set_batch_norm_eps(saved, 1e-5)  # as after a checkpoint with trainable batch normalisation
     saved.save_pretrained(tmp_path / "saved", extra={"a": 1})
     names = {path.name for path in (tmp_path / "saved").iterdir()}
-    assert names == {"config.json", "model.safetensors", "stylebridge.json"}
+    assert names == {"README.md", "config.json", "model.safetensors", "stylebridge.json"}
     loaded = load_segmenter(tmp_path / "saved")
     assert isinstance(loaded, DeepLabV2Segmenter)
     assert loaded.batch_norm_eps == 1e-5

@@ -119,6 +119,21 @@ def test_headline_says_what_was_gained(report):
     assert "no truth" in without_truth(report).headline
 
 
+def test_classes_that_lost_stand_beside_those_that_gained_at_the_top(report):
+    names = report.label_space.classes
+    mixed = dataclasses.replace(
+        report,
+        before=scored([0, 0, 1, 2, 3, 3], [0, 0, 1, 2, 3, 0], names),  # IoU 2/3, 1, 1, 1/2
+        after=scored([0, 0, 1, 2, 3, 3], [0, 0, 2, 2, 3, 3], names),  # IoU 1, 0, 1/2, 1
+    )
+    head = render(mixed).partition("</header>")[0]
+    text = " ".join(re.sub(r"<[^>]+>", " ", head[head.index('class="movers"') :]).split())
+    assert "2 classes got worse road −100.0 car −50.0 2 classes gained tree +50.0 sky +33.3" in text
+    assert "No class got worse" in render(report).partition("</header>")[0]
+    for page in (dataclasses.replace(report, before=None), without_truth(report)):
+        assert "got worse" not in render(page)
+
+
 def test_page_shows_scores_samples_and_facts(report):
     page = Page(render(report))
     for words in (

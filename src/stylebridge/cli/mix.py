@@ -57,6 +57,9 @@ def mix_apply(
     quiet: Quiet = False,
 ) -> None:
     """Mix photos: one picture, a sheet that varies one or two factors (--vary), or a video (--video)."""
+    from stylebridge.jobs.mix import check_mode
+
+    check_mode(mode)
     photos = {"pose": pose, "background": background, "shape": shape, "texture": texture}
     common = {"mode": mode, "masks": masks, "device": device, "overwrite": overwrite}
     if mode == "feature" and pose is not None and pose != shape:

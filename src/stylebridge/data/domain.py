@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,10 +19,19 @@ from stylebridge.data.layouts import LAYOUTS, Layout
 from stylebridge.data.layouts.folder import find_folders
 from stylebridge.data.layouts.names import is_image_folder, is_label_folder
 from stylebridge.data.shards import ShardSequence, open_shards, shard_place
+from stylebridge.data.shards.place import UrlPath
 from stylebridge.data.statistics_cache import load_statistics, save_statistics, statistics_key
-from stylebridge.errors import DataError
+from stylebridge.errors import DataError, did_you_mean
 
-__all__ = ["Domain", "DomainSpec", "DomainSummary", "check_domain", "open_domain"]
+__all__ = ["Domain", "DomainSpec", "DomainSummary", "check_domain", "open_domain", "titles"]
+
+
+#: Names of folders that do not tell what data lies in them.
+_GENERIC = {
+    *("train", "training", "val", "valid", "validation", "eval", "evaluation", "test", "testing", "all"),
+    *("images", "image", "imgs", "img", "jpegimages", "rgb", "photos", "frames", "pictures"),
+    *("data", "dataset", "datasets", "source", "target", "a", "b", "traina", "trainb", "testa", "testb"),
+}
 
 
 @dataclass(frozen=True)
@@ -49,11 +57,41 @@ class Domain:
     split: str | None = None
 
     @property
+    def title(self) -> str:
+        """What reports call it, as "cityscapes/train": layout and split, or the folder's name with those above it
+        where it tells nothing by itself."""
+        if self.layout not in ("folder", "shards"):
+            return f"{self.layout}/{self.split}" if self.split else self.layout
+        return self.place
+
+    @property
+    def place(self) -> str:
+        """The last part of the path that tells something, and what comes after it."""
+        address = isinstance(self.root, UrlPath)
+        parts = [
+            part for part in (self.root if address else Path(self.root).absolute()).parts if part not in "/"
+        ]
+        parts = [*parts[:-1], parts[-1].removesuffix(".zip")] if parts else [self.name]
+        first = len(parts) - 1
+        while first > 0 and len(parts) - first < 3 and parts[first].lower() in _GENERIC:
+            first -= 1
+        return "/".join(parts[first:])
+
+    @property
     def spec(self) -> str:
         """What :func:`open_domain` opens it by."""
         if self.layout == "folder" and not self.split:
             return str(self.root)
         return f"{self.layout}{'/' + self.split if self.split else ''}:{self.root}"
+
+
+def titles(*domains: Domain) -> tuple[str, ...]:
+    """What a report calls some domains; those of one title (two folders of one layout) by their place too."""
+    plain = [domain.title for domain in domains]
+    return tuple(
+        title if plain.count(title) == 1 or domain.place == title else f"{domain.place} ({title})"
+        for title, domain in zip(plain, domains, strict=True)
+    )
 
 
 @dataclass(frozen=True)
@@ -114,8 +152,7 @@ class DomainSpec:
             return cls(Path(text))
         layout, slash, split = head.partition("/")
         if layout not in LAYOUTS:
-            close = difflib.get_close_matches(layout, LAYOUTS, n=1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
+            hint = did_you_mean(layout, LAYOUTS)
             raise DataError(
                 f"{str(text)!r} names the layout {layout!r}, which is not known{hint}: choose one of "
                 f"{', '.join(LAYOUTS)}, or give the path alone."

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 
 from stylebridge.atomic import RESUME, write_text, written_folder
 from stylebridge.data.dataset import read_pair
-from stylebridge.data.domain import Domain
+from stylebridge.data.domain import Domain, titles
 from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
 from stylebridge.engine.processes import Share
@@ -29,6 +29,7 @@ from stylebridge.jobs.recipe import InferenceConfig, Recipe
 from stylebridge.jobs.stages import StageContext
 from stylebridge.jobs.together import check_together, progress_bar
 from stylebridge.metrics.segmentation import ConfusionMatrix, SegmentationScores
+from stylebridge.networks.model_card import Training, write_model_card
 from stylebridge.networks.segmenter import Segmenter, load_segmenter
 from stylebridge.report.html import (
     AdaptationReport,
@@ -73,34 +74,57 @@ def finish_run(
     scores_before = _score(before, evaluation, context, first) if before is not None else None
     if not accelerator.is_main_process:
         return scores_before, scores
-    predict_before = _predictor(before, first, context) if before is not None else None
-    predict_after = _predictor(after, last, context)
+    measured = _Measured(before, after, scores_before, scores, evaluation)
+    notices = [*_notices(context, evaluation, before, problem), *([exported] if exported else [])]
+    _write_results(context, measured, notices, total_seconds)
+    return scores_before, scores
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """The segmenters from before adaptation (None: there is none) and after, and their scores."""
+
+    before: Segmenter | None
+    after: Segmenter
+    scores_before: SegmentationScores | None
+    scores: SegmentationScores | None
+    evaluation: Domain | None
+
+
+def _write_results(
+    context: StageContext, measured: _Measured, notices: list[str], total_seconds: float
+) -> None:
+    """``scores.json``, the segmenter's model card, and the report."""
+    recipe, run, evaluation = context.recipe, context.run, measured.evaluation
+    first, last = (recipe.inference_of(recipe.stage_name(i)) for i in (0, len(recipe.stages) - 1))
+    predict_before = _predictor(measured.before, first, context) if measured.before is not None else None
+    predict_after = _predictor(measured.after, last, context)
+    source, target = titles(context.source, context.target)
+    scores = measured.scores_before, measured.scores
     with context.console.status("Writing the report …"):
-        _write_scores(run.path / "scores.json", scores_before, scores)
+        _write_scores(run.path / "scores.json", *scores)
+        scored_on = evaluation.title if evaluation is not None else None
+        training = Training(source, target, recipe.name, recipe.seed, scored_on, *scores)
+        write_model_card(run.segmenter, training)
         write_report(
             run.report,
             AdaptationReport(
-                title=f"{context.source.root.name} → {context.target.root.name}",
+                title=f"{source} → {target}",
                 recipe=recipe.name,
-                source=DomainFacts(
-                    context.source.root.name, str(context.source.root), len(context.source.images)
-                ),
-                target=DomainFacts(
-                    context.target.root.name, str(context.target.root), len(context.target.images)
-                ),
+                source=DomainFacts(source, str(context.source.root), len(context.source.images)),
+                target=DomainFacts(target, str(context.target.root), len(context.target.images)),
                 label_space=context.space,
-                before=scores_before,
-                after=scores,
+                before=measured.scores_before,
+                after=measured.scores,
                 source_samples=_source_samples(context),
                 target_samples=_target_samples(context, evaluation, predict_before, predict_after),
                 label_free=_label_free(context, predict_before, predict_after),
                 metrics=run.path / "metrics.jsonl",
                 facts=_facts(context, evaluation, total_seconds),
-                notices=[*_notices(context, evaluation, before, problem), *([exported] if exported else [])],
+                notices=notices,
                 timing=_timing(context),
             ),
         )
-    return scores_before, scores
 
 
 def _put_in_place(context: StageContext) -> None:

@@ -78,6 +78,10 @@ def export(
     path = Path(onnx)
     if path.is_dir():
         raise RunError(f"{path} is a folder: give a file name as --onnx, such as model.onnx.")
+    if path.suffix.lower() != ".onnx":
+        raise RunError(
+            f"--onnx {path} does not end in .onnx", f"give a name such as {path.with_suffix('.onnx').name}"
+        )
     if path.exists() and not overwrite:
         raise RunError(f"{path} exists already: choose another --onnx or give --overwrite.")
     model = load_adapted(Path(run))

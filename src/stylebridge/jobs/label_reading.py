@@ -310,9 +310,9 @@ class LabelReader:
         for role, r in readings.items():
             becomes = r.class_map.origin if r.class_map is not None else "none needed"
             how = r.how.replace(f"{r.domain.root}/", "")
-            table.add_row(f"{role}: {r.domain.root.name}", _named(r.own), how, becomes)
+            table.add_row(f"{role}: {r.domain.title}", _named(r.own), how, becomes)
         for domain in self.unlabelled:
-            table.add_row(f"{domain.name}: {domain.root.name}", "–", "not read", "–")
+            table.add_row(f"{domain.name}: {domain.title}", "–", "not read", "–")
         self.console.print(table)
         for role, r in readings.items():
             if r.how == "no names":

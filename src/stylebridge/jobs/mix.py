@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from stylebridge.data.images import read_image
 from stylebridge.data.text_files import parse_json
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine import open_accelerator
-from stylebridge.errors import DataError, RunError
+from stylebridge.errors import DataError, RunError, did_you_mean
 from stylebridge.jobs.networks_folder import load_parts, save_parts, write_png
 from stylebridge.jobs.run_folder import open_run
 from stylebridge.networks.mixnmatch import (
@@ -67,11 +67,10 @@ class Mixing:
     """
 
     def __init__(self, mixer: Mixer, mode: Mode = "code") -> None:
-        if mode not in ("code", "feature"):
-            raise RunError(f"--mode is {mode!r}: choose code or feature.")
+        check_mode(mode)
         if mode == "feature" and mixer.extractor is None:
             raise RunError(
-                "Feature mode needs a feature extractor, which this run has not: train its second stage with "
+                "Feature mode needs a feature extractor, which this run does not have: train its second stage with "
                 "`stylebridge mix train --resume`, import it with --feature-extractor, or choose code mode."
             )
         self.mixer, self.mode = mixer, mode
@@ -143,6 +142,17 @@ class Mixing:
         return Mixed(to_unit(made.image).float(), made.parent_mask.float(), made.child_mask.float())
 
 
+def check_mode(mode: str) -> None:
+    """See that there is such a mode, before anything else is looked at.
+
+    Raises:
+        RunError: there is none.
+    """
+    if mode not in get_args(Mode):
+        hint = did_you_mean(mode, get_args(Mode))
+        raise RunError(f"--mode {mode!r} is not known{hint}", "choose code or feature")
+
+
 def squared(photo: np.ndarray, side: int) -> np.ndarray:
     """RGB uint8 [H, W, 3] resized to [side, side, 3], whatever its aspect."""
     if photo.shape[:2] == (side, side):
@@ -180,6 +190,7 @@ def mix_images(
     Raises:
         UserError: the run, a photo or the output is not what it should be.
     """
+    check_mode(mode)
     path = output_path(out, ".png", "--out", masks=masks, overwrite=overwrite)
     files = check_photos(
         {"pose": pose, "background": background, "shape": shape, "texture": texture}, mode=mode

@@ -21,7 +21,7 @@ from stylebridge.data.boxes import ViewDraw, object_view
 from stylebridge.data.images import read_image
 from stylebridge.errors import DataError, RecipeError
 from stylebridge.jobs.evaluate_images import images_of, open_progress, output_file, write_scores
-from stylebridge.jobs.mix import BATCH, Mixing, Mode, pixels, squared
+from stylebridge.jobs.mix import BATCH, Mixing, Mode, check_mode, pixels, squared
 from stylebridge.jobs.mix_checks import CHECKS, FEWEST, Check, check_of, compare, draw_groups, pictures_of
 from stylebridge.jobs.mix_train import open_boxed_set
 from stylebridge.metrics.image_sets import Score, SetFeatures, compare_sets, limits, splits_for
@@ -84,6 +84,7 @@ def evaluate_mixing(
     Raises:
         UserError: the run, a photo, a box or the weights are not what they should be, or there are too few photos.
     """
+    check_mode(mode)
     if pairs < 2:
         raise RecipeError(f"--pairs is {pairs}: give 2 or more.")
     path = output_file(out)

@@ -16,6 +16,7 @@ from stylebridge.jobs.mix import (
     FACTORS,
     Mixing,
     Mode,
+    check_mode,
     check_photos,
     mask_paths,
     output_path,
@@ -58,6 +59,7 @@ def mix_grid(
     Raises:
         UserError: the run, a photo, a ``vary`` or the output is not what it should be.
     """
+    check_mode(mode)
     path = output_path(grid, ".png", "--grid", masks=masks, overwrite=overwrite)
     varied = parse_vary(vary)
     given = {"pose": pose, "background": background, "shape": shape, "texture": texture}

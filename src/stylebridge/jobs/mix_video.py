@@ -17,6 +17,7 @@ from stylebridge.jobs.mix import (
     Mixing,
     Mode,
     beside,
+    check_mode,
     check_photos,
     mask_paths,
     output_path,
@@ -57,6 +58,7 @@ def mix_video(
     Raises:
         UserError: the run, a photo, the video or the output is not what it should be.
     """
+    check_mode(mode)
     path = output_path(out, ".mp4", "--out", masks=masks, overwrite=overwrite)
     if not Path(video).is_file():
         raise DataError(f"--video {video} does not exist: give a video file.")

@@ -18,6 +18,7 @@ from stylebridge.launch import is_main
 
 _RECIPE, _RUN = "recipe.yaml", "run.yaml"
 
+_COMMANDS = {"synthesize": "synthesize train", "translate": "translate train", "mix": "mix train"}
 #: What can be done with a run of one kind that was given for another.
 _INSTEAD = {("adapt", "synthesize"): ", or paint images with a Bridge run by `stylebridge translate apply`"}
 
@@ -83,17 +84,12 @@ def open_run(path: Path, kind: str) -> RunFolder:
     Raises:
         RunError: there is no run, or it is of another kind.
     """
-    if not path.is_dir():
-        raise RunError(f"{path} does not exist: give the --out folder of an earlier `stylebridge {kind}`.")
-    if not (path / _RUN).is_file():
-        raise RunError(f"{path} is not a stylebridge run (it has no {_RUN}): give the --out folder of a run.")
-    run = RunFolder(path)
+    run, found = find_run(path, kind)
     facts = run.facts()
-    found = facts.get("kind")
     if found != kind:
         raise RunError(
-            f"{path} is a run of `stylebridge {found}`, not of `stylebridge {kind}`: give another run"
-            f"{_INSTEAD.get((str(found), kind), '')}."
+            f"{path} is a run of `stylebridge {command_of(found)}`, not of `stylebridge {command_of(kind)}`",
+            f"give another run{_INSTEAD.get((found, kind), '')}",
         )
     missing = [key for key in ("source", "target", "label_space") if key not in facts]
     if kind == "adapt" and missing:
@@ -101,6 +97,29 @@ def open_run(path: Path, kind: str) -> RunFolder:
             f"{path / _RUN} does not say {missing[0]!r}: it was changed or damaged; start a new run."
         )
     return run
+
+
+def find_run(path: Path, kind: str) -> tuple[RunFolder, str]:
+    """An existing run and its kind, where a command takes runs of several kinds.
+
+    Args:
+        kind: the kind that is named to a user who gave no run.
+
+    Raises:
+        RunError: there is no run.
+    """
+    mend = f"give the --out folder of an earlier `stylebridge {command_of(kind)}`"
+    if not path.is_dir():
+        raise RunError(f"{path} {'is a file' if path.exists() else 'does not exist'}", mend)
+    if not (path / _RUN).is_file():
+        raise RunError(f"{path} is not a stylebridge run (it has no {_RUN})", mend)
+    run = RunFolder(path)
+    return run, str(run.facts().get("kind"))
+
+
+def command_of(kind: str) -> str:
+    """The command that makes runs of a kind, as a user types it."""
+    return _COMMANDS.get(kind, kind)
 
 
 def new_run(path: Path, overwrite: bool, resumable: bool = True) -> RunFolder:

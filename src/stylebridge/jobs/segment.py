@@ -26,6 +26,8 @@ from stylebridge.jobs.video import Video, VideoWriter
 from stylebridge.report.pictures import overlay as lay_over
 
 Write = Literal["index", "overlay", "both"]
+#: Sides of a sliding window: a smaller one shows the network no object, a larger one fits no memory.
+_SMALLEST_WINDOW, _LARGEST_WINDOW = 32, 16384
 #: Label maps that wait for the disk.
 _WAITING = 16
 
@@ -65,6 +67,7 @@ def segment(
     if write not in ("index", "overlay", "both"):
         raise RunError(f"--write is {write!r}: choose index, overlay or both.")
     kinds: Write = "both" if overlay and write == "index" else write
+    _check_window(window)
     model = load_adapted(Path(run))
     listed = [images] if isinstance(images, str | Path) else list(images)
     inputs = collect_inputs(listed)
@@ -91,11 +94,17 @@ def segment(
     return done
 
 
+def _check_window(window: tuple[int, int] | None) -> None:
+    if window is not None and (min(window) < _SMALLEST_WINDOW or max(window) > _LARGEST_WINDOW):
+        raise RunError(
+            f"--window is {window[0]} {window[1]} (width and height)",
+            f"give sides from {_SMALLEST_WINDOW} to {_LARGEST_WINDOW} pixels, such as --window 1024 512",
+        )
+
+
 def _config(inference: InferenceConfig, window: tuple[int, int] | None, flip: bool | None) -> InferenceConfig:
     changes: dict[str, object] = {}
     if window is not None:
-        if min(window) < 1:
-            raise RunError(f"--window is {window[0]} {window[1]}: give a width and a height of at least 1.")
         changes |= {"window": window, "size": None}
     if flip is not None:
         changes["flip"] = flip

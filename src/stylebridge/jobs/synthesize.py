@@ -270,7 +270,7 @@ def _report(
     perceptual = method.perceptual.name.replace("_", " ") if method.perceptual is not None else "none"
     write_training_report(
         run,
-        title=domain.root.name,
+        title=domain.title,
         lead=f"Pictures drawn of label maps{style}. The photos are of the training set.",
         rows=("label map", "drawn", "photo"),
         data=[

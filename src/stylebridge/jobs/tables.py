@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from stylebridge.data.text_files import read_yaml
 from stylebridge.metrics.segmentation import SegmentationScores
-from stylebridge.report.formats import gain
+from stylebridge.report.formats import gain, movers
 
 if TYPE_CHECKING:
     from stylebridge.jobs.adapt import AdaptationResult
@@ -48,6 +49,14 @@ def print_scores(
     console.print(f"protocol {scores.protocol}", highlight=False)
 
 
+def print_movers(before: SegmentationScores, after: SegmentationScores, console: Console) -> None:
+    """Which classes got worse, then which gained, by how many points of IoU."""
+    lost, gained = movers(after.classes, before.iou, after.iou)
+    for word, classes, style in (("got worse", lost, "red"), ("gained", gained, "green")):
+        named = ", ".join(f"{name} {text}" for name, text in classes) or "no class"
+        console.print(Text.assemble((f"{word:<9}  ", style), named))
+
+
 def print_adaptation(result: AdaptationResult, console: Console) -> None:
     """The outcome of an adaptation and where to find it."""
     if result.after is not None:
@@ -55,7 +64,9 @@ def print_adaptation(result: AdaptationResult, console: Console) -> None:
                      "on the target", result.before)  # fmt: skip
         if result.before is not None:
             before, after = result.before.miou_present, result.after.miou_present
-            console.print(f"mIoU {percent(before)} → {percent(after)} ({gain(before, after)})", style="bold")
+            print_movers(result.before, result.after, console)
+            style = "bold red" if after < before else "bold"
+            console.print(f"mIoU {percent(before)} → {percent(after)} ({gain(before, after)})", style=style)
     console.print(f"report   {result.report}", highlight=False)
     console.print(f"model    {result.run / 'segmenter'}", highlight=False)
     if result.onnx is not None:

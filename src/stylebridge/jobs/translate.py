@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from stylebridge.data.augment import Augmentation
 from stylebridge.data.dataset import DomainDataset
-from stylebridge.data.domain import Domain, open_domain
+from stylebridge.data.domain import Domain, open_domain, titles
 from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
 from stylebridge.data.sampling import UniformSampler
@@ -225,7 +225,7 @@ def _working_size(recipe: TranslationRecipe, size: tuple[int, int]) -> tuple[int
 
 
 def _report(run: RunFolder, recipe: TranslationRecipe, domains: dict[str, Domain], seconds: float) -> None:
-    a, b = (domain.root.name for domain in domains.values())
+    a, b = titles(*domains.values())
     write_training_report(
         run,
         title=f"{a} ↔ {b}" if a != b else run.path.name,

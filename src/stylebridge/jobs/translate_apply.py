@@ -17,7 +17,7 @@ from stylebridge.jobs.bridge_run import BridgeRun
 from stylebridge.jobs.label_options import parse_read_as
 from stylebridge.jobs.networks_folder import write_png
 from stylebridge.jobs.region_styles import StylePhotos, parse_region_styles
-from stylebridge.jobs.run_folder import RunFolder
+from stylebridge.jobs.run_folder import find_run
 from stylebridge.jobs.translated_set import write_translated_set
 from stylebridge.jobs.translator_folder import outputs_of, translate
 
@@ -56,8 +56,8 @@ def apply_translator(
     Raises:
         UserError: the run, an image, the output or a wish is not what it should be.
     """
-    found = RunFolder(Path(run))
-    bridge = (found.path / "run.yaml").is_file() and found.facts().get("kind") == "adapt"
+    found, kind = find_run(Path(run), "translate")
+    bridge = kind == "adapt"
     styled = {
         "--style": style,
         "--style-labels": style_labels,

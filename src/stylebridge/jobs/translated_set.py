@@ -27,7 +27,7 @@ from stylebridge.jobs.domains import open_labelled, reopen_adaptation
 from stylebridge.jobs.inference import write_label_png
 from stylebridge.jobs.networks_folder import write_png
 from stylebridge.jobs.recipe import size_for
-from stylebridge.jobs.run_folder import RunFolder
+from stylebridge.jobs.run_folder import RunFolder, find_run
 from stylebridge.jobs.translator_folder import as_pixels, as_tensor, load_networks, resample_of
 
 MANIFEST, SPACE = "manifest.jsonl", "label_space.yaml"
@@ -68,13 +68,12 @@ def write_translated_set(
     Raises:
         UserError: the run, the data or the output folder is not what it should be.
     """
+    found, kind = find_run(Path(run), "translate")
     folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not overwrite:
         raise RunError(f"{folder} is not empty: choose another --out or give --overwrite.")
-    found = RunFolder(Path(run))
     console, said = Console(stderr=True, quiet=quiet), [read_as] if read_as else []
     where = open_accelerator(device).device
-    kind = found.facts().get("kind") if (found.path / "run.yaml").is_file() else None
     if kind == "adapt":
         if pixels is not None:
             raise DataError(

@@ -29,6 +29,7 @@ from stylebridge.data.text_files import read_json
 from stylebridge.errors import RecipeError, WeightsError
 from stylebridge.networks.deeplab_v2 import load_fada_state, set_batch_norm_eps
 from stylebridge.networks.hf_segmenter import TransformersSegmenter
+from stylebridge.networks.model_card import write_model_card
 from stylebridge.networks.pretrained import Normalisation, misfit, read_weights
 from stylebridge.networks.segmenter import DeepLabV2Segmenter, SmpSegmenter, ViTSegmenter
 from stylebridge.networks.segmenter_base import Segmenter
@@ -82,6 +83,7 @@ def _write(segmenter: Segmenter, folder: Path, extra: dict[str, Any]) -> None:
     else:
         raise TypeError(f"{type(segmenter).__name__} has no folder form")
     _write_json(facts, folder / FACTS)
+    write_model_card(folder)  # in place of the hub client's, which claims a licence and a place on the hub
 
 
 def _facts(segmenter: Segmenter, extra: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Numbers and names as the report's page writes them."""
 
 import re
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
@@ -14,6 +15,21 @@ def gain(before: float, after: float) -> str:
     """The difference of two ratios in points, "+21.8", as the two rounded numbers give it."""
     points = round(round(100 * after, 1) - round(100 * before, 1), 1)
     return f"{points:+.1f}".replace("-", "−") if points else "±0.0"
+
+
+def movers(
+    names: Sequence[str], before: Sequence[float | None], after: Sequence[float | None]
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """The classes that lost and those that gained, each with its difference in points as :func:`gain` writes it; the
+    largest first. A class without a ratio before or after is in neither."""
+    changed = [
+        (old - new, name, gain(old, new))
+        for name, old, new in zip(names, before, after, strict=True)
+        if old is not None and new is not None
+    ]
+    lost = [(name, text) for _, name, text in sorted(changed, key=lambda c: -c[0]) if text.startswith("−")]
+    gained = [(name, text) for _, name, text in sorted(changed, key=lambda c: c[0]) if text.startswith("+")]
+    return lost, gained
 
 
 def share(ratio: float) -> str:

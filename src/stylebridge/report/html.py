@@ -19,6 +19,7 @@ from stylebridge.metrics.segmentation import SegmentationScores
 from stylebridge.report import curves
 from stylebridge.report.formats import (
     gain,
+    movers,
     percent,
     share,
 )
@@ -260,12 +261,18 @@ def _gain_view(report: AdaptationReport) -> dict[str, Any] | None:
     after = report.after.miou_present
     before = report.before.miou_present if report.before else None
     text = gain(before, after) if before is not None else ""
+    lost, gained = (
+        movers(report.after.classes, report.before.iou, report.after.iou) if report.before else ([], [])
+    )
     return {
         "before": before,
         "after": after,
         "text": text,
         "source": report.source_score.miou_present if report.source_score else None,
         "worse": text.startswith("−"),
+        "lost": lost,
+        "gained": gained,
+        "compared": report.before is not None,
     }
 
 

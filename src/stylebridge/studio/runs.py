@@ -10,18 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from stylebridge.errors import RunError
-from stylebridge.jobs.run_folder import RunFolder
+from stylebridge.jobs.run_folder import RunFolder, command_of
 
 #: How deep below the start folder runs are looked for, in how many folders, and how many models stay in memory.
 _DEPTH, _FOLDERS, _MODELS = 4, 3000, 4
-
-#: The command that makes a run of a kind.
-_COMMANDS = {
-    "synthesize": "synthesize train",
-    "adapt": "adapt",
-    "translate": "translate train",
-    "mix": "mix train",
-}
 
 
 class Runs:
@@ -62,7 +54,9 @@ class Runs:
         """
         name = name.strip().rstrip("/")
         if not name:
-            raise RunError(f"No run is chosen: make one with `stylebridge {_COMMANDS[kind]}`, or choose one.")
+            raise RunError(
+                f"No run is chosen: make one with `stylebridge {command_of(kind)}`, or choose one."
+            )
         if name in self.given:
             return self.given[name]
         try:
