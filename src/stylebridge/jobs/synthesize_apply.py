@@ -218,6 +218,7 @@ class _Codes:
         if photo not in self._styles:
             image, labels = self.photos.read(photo)
             if self.size is not None:
-                image, labels = resize(image, None, self.size)[0], nearest(labels, self.size)
+                image = np.array(resize(image, None, self.size)[0])
+                labels = nearest(labels, self.size)
             self._styles[photo] = self.synthesizer.encode(image, labels)
         return self._styles[photo]
