@@ -35,3 +35,14 @@ def test_state_is_in_the_state_dict():
     again.load_state_dict(buffer.state_dict())
     assert torch.equal(again.images, buffer.images)
     assert int(again.filled) == 2
+
+
+def test_more_images_than_it_holds_are_exchanged_without_loss():
+    """As of many processes, which exchange the global batch."""
+    torch.manual_seed(0)
+    buffer = ImageBuffer(3, (1, 1, 1))
+    returned = []
+    for start in range(0, 70, 7):
+        returned += buffer.swap(image(range(start, start + 7)), torch.rand(7, 2)).flatten().tolist()
+    kept = buffer.images.flatten().tolist()
+    assert sorted(returned[3:] + kept) == list(range(70))

@@ -26,7 +26,7 @@ class ImageBuffer(nn.Module):
         """Exchange images with the buffer.
 
         Args:
-            incoming: [B, C, H, W], B at most the buffer's size.
+            incoming: [B, C, H, W]; more than the buffer holds are exchanged in several goes.
             numbers: [B, 2] uniform in [0, 1): whether to swap, and with which kept image.
 
         Returns:
@@ -34,6 +34,9 @@ class ImageBuffer(nn.Module):
         """
         incoming = incoming.to(self.images.dtype)  # autocast may hand over bf16
         size, filled, batch = len(self.images), int(self.filled), len(incoming)
+        if batch > size:
+            goes = zip(incoming.split(size), numbers.split(size), strict=True)
+            return torch.cat([self.swap(*go) for go in goes])
         free = min(size - filled, batch)
         self.images[filled : filled + free] = incoming[:free]
         self.filled += free
