@@ -89,6 +89,10 @@ def a_foreign_space_of_other_names(b: Bench) -> list[object]:
     return train(b, b.day(), "--label-space", "idd-7")
 
 
+def facades_as_streets(b: Bench) -> list[object]:
+    return train(b, b.set("facades", FACADES), "--label-space", "cityscapes-19-trainids")
+
+
 def a_map_from_the_wrong_space(b: Bench) -> list[object]:
     cityscapes = b.set("val", CITYSCAPES)
     return train(b, b.day(), "--evaluate-on", cityscapes, "--class-map", "synthia-16_to_camvid-11")
@@ -216,6 +220,7 @@ def shards_in_the_wrong_space(b: Bench) -> list[object]:
 MISTAKES: list[tuple[Callable[[Bench], list[object]], tuple[str, ...]]] = [
     (a_foreign_space, ("camvid-11", "cityscapes-19", "labels/0.png", "--read-as source=cityscapes-19")),
     (a_foreign_space_of_other_names, ("camvid-11", "idd-7", "labels/0.png", "--read-as")),
+    (facades_as_streets, ("facades/labels/0.png", "cityscapes-19-trainids", "--read-as source=SPACE")),
     (a_map_from_the_wrong_space, ("synthia-16_to_camvid-11", "evaluation: cityscapes-19-trainids")),
     (a_map_to_another_model, ("cityscapes-19_to_idd-7", "camvid-11", "--label-space idd-7")),
     (a_map_with_a_class_that_is_none, ("map.yaml", "non-drivable")),
@@ -228,7 +233,7 @@ MISTAKES: list[tuple[Callable[[Bench], list[object]], tuple[str, ...]]] = [
     (swapped_folders, ("labels/0.jpg", "swapped")),
     (classes_of_another_set, ("classes.yaml", "camvid-11", "'road'", "'sky'")),
     (an_evaluation_set_of_unknown_colours, ("evaluation", "facades", "--read-as evaluation=SPACE")),
-    (an_evaluation_set_that_no_map_leads_from, ("idd-7", "--label-space idd-7")),
+    (an_evaluation_set_that_no_map_leads_from, ("idd-7", "--label-space idd-7", "idd/labels/0.png")),
     (an_evaluation_set_without_a_class, ("nothing", "no class")),
     (plain_ids_that_fit_two_spaces, ("grey", "cityscapes-19", "idd-7", "--read-as source=SPACE")),
     (most_classes_missing, ("8 of the 11 classes", "fence, car", "--allow-missing-classes")),

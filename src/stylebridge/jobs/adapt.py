@@ -88,8 +88,8 @@ def adapt(
     Args:
         source: labelled: ``PATH``, ``LAYOUT:PATH`` or ``LAYOUT/SPLIT:PATH`` (:func:`~stylebridge.data.open_domain`).
             May be left out with ``resume``.
-        target: unlabelled, given alike. Its labels are never read for training or for choosing a model; where
-            they exist they are read once, after training, for the report.
+        target: unlabelled, in the same forms. Its labels are never read for training or for choosing a model; where
+            they exist they are checked before training and scored after it, for the report.
         out: the run folder to make.
         recipe: a built-in recipe's name, a YAML file, or a :class:`Recipe`; None: the default recipe, or with
             ``resume`` the run's own.

@@ -20,7 +20,7 @@ from stylebridge.data.label_inference import (
     plain_space,
     read_alike,
 )
-from stylebridge.data.label_space import IGNORE, LabelSpace
+from stylebridge.data.label_space import IGNORE, LabelSpace, builtin_label_spaces
 from stylebridge.data.shards import ShardSequence
 from stylebridge.errors import DataError
 from stylebridge.jobs.label_options import print_class_map
@@ -225,12 +225,16 @@ class LabelReader:
 
     def _ensure_not_foreign(self, role: str, domain: Domain, evidence: Evidence, space: LabelSpace) -> None:
         """A palette of other colours than the model's is no reason to read the ids as the model's."""
-        said = self.stated is not None or (role == "source" and self._model_stated)
-        if evidence.palette is None or said or space.invented_colours:
+        if evidence.palette is None or space.invented_colours:
             return
+        said = self.stated is not None or (role == "source" and self._model_stated)
+        # A user's own space may have any colours; those of a built-in one are published.
+        if said and space.name not in builtin_label_spaces():
+            return
+        whose = f"{space.name}, which --label-space names" if said else space.name
         raise DataError(
             f"The {role} label maps of {domain.root} have a palette of no known label space, and not the colours of "
-            f"{space.name} (see {evidence.file}): name how they are read with {self.override(role)}."
+            f"{whose} (see {evidence.file}): name how they are read with {self.override(role)}."
         )
 
     # --- the model's classes ---
@@ -251,7 +255,11 @@ class LabelReader:
         if not given and role == "source":
             self._ensure_backed(reading, readings)
         # A map is by names: it fits every space of its classes, however their ids are.
-        found = map_classes(own, model, [replace(m, source=own.name, target=model.name) for m in given])
+        try:
+            found = map_classes(own, model, [replace(m, source=own.name, target=model.name) for m in given])
+        except DataError as error:
+            where = f"The {role} label maps of {reading.domain.root} are {own.name} ({reading.how})"
+            raise DataError(f"{where}, and the model has other classes. {error}") from error
         if found is not None and found not in self.used:
             self.used.append(found)
         return replace(reading, class_map=found)
