@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pickle
 import stat
 from pathlib import Path
 
@@ -180,3 +181,11 @@ def test_problem_and_mend_of_an_error_can_be_told_apart():
     assert (error.problem, error.mend) == ("a.png has no labels", "give some")
     plain = StylebridgeError("In one piece: as before.")
     assert (str(plain), plain.problem, plain.mend) == ("In one piece: as before.",) * 2 + (None,)
+
+
+def test_an_option_that_another_caller_does_not_have_can_be_left_out():
+    error = DataError("a.png holds id 9", "correct it", "name a space with --label-space")
+    assert str(error) == "a.png holds id 9: correct it, or name a space with --label-space."
+    assert str(DataError(error.problem, error.mend)) == "a.png holds id 9: correct it."
+    again = pickle.loads(pickle.dumps(error))  # as workers of a loader send it
+    assert (str(again), again.problem, again.option) == (str(error), error.problem, error.option)

@@ -30,17 +30,19 @@ class StylebridgeError(Exception):
     Args:
         problem: what is wrong; with ``mend`` given, without a full stop. Without it, the whole message.
         mend: what the user can do, without a full stop.
+        option: what an option of a command can do instead, without a full stop.
 
     Attributes:
-        problem: see above. A caller who can give better advice raises its own error with this problem.
-        mend: see above; None: the message was given in one piece.
+        problem, mend, option: as given; ``mend`` is None if the message was given in one piece. A caller whose user has
+            other means (no such option, or a page in place of a command) raises its own error with these parts.
     """
 
     exit_code = 1
 
-    def __init__(self, problem: str = "", mend: str | None = None) -> None:
-        super().__init__(problem if mend is None else f"{problem}: {mend}.")
-        self.problem, self.mend = problem, mend
+    def __init__(self, problem: str = "", mend: str | None = None, option: str | None = None) -> None:
+        advice = mend if option is None else f"{mend}, or {option}"
+        super().__init__(problem if mend is None else f"{problem}: {advice}.")
+        self.problem, self.mend, self.option = problem, mend, option
 
     def __str__(self) -> str:
         """The message, cut to :data:`MAX_MESSAGE` characters."""

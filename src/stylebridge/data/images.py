@@ -46,7 +46,7 @@ class UnreadableError(DataError):
     @classmethod
     def of(cls, path: FileRef, reason: str, mend: str) -> UnreadableError:
         """The error with its message."""
-        error = cls(f"{path} cannot be read as an image ({reason}): {mend}.")
+        error = cls(f"{path} cannot be read as an image ({reason})", mend)
         error.reason = reason
         return error
 
@@ -306,8 +306,9 @@ def read_label(path: LabelRef | str, size: tuple[int, int] | None = None) -> np.
     if mode in ("RGB", "RGBA"):
         if (pixels[..., :1] != pixels[..., 1:3]).any():
             raise DataError(
-                f"{path} holds colours instead of class ids: save the label map as an 8-bit grey or palette PNG "
-                f"whose values are ids, or name a label space that lists raw_colours with --label-space."
+                f"{path} holds colours instead of class ids",
+                "save the label map as an 8-bit grey or palette PNG whose values are ids",
+                "name a label space that lists raw_colours with --label-space",
             )
         return np.ascontiguousarray(pixels[..., 0])
     if mode == "LA":

@@ -21,6 +21,8 @@ from stylebridge.errors import DataError
 
 #: The value of pixels that take no part in losses and scores.
 IGNORE = 255
+#: What a command offers besides a correction of the file.
+_OTHER_SPACE = "name the label space it was made for with --label-space NAME_OR_YAML"
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,9 @@ class LabelSpace:
             more = ", …" if len(values) > 4 else ""
             raise DataError(
                 f"{path} holds {'the colours' if len(values) > 1 else 'the colour'} {listed}{more}, which label "
-                f"space {self.name} does not have: correct the file, or name the label space it was made for "
-                f"with --label-space NAME_OR_YAML."
+                f"space {self.name} does not have",
+                "correct the file",
+                _OTHER_SPACE,
             )
         return train_ids[place]
 
@@ -119,15 +122,14 @@ class LabelSpace:
         if not inside or (translated.size and translated.min() < 0):
             unknown = sorted(set(np.unique(raw).tolist()) - set(self.raw_ids))
             if unknown:
-                raise DataError(self._outside(unknown, path))
+                raise DataError(self._outside(unknown, path), "correct the file", _OTHER_SPACE)
         return translated.astype(np.uint8)
 
     def _outside(self, unknown: list[int], path: LabelRef) -> str:
         listed = ", ".join(map(str, unknown[:8])) + (", …" if len(unknown) > 8 else "")
         return (
             f"{path} holds the {'ids' if len(unknown) > 1 else 'id'} {listed}, which label space {self.name} "
-            f"does not have: correct the file, or name the label space it was made for with --label-space "
-            f"NAME_OR_YAML."
+            f"does not have"
         )
 
     def colourise(self, labels: np.ndarray) -> np.ndarray:

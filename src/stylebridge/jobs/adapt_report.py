@@ -105,7 +105,7 @@ def _write_results(
         _write_scores(run.path / "scores.json", *scores)
         scored_on = evaluation.title if evaluation is not None else None
         training = Training(source, target, recipe.name, recipe.seed, scored_on, *scores)
-        write_model_card(run.segmenter, training)
+        write_model_card(run.segmenter, training, RESUME)
         write_report(
             run.report,
             AdaptationReport(
@@ -124,6 +124,7 @@ def _write_results(
                 notices=notices,
                 timing=_timing(context),
             ),
+            RESUME,
         )
 
 

@@ -42,13 +42,16 @@ def space_of_map(label: LabelRef, space: LabelSpace, override: LabelSpace | None
         if read_alike(space, shown, evidence.used):
             return space
         raise DataError(
-            f"{label} is a label map of {shown.name} by {evidence.by}, and the run knows the classes of {space.name}: "
-            f"give a label map of the run's classes, or read its ids as the run's with --read-as run."
+            f"{label} is a label map of {shown.name} by {evidence.by}, and the run knows the classes of {space.name}",
+            "give a label map of the run's classes",
+            "read its ids as the run's with --read-as run",
         )
     if shown is None and evidence.palette is not None and not space.invented_colours:
         raise DataError(
             f"{label} has a palette of no known label space, and not the colours of the run's classes "
-            f"({space.name}): give a label map of them, or read its ids as the run's with --read-as run."
+            f"({space.name})",
+            "give a label map of them",
+            "read its ids as the run's with --read-as run",
         )
     return shown or space
 

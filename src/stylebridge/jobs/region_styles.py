@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,6 @@ from stylebridge.jobs.load import AdaptedModel
 
 #: In place of a photo: the mean style of the class.
 MEAN = "mean"
-#: The end of a message about a label file that advises to read it by other classes.
-_OTHER_SPACE = re.compile(r", or name (?:a|the) label space [^:]* with --label-space(?: NAME_OR_YAML)?\.$")
 
 
 @dataclass(frozen=True)
@@ -161,10 +158,9 @@ def read_map(
         return space_of_map(file, space, read_as).read(file, size)
     except DataError as error:
         # The classes of a run are fixed: there is no other label space to name.
-        message = _OTHER_SPACE.sub(".", str(error))
-        if message == str(error):
+        if error.option is None or "--label-space" not in error.option:
             raise
-        raise DataError(message) from error
+        raise DataError(error.problem, error.mend) from error
 
 
 @torch.inference_mode()

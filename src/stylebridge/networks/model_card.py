@@ -13,7 +13,6 @@ from typing import Any
 
 from stylebridge.atomic import write_text
 from stylebridge.data.text_files import read_json
-from stylebridge.errors import WeightsError, WriteError
 from stylebridge.metrics.segmentation import SegmentationScores
 from stylebridge.networks.segmenter_config import DEEPLAB_V2, HF_PREFIX, VIT_LIGHT
 from stylebridge.version import __version__
@@ -44,14 +43,14 @@ class Training:
 
 
 def write_model_card(
-    folder: Path, training: Training | None = None, error: type[WeightsError] | type[WriteError] = WriteError
+    folder: Path, training: Training | None = None, mend: str = "choose another folder"
 ) -> None:
     """Write the card of a segmenter's folder, whole or not at all.
 
     Raises:
-        error: it cannot be written.
+        WriteError: it cannot be written; ``mend`` ends the message.
     """
-    write_text(folder / CARD, model_card(read_json(folder / _FACTS), training), error=error)
+    write_text(folder / CARD, model_card(read_json(folder / _FACTS), training), mend=mend)
 
 
 def model_card(facts: Mapping[str, Any], training: Training | None = None) -> str:

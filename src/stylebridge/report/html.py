@@ -142,12 +142,12 @@ class AdaptationReport:
         return self.before is not None or any(s.before is not None for s in self.target_samples)
 
 
-def write_report(path: Path, report: AdaptationReport) -> None:
+def write_report(path: Path, report: AdaptationReport, mend: str = "choose another folder") -> None:
     """Write the page to `path`, whole or not at all; its folder is made if need be.
 
     Raises ValueError if the report contradicts itself (sizes, classes), RunError if it cannot be written.
     """
-    write_page(path, render(report))
+    write_page(path, render(report), mend)
 
 
 def render(report: AdaptationReport) -> str:

@@ -27,11 +27,11 @@ def open_environment() -> Environment:
     return environment
 
 
-def write_page(path: Path, html: str) -> None:
+def write_page(path: Path, html: str, mend: str = "choose another folder") -> None:
     """Write a page, whole or not at all; its folder is made if need be.
 
     Raises:
         WriteError: it cannot be written.
     """
-    with written_file(path) as beside:
+    with written_file(path, mend=mend) as beside:
         beside.write_text(html, encoding="utf-8")

@@ -46,13 +46,11 @@ def _saying() -> Iterator[None]:
     try:
         yield
     except UnreadableError as error:
-        beginning = str(error).rpartition(": ")[0] if error.reason else str(error)
-        raise DataError(f"{beginning}: choose another file.") from error
+        raise DataError(error.problem.rstrip("."), "choose another file") from error
     except DataError as error:
-        beginning, _, mend = str(error).rpartition(": ")
-        if "--" not in mend:
+        if error.option is None:
             raise
-        raise DataError(f"{beginning}: choose a label map that holds this run's class ids.") from error
+        raise DataError(error.problem, "choose a label map that holds this run's class ids") from error
 
 
 def take(sent: Any) -> Upload:
