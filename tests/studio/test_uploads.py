@@ -111,3 +111,19 @@ def test_a_label_map_that_does_not_fit_is_refused(sent) -> None:
             read_map(sent(content, "m.png"), SPACE, (30, 20), 64)
     with pytest.raises(DataError, match="JPEG"):
         read_map(sent(labels, "m.jpg", "JPEG"), SPACE, (30, 20), 64)
+
+
+def test_a_label_map_of_another_data_set_is_refused_by_its_palette(sent) -> None:
+    """A street map, whose ids the run has too, is no map of the run's faces; no option of a command is named."""
+    image = Image.fromarray(np.arange(4, dtype=np.uint8).repeat(150).reshape(20, 30))
+    image.putpalette([128, 128, 128, 128, 0, 0, 192, 192, 128, 128, 64, 128])  # CamVid's first classes
+    memory = io.BytesIO()
+    image.save(memory, "PNG")
+    with pytest.raises(
+        DataError, match=r"^street\.png is a label map of camvid-11 .* class ids\.$"
+    ) as caught:
+        read_map(sent(memory.getvalue(), "street.png"), LabelSpace.load("celebamask-19"), None, 64)
+    assert "--" not in str(caught.value)
+    assert (
+        read_map(sent(memory.getvalue(), "street.png"), LabelSpace.load("camvid-11"), None, 64)[-1, -1] == 3
+    )
