@@ -134,7 +134,7 @@ def test_a_write_that_the_disk_refuses_is_one_sentence(tmp_path, number, mend):
         atomic.written_file(target, mend=atomic.OTHER_OUT) as beside,
     ):
         fail(beside.write_text("half"), OSError(number, os.strerror(number)))
-    assert str(caught.value) == f"{target} could not be written ({os.strerror(number)}): {mend}"
+    assert str(caught.value) == f"{target} cannot be written ({os.strerror(number)}): {mend}"
     assert names(tmp_path) == set()
 
 

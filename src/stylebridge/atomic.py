@@ -256,7 +256,7 @@ def explained(
         if reason is None or error is None:
             raise
         why, first = reason
-        raise error(f"{what or path} could not be written ({why})", f"{first}, or {mend}") from problem
+        raise error(f"{what or path} cannot be written ({why})", f"{first}, or {mend}") from problem
 
 
 def write_problem(problem: Exception) -> tuple[str, str] | None:

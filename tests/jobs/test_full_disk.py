@@ -54,7 +54,7 @@ def test_a_picture(tmp_path: Path) -> None:
     with (
         full_disk(8192),
         pytest.raises(
-            WriteError, match=r"a\.png could not be written \(.*\): make room, or choose another --out\.$"
+            WriteError, match=r"a\.png cannot be written \(.*\): make room, or choose another --out\.$"
         ),
     ):
         write_png(noise(), tmp_path / "a.png")
@@ -88,7 +88,7 @@ def test_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = contents(tmp_path)
     with (
         full_disk(8192),
-        pytest.raises(WriteError, match=r"m\.onnx could not be written .*another --onnx\.$"),
+        pytest.raises(WriteError, match=r"m\.onnx cannot be written .*another --onnx\.$"),
     ):
         export_job.export(tmp_path / "model", onnx=tmp_path / "m.onnx", overwrite=True, quiet=True)
     assert contents(tmp_path) == before
@@ -106,9 +106,7 @@ def test_the_end_of_an_adaptation_can_be_resumed(
 
     with monkeypatch.context() as patch:
         patch.setattr(adapt_report, place, on_a_full_disk)
-        with pytest.raises(
-            WriteError, match=r"could not be written \(.*continue it with --resume\.$"
-        ) as caught:
+        with pytest.raises(WriteError, match=r"cannot be written \(.*continue it with --resume\.$") as caught:
             adapt(
                 world.source, world.target, tmp_path / "run", recipe="source-only-small", label_space=world.space,
                 overrides=tiny_overrides("source-only-small"), evaluate_on=world.held_out, device="cpu", quiet=True,

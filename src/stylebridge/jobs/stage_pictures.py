@@ -12,6 +12,7 @@ from stylebridge.data.dataset import read_pair
 from stylebridge.data.domain import Domain
 from stylebridge.data.images import read_image
 from stylebridge.jobs.inference import predict_files, resize_image
+from stylebridge.jobs.networks_folder import write_png
 from stylebridge.jobs.recipe import InferenceConfig
 from stylebridge.jobs.run_folder import RunFolder
 from stylebridge.jobs.translator_folder import as_pixels, as_tensor
@@ -65,9 +66,8 @@ class SamplePictures:
             captions = ["source", "in target style", "target (the style)", captions[-1]]
         torch.set_rng_state(generator_state)
         segmenter.train(training)
-        folder = self.run.path / "samples"
-        folder.mkdir(exist_ok=True)
-        Image.fromarray(sample_grid(rows, captions)).save(folder / f"{self.stage}-{step:06d}.png")
+        picture = Image.fromarray(sample_grid(rows, captions))
+        write_png(picture, self.run.path / "samples" / f"{self.stage}-{step:06d}.png")
 
     def _translated(self, segmenter: Segmenter, device: torch.device) -> list[list[np.ndarray]]:
         """Source images, and each in the region styles of the target image beside it."""

@@ -28,6 +28,7 @@ from stylebridge.jobs.domains import open_labelled
 from stylebridge.jobs.interrupts import resumable
 from stylebridge.jobs.label_options import ensure_classes_present
 from stylebridge.jobs.machine import default_workers, facts_of_start
+from stylebridge.jobs.networks_folder import write_png
 from stylebridge.jobs.run_folder import RunFolder, new_run_when_main, open_run
 from stylebridge.jobs.streams import stream_opener
 from stylebridge.jobs.synthesis_recipe import SynthesisRecipe, load_synthesis_recipe
@@ -252,9 +253,8 @@ class _Pictures:
             columns.append(torch.cat([colours, drawn, image], 1))
         networks.train(training)
         torch.set_rng_state(state)
-        folder = self.run / "samples"
-        folder.mkdir(exist_ok=True)
-        Image.fromarray(as_pixels(torch.cat(columns, 2))).save(folder / f"{step:06}.png")
+        picture = Image.fromarray(as_pixels(torch.cat(columns, 2)))
+        write_png(picture, self.run / "samples" / f"{step:06}.png")
 
 
 def _report(

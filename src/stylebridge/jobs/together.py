@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import Progress
 
-from stylebridge.atomic import open_folder, partial_path, put_in_place
+from stylebridge.atomic import RESUME, explained, open_folder, partial_path, put_in_place
 from stylebridge.data.domain import Domain, DomainSummary, check_domain
 from stylebridge.data.shards import ShardSequence
 from stylebridge.data.statistics_cache import load_statistics, save_statistics, statistics_key
@@ -99,7 +99,10 @@ def make_together(
         return
     main = accelerator.is_main_process
     place = Path(os.path.realpath(folder))
-    beside = open_folder(place) if main else partial_path(place)
+    beside = partial_path(place)
+    if main:
+        with explained(folder, mend=RESUME):
+            open_folder(place)
     accelerator.wait_for_everyone()
     share = Share(items, accelerator, group)
     with share.together():
@@ -107,5 +110,6 @@ def make_together(
     if main:
         if finish is not None:
             finish(beside)
-        put_in_place(beside, place)
+        with explained(folder, mend=RESUME):
+            put_in_place(beside, place)
     accelerator.wait_for_everyone()

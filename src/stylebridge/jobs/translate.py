@@ -27,6 +27,7 @@ from stylebridge.engine.rng import seed_everything
 from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.interrupts import resumable
 from stylebridge.jobs.machine import default_workers, facts_of_start
+from stylebridge.jobs.networks_folder import write_png
 from stylebridge.jobs.recipe import size_for
 from stylebridge.jobs.run_folder import RunFolder, new_run_when_main, open_run
 from stylebridge.jobs.streams import stream_opener
@@ -196,9 +197,8 @@ class _Pictures:
             out = translate(torch.stack(images).to(self.device)).cpu()
             rows += [torch.cat(list(images), 2), torch.cat(list(out), 2)]
         torch.set_rng_state(state)
-        folder = self.run / "samples"
-        folder.mkdir(exist_ok=True)
-        Image.fromarray(as_pixels(torch.cat(rows, 1))).save(folder / f"{step:06}.png")
+        picture = Image.fromarray(as_pixels(torch.cat(rows, 1)))
+        write_png(picture, self.run / "samples" / f"{step:06}.png")
 
 
 def _spread(domain: Domain, count: int) -> list[int]:

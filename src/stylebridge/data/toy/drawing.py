@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from stylebridge.atomic import write_problem
 from stylebridge.data.toy.looks import camera_look, simulator_look
 from stylebridge.data.toy.raster import Hits, cast
 from stylebridge.data.toy.scene import build_scene
@@ -152,4 +153,5 @@ def write_toy(
                 if progress is not None:
                     progress(done)
     except OSError as error:
-        raise DataError(f"{folder} cannot be written: {error.strerror or error}.") from error
+        why, mend = write_problem(error) or (str(error), "check the disk")
+        raise DataError(f"{folder} cannot be written ({why})", f"{mend}, or choose another folder") from error
