@@ -75,6 +75,10 @@ class WriteError(RunError):
     """A file or folder cannot be written: the disk is full, or the place is read-only, forbidden or too long."""
 
 
+class WorkerError(UserError):
+    """A process that loads images was ended from outside."""
+
+
 class TrainingStopped(StylebridgeError):
     """Training had to stop: a loss or gradient was not finite. The last good checkpoint is whole."""
 

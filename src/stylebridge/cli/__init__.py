@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from stylebridge.cli.data import data_app
 from stylebridge.cli.evaluate import evaluate_app
@@ -27,10 +26,12 @@ from stylebridge.cli.options import (
     Workers,
     parse_size,
 )
+from stylebridge.cli.refusals import ensure_utf8, refusal
 from stylebridge.cli.synthesize import synthesize_app
 from stylebridge.cli.translate import translate_app
 from stylebridge.errors import DataError, StylebridgeError, UserError
 from stylebridge.launch import is_main
+from stylebridge.terminal import open_console
 from stylebridge.version import __version__
 
 app = typer.Typer(
@@ -125,7 +126,7 @@ def adapt(
         workers=workers,
         quiet=quiet,
     )
-    print_adaptation(result, Console())
+    print_adaptation(result, open_console())
 
 
 @app.command()
@@ -169,7 +170,7 @@ def segment(
         overwrite=overwrite,
         quiet=quiet,
     )
-    Console().print(f"{written} label map(s) written to {out}", highlight=False)
+    open_console().print(f"{written} label map(s) written to {out}")
 
 
 @app.command()
@@ -186,7 +187,7 @@ def export(
     from stylebridge.jobs.export import export as job
     from stylebridge.jobs.tables import print_export
 
-    print_export(job(run, onnx=onnx, images=images, overwrite=overwrite, quiet=quiet), Console())
+    print_export(job(run, onnx=onnx, images=images, overwrite=overwrite, quiet=quiet), open_console())
 
 
 @app.command()
@@ -200,7 +201,7 @@ def demo(
     from stylebridge.jobs.demo import demo as job
     from stylebridge.jobs.tables import print_adaptation
 
-    print_adaptation(job(out, seed=seed, device=device, overwrite=overwrite), Console())
+    print_adaptation(job(out, seed=seed, device=device, overwrite=overwrite), open_console())
 
 
 @app.command()
@@ -273,7 +274,7 @@ def import_(
         made = import_mixnmatch(
             generator, encoder, out, feature_extractor=feature_extractor, overwrite=overwrite
         )
-        Console().print(f"{generator} is now the run {made}: stylebridge mix apply {made} …", highlight=False)
+        open_console().print(f"{generator} is now the run {made}: stylebridge mix apply {made} …")
         return
     if file is None:
         raise DataError(f"Give the released checkpoint: stylebridge import {kind} FILE --out {out}.")
@@ -297,9 +298,9 @@ def import_(
         "sean": f"synthesize apply {run} --labels MAP.png --style PHOTO.jpg --out picture.png",
         "spade": f"synthesize apply {run} --labels MAP.png --out picture.png",
     }.get(kind, f"segment {run} PHOTOS --out out/")
-    Console().print(f"{file} is now the run {run}: stylebridge {use}", highlight=False)
+    open_console().print(f"{file} is now the run {run}: stylebridge {use}")
     for line in lines:
-        Console().print(line, highlight=False, markup=False)
+        open_console().print(line)
 
 
 @recipes_app.command("list")
@@ -307,7 +308,7 @@ def recipes_list() -> None:
     """The built-in recipes, a line each."""
     from stylebridge.jobs.tables import print_recipes
 
-    print_recipes(Console())
+    print_recipes(open_console())
 
 
 @recipes_app.command("show")
@@ -325,10 +326,14 @@ def main() -> None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     with ended_by_signals():
         try:
+            ensure_utf8(sys.argv[1:])
             app()
-        except StylebridgeError as error:
+        except (StylebridgeError, OSError) as raised:
+            error = refusal(raised) if isinstance(raised, OSError) else raised
+            if error is None:
+                raise
             word = "Error" if isinstance(error, UserError) else "Stopped"
-            Console(stderr=True).print(f"[bold red]{word}:[/] ", end="")
+            open_console(stderr=True).print(f"{word}:", style="bold red", end=" ")
             print(error, file=sys.stderr)
             sys.exit(error.exit_code)
 

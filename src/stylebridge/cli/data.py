@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from stylebridge.cli.options import (
     LabelSpaceOption,
@@ -14,6 +13,7 @@ from stylebridge.cli.options import (
     Quiet,
     ReadAs,
 )
+from stylebridge.terminal import open_console
 
 data_app = typer.Typer(
     help="Data: check it, list layouts, map classes, pack it, draw the toy world.", no_args_is_help=True
@@ -89,9 +89,8 @@ def data_pack(
         overwrite=overwrite,
         quiet=quiet,
     )
-    Console().print(
+    open_console().print(
         f"{packed.samples:,} samples in {packed.shards} shard(s), {packed.bytes / 1e6:,.1f} MB, in {packed.path}",
-        highlight=False,
     )
 
 
@@ -100,7 +99,7 @@ def data_layouts() -> None:
     """The data-set layouts that are read, with their splits."""
     from stylebridge.jobs.tables import print_layouts
 
-    print_layouts(Console())
+    print_layouts(open_console())
 
 
 @data_app.command("spaces")
@@ -108,7 +107,7 @@ def data_spaces() -> None:
     """The built-in label spaces and their classes."""
     from stylebridge.jobs.tables import print_label_spaces
 
-    print_label_spaces(Console())
+    print_label_spaces(open_console())
 
 
 @data_app.command("class-map")
@@ -138,4 +137,4 @@ def data_toy(
     from stylebridge.jobs.toy import draw_toy
 
     draw_toy(out, look, count, first_seed=first_seed, size=(width, height), labels=labels)
-    Console().print(f"{count} scene(s) drawn in {out}", highlight=False)
+    open_console().print(f"{count} scene(s) drawn in {out}")

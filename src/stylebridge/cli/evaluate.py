@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
 
 from stylebridge.cli.options import (
@@ -16,6 +15,7 @@ from stylebridge.cli.options import (
     Quiet,
     ReadAs,
 )
+from stylebridge.terminal import open_console
 
 
 class _ModelByDefault(TyperGroup):
@@ -60,7 +60,7 @@ def evaluate_model(
         device=device,
         quiet=quiet,
     )
-    print_scores(scores, Console(), title=f"{run} on {data}")
+    print_scores(scores, open_console(), title=f"{run} on {data}")
 
 
 @evaluate_app.command("images")
@@ -92,7 +92,7 @@ def evaluate_images(
         seed=seed,
         quiet=quiet,
     )
-    print_image_scores(scores, Console())
+    print_image_scores(scores, open_console())
 
 
 @evaluate_app.command("pairs")
@@ -128,4 +128,4 @@ def evaluate_pairs(
         seed=seed,
         quiet=quiet,
     )
-    print_pair_scores(scores, Console())
+    print_pair_scores(scores, open_console())

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from stylebridge.cli.options import Device, Overwrite, Quiet, Resume, Seed
+from stylebridge.terminal import open_console
 
 
 def mix_train(
@@ -50,11 +50,10 @@ def mix_train(
         workers=workers,
         quiet=quiet,
     )
-    Console().print(f"report   {run}/report.html", highlight=False)
-    Console().print(
+    open_console().print(f"report   {run}/report.html")
+    open_console().print(
         f"use it   stylebridge mix apply {run} --pose a.jpg --background b.jpg --shape c.jpg --texture d.jpg "
         "--out mix.png",
-        highlight=False,
         soft_wrap=True,
     )
 
@@ -63,4 +62,4 @@ def mix_recipes() -> None:
     """The built-in recipes of mixers, a line each."""
     from stylebridge.jobs.tables import print_mix_recipes
 
-    print_mix_recipes(Console())
+    print_mix_recipes(open_console())

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from stylebridge.cli.options import (
     AllowMissing,
@@ -21,6 +20,7 @@ from stylebridge.cli.options import (
     Workers,
     parse_size,
 )
+from stylebridge.terminal import open_console
 
 synthesize_app = typer.Typer(
     help="Draw pictures from label maps: train a synthesizer, and use it.", no_args_is_help=True
@@ -63,8 +63,8 @@ def synthesize_train(
         workers=workers,
         quiet=quiet,
     )
-    Console().print(f"report   {run}/report.html", highlight=False)
-    Console().print(
+    open_console().print(f"report   {run}/report.html")
+    open_console().print(
         f"use it   stylebridge synthesize apply {run} --labels MAP.png --out picture.png", highlight=False
     )
 
@@ -144,7 +144,7 @@ def synthesize_apply(
         overwrite=overwrite,
         quiet=quiet,
     )
-    Console().print(f"{written} picture(s) written to {out}", highlight=False)
+    open_console().print(f"{written} picture(s) written to {out}")
 
 
 @synthesize_app.command("recipes")
@@ -152,4 +152,4 @@ def synthesize_recipes() -> None:
     """The built-in synthesis recipes, a line each."""
     from stylebridge.jobs.tables import print_synthesis_recipes
 
-    print_synthesis_recipes(Console())
+    print_synthesis_recipes(open_console())

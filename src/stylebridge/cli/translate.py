@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from stylebridge.cli.options import (
     Changes,
@@ -18,6 +17,7 @@ from stylebridge.cli.options import (
     Seed,
     Workers,
 )
+from stylebridge.terminal import open_console
 
 translate_app = typer.Typer(
     help="Translate images between two looks: train a translator, and use it.", no_args_is_help=True
@@ -56,8 +56,8 @@ def translate_train(
         workers=workers,
         quiet=quiet,
     )
-    Console().print(f"report   {run}/report.html", highlight=False)
-    Console().print(f"use it   stylebridge translate apply {run} PHOTOS --to b --out out/", highlight=False)
+    open_console().print(f"report   {run}/report.html")
+    open_console().print(f"use it   stylebridge translate apply {run} PHOTOS --to b --out out/")
 
 
 @translate_app.command("apply")
@@ -141,7 +141,7 @@ def translate_apply(
         quiet=quiet,
     )
     kept = ", with their labels" if labels else ""
-    Console().print(f"{written} image(s) translated into {out}{kept}", highlight=False)
+    open_console().print(f"{written} image(s) translated into {out}{kept}")
 
 
 @translate_app.command("recipes")
@@ -149,4 +149,4 @@ def translate_recipes() -> None:
     """The built-in translation recipes, a line each."""
     from stylebridge.jobs.tables import print_translation_recipes
 
-    print_translation_recipes(Console())
+    print_translation_recipes(open_console())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import signal
 import sys
@@ -19,7 +20,7 @@ from stylebridge.data.augment import resize
 from stylebridge.data.dataset import DomainDataset, read_pair
 from stylebridge.data.domain import Domain
 from stylebridge.data.sampling import Sampler
-from stylebridge.errors import DataError, UserError
+from stylebridge.errors import DataError, UserError, WorkerError
 
 _Draw = tuple[int, int]
 
@@ -105,6 +106,27 @@ class Loader:
             shutdown = getattr(batches, "_shutdown_workers", None)
             if shutdown is not None:
                 shutdown()
+
+
+@contextlib.contextmanager
+def named_worker_deaths() -> Iterator[None]:
+    """Inside, the death of a worker is an error of ours. torch raises it wherever the main process is at the moment.
+
+    Raises:
+        WorkerError: a process that loads images was killed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        reason = (
+            " ".join(str(error).split()).removeprefix("DataLoader worker ").partition(". ")[0].rstrip(".")
+        )
+        raise WorkerError(
+            f"A process that loads images has died ({reason}), most often because memory ran out: continue with "
+            f"--resume and fewer of them (--workers 1, or 0), or make the batch or the images smaller."
+        ) from error
 
 
 def _leave_signals_to_the_main_process(_worker: int) -> None:

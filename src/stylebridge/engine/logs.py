@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from stylebridge.atomic import written_file
+from stylebridge.terminal import open_console, say
 
 
 class MetricLog:
@@ -127,15 +128,15 @@ class StepProgress:
     """A rich progress bar over the steps of one stage, with loss, throughput and time left."""
 
     def __init__(self, title: str, steps: int, done: int, console: Console | None, show: bool) -> None:
-        self.console = console or Console(stderr=True)
+        self.console = console or open_console(stderr=True)
         self.live = show and self.console.is_terminal
         self.plain = show and not self.live
         self.title, self.steps, self.last_told = title, steps, time.perf_counter()
         self.bar = Progress(
-            TextColumn("[bold]{task.description}"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TextColumn("left"),
             TimeRemainingColumn(),
             console=self.console,
@@ -152,7 +153,7 @@ class StepProgress:
                 self.bar.update(self.task, note=describe(means))
         elif self.plain and means and (time.perf_counter() - self.last_told > 15 or step == self.steps):
             self.last_told = time.perf_counter()
-            self.console.print(f"{self.title}  {step}/{self.steps}  {describe(means)}", highlight=False)
+            say(self.console, f"{self.title}  {step}/{self.steps}  {describe(means)}")
 
     def close(self) -> None:
         """Take the bar down."""

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from rich.console import Console
 from torch import Tensor
 
+from stylebridge.data.loader import named_worker_deaths
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine.config import OptimizerConfig, TrainerConfig
 from stylebridge.engine.devices import synchronised
@@ -30,6 +31,7 @@ from stylebridge.engine.stopping import StopRequest
 from stylebridge.engine.trainer_state import newest_whole, read_state, write_state
 from stylebridge.errors import RecipeError, TrainingStopped
 from stylebridge.layers.global_batch import Part
+from stylebridge.terminal import open_console
 
 #: Opens a stream of batches of ``images`` a process, starting at the given micro-batch number.
 OpenStream = Callable[[int], Iterable[Batch]]
@@ -148,6 +150,7 @@ class Trainer:
         Raises:
             TrainingStopped: a loss, a gradient or a weight is not finite; nothing of it was saved.
             CheckpointError: the run folder cannot be written.
+            WorkerError: a process that loads images has died.
             Interrupted: a signal ended training; the checkpoint is written.
         """
         main = self.accelerator.is_main_process
@@ -179,6 +182,7 @@ class Trainer:
     def _running(self) -> Iterator[None]:
         """What holds while steps run: signals wait, torch is set as the recipe says, memory is kept."""
         with contextlib.ExitStack() as stack:
+            stack.enter_context(named_worker_deaths())
             stack.enter_context(torch_settings(self.config))
             stack.enter_context(compiled(self.method.networks.values(), self.config.compile))
             if self.accelerator.device.type == "cpu":
@@ -350,4 +354,4 @@ class Trainer:
     def tell(self, sentence: str) -> None:
         """Print a notice, if this is the main process and it may print."""
         if self.accelerator.is_main_process and not self.quiet:
-            (self.console or Console(stderr=True)).print(sentence, highlight=False, markup=False)
+            (self.console or open_console(stderr=True)).print(sentence, highlight=False, markup=False)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.text import Text
 
 from stylebridge.data.doctor import Severity, quick_check
 from stylebridge.data.domain import Domain, DomainSpec
@@ -41,6 +42,7 @@ from stylebridge.jobs.translated_source import choose_translator, translated_sou
 from stylebridge.launch import is_main
 from stylebridge.metrics.segmentation import SegmentationScores
 from stylebridge.networks.segmenter import Segmenter, load_segmenter
+from stylebridge.terminal import open_console, say
 
 #: Chosen by benchmarks/bridge.py: the best mean on both of its pairs of domains.
 DEFAULT_RECIPE = "bridge-small"
@@ -119,7 +121,7 @@ def adapt(
         UserError: a path, key or value is wrong; the message says which and how to mend it.
         TrainingStopped: a loss or gradient was not finite.
     """
-    console = console or Console(stderr=True, quiet=quiet or not is_main())
+    console = console or open_console(stderr=True, quiet=quiet or not is_main())
     chosen = None
     if recipe is not None or not resume:
         chosen = _choose_recipe(recipe if recipe is not None else DEFAULT_RECIPE, overrides, seed)
@@ -249,10 +251,10 @@ def _ensure_same_run(
 
 def _warn_of_size(recipe: Recipe | None, device: torch.device, console: Console) -> None:
     if recipe is not None and device.type == "cpu" and f"{recipe.name}-small" in builtin_recipes():
-        console.print(
-            f"[bold]{recipe.name}[/] has the published size, and there is no GPU here: expect days. "
-            f"{recipe.name}-small is the same method for CPUs.",
-            highlight=False,
+        say(
+            console,
+            f"{recipe.name} has the published size, and there is no GPU here: expect days. {recipe.name}-small is the "
+            f"same method for CPUs.",
         )
 
 
@@ -260,7 +262,7 @@ def _warn_of_findings(domains: Sequence[Domain], console: Console) -> None:
     """The quick part of ``stylebridge data doctor``: what a look at some files' headers tells."""
     for finding in [found for domain in domains for found in quick_check(domain)]:
         if finding.severity is not Severity.KNOW:
-            console.print(f"[yellow]{finding.what}[/] {finding.advice}", highlight=False)
+            say(console, Text.assemble((finding.what, "yellow"), " ", finding.advice))
 
 
 def _usual(sizes: Counter[tuple[int, int]]) -> tuple[int, int]:

@@ -6,12 +6,11 @@ import os
 import shutil
 from pathlib import Path
 
-from rich.console import Console
-
 from stylebridge.errors import RunError
 from stylebridge.jobs.adapt import DEFAULT_RECIPE, AdaptationResult, adapt
 from stylebridge.jobs.run_folder import new_run_when_main
 from stylebridge.jobs.toy import draw_toy
+from stylebridge.terminal import open_console, say
 
 SIZE = (160, 120)
 #: Seeds of the scenes: the three sets share no scene.
@@ -40,10 +39,10 @@ def demo(
     if data.exists() and set(os.listdir(data)) - set(SETS):
         raise RunError(f"{data} holds other files than the demo's: choose another --out.")
     new_run_when_main(run, overwrite)
-    console = Console(stderr=True, quiet=quiet)
+    console = open_console(stderr=True, quiet=quiet)
     shutil.rmtree(data, ignore_errors=True)
     for name, (look, count, first_seed) in SETS.items():
-        console.print(f"Drawing {count} scenes: {name} …", highlight=False)
+        say(console, f"Drawing {count} scenes: {name} …")
         draw_toy(
             data / name, look, count, first_seed=first_seed, size=SIZE, labels=name != "camera", quiet=quiet
         )

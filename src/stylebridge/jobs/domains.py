@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from stylebridge.data.class_map import ClassMap
 from stylebridge.data.domain import Domain, DomainSpec, DomainSummary, label_folders, open_domain
@@ -18,6 +19,7 @@ from stylebridge.data.layouts.names import is_image_folder
 from stylebridge.errors import DataError
 from stylebridge.jobs.label_options import parse_read_as, read_maps, stated_space
 from stylebridge.jobs.label_reading import LabelReader
+from stylebridge.terminal import open_console, say
 
 #: The labelled domains of an adaptation, as ``--read-as`` names them.
 ROLES = ("source", "target-labels", "evaluation")
@@ -119,7 +121,7 @@ def check_evaluation(
                 raise
             problem = str(error)
     if problem:
-        console.print(f"[yellow]The labels of the target will not be scored:[/] {problem}", highlight=False)
+        say(console, Text.assemble(("The labels of the target will not be scored:", "yellow"), f" {problem}"))
         return replace(domains, evaluation=None, unscored=problem)
     return domains
 
@@ -176,18 +178,20 @@ def reopen_adaptation(
         if path is None:
             return None
         if given is not None and str(given) != str(facts.get(key)):
-            return open_labelled(given, name, console or Console(quiet=True), model=space, evaluation=True)
+            return open_labelled(
+                given, name, console or open_console(quiet=True), model=space, evaluation=True
+            )
         return open_domain(path, name, labelled=True, space=spaces.get(key, space), evaluation=True)
 
     source = open_domain(facts["source"], "source", labelled=True, space=spaces.get("source", space))
     target = open_domain(facts["target"], "target", labelled=False)
     few = None
     if facts.get("target_labels"):
-        few = _few_labels(target, facts["target_labels"], Console(quiet=True))
+        few = _few_labels(target, facts["target_labels"], open_console(quiet=True))
         few = replace(few, space=spaces.get("target_labels", space))
     evaluation = reopen("evaluation", "evaluate_on", evaluate_on)
     if evaluation is not None and few is not None:
-        evaluation = _without(evaluation, few, Console(quiet=True))
+        evaluation = _without(evaluation, few, open_console(quiet=True))
     return AdaptationDomains(space, source, target, evaluation, few, (), str(facts.get("unscored") or ""))
 
 
@@ -196,7 +200,7 @@ def tell_layout(domain: Domain, console: Console) -> None:
     if domain.layout != "folder":
         split = f", split {domain.split}" if domain.split else ""
         title = LAYOUTS[domain.layout].title if domain.layout in LAYOUTS else domain.layout
-        console.print(f"{domain.name}: {title}{split}, {len(domain.images):,} images.", highlight=False)
+        say(console, f"{domain.name}: {title}{split}, {len(domain.images):,} images.")
 
 
 def _evaluation(
@@ -225,9 +229,7 @@ def _evaluation(
             raise
         return None  # an evaluation split without labels: nothing to score, and nothing wrong
     where = f"{given} has {' and '.join(beside)}/" if beside else f"{domain.spec} has labels"
-    console.print(
-        f"{where}: they are never trained on, and scored after training for the report.", highlight=False
-    )
+    say(console, f"{where}: they are never trained on, and scored after training for the report.")
     return domain
 
 
@@ -243,10 +245,7 @@ def _few_labels(target: Domain, given: str | Path, console: Console) -> Domain:
         few = open_domain(given, "labelled target", labelled=True)
     else:
         few = _match_labels(target, folder)
-    console.print(
-        f"{len(few.images)} labelled image(s) of the target join training; scores leave them out.",
-        highlight=False,
-    )
+    say(console, f"{len(few.images)} labelled image(s) of the target join training; scores leave them out.")
     return few
 
 
@@ -290,8 +289,6 @@ def _without(evaluation: Domain, few: Domain, console: Console) -> Domain:
             f"Every labelled image in {evaluation.root} joins training, so none is left to score: give others as "
             f"--evaluate-on."
         )
-    console.print(
-        f"{len(evaluation.images) - len(kept)} labelled image(s) are left out of the scores.", highlight=False
-    )
+    say(console, f"{len(evaluation.images) - len(kept)} labelled image(s) are left out of the scores.")
     labels = evaluation.labels
     return replace(evaluation, images=[evaluation.images[i] for i in kept], labels=[labels[i] for i in kept])

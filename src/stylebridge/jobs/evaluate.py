@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import Progress
 
 from stylebridge.atomic import OTHER_OUT, write_text
@@ -18,6 +17,7 @@ from stylebridge.jobs.domains import open_labelled
 from stylebridge.jobs.inference import confusion_of
 from stylebridge.jobs.load import load_adapted
 from stylebridge.metrics.segmentation import SegmentationScores
+from stylebridge.terminal import open_console
 
 
 def evaluate(
@@ -51,7 +51,7 @@ def evaluate(
     if out is not None and Path(out).is_dir():
         raise RunError(f"{out} is a folder: give a file name as --out, such as scores.json.")
     model = load_adapted(Path(run))
-    console = Console(stderr=True, quiet=quiet)
+    console = open_console(stderr=True, quiet=quiet)
     domain = open_labelled(
         data,
         "evaluation",

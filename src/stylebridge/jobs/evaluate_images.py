@@ -34,6 +34,7 @@ from stylebridge.metrics.image_sets import (
     subset_size_for,
 )
 from stylebridge.networks.image_features import FeatureNetwork, ImageFeatures, Kind, open_features
+from stylebridge.terminal import open_console, say
 
 #: Images a set must have for a covariance.
 FEWEST = 2
@@ -72,7 +73,7 @@ def evaluate_images(
     if batch < 1:
         raise RecipeError(f"batch is {batch}: give 1 or more.")
     path = output_file(out)
-    console = Console(stderr=True, quiet=quiet)
+    console = open_console(stderr=True, quiet=quiet)
     listed = {"real": images_of(real, "real"), "fake": images_of(fake, "fake")}
     accelerator = open_accelerator(device)
     with console.status("weights"):
@@ -141,7 +142,7 @@ def print_image_scores(scores: ImageScores, console: Console) -> None:
         *(f"note      {note}" for note in scores.notes),
     )
     for line in lines:
-        console.print(line, highlight=False, markup=False)
+        say(console, line)
 
 
 def output_file(out: str | Path | None) -> Path | None:
@@ -214,7 +215,12 @@ def _features(network: FeatureNetwork, prepared: Tensor) -> ImageFeatures:
 
 def open_progress(console: Console) -> Progress:
     """A bar that goes away when it is done."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     return Progress(*columns, console=console, transient=True)
 
 

@@ -21,6 +21,7 @@ from stylebridge.errors import DataError, RecipeError
 from stylebridge.jobs.evaluate_images import images_of, open_progress, output_file, write_scores
 from stylebridge.metrics.perceptual import random_pairs
 from stylebridge.networks.perceptual import SMALLEST, PerceptualDistance, open_perceptual
+from stylebridge.terminal import open_console, say
 
 Pair = tuple[FileRef, FileRef]
 
@@ -83,7 +84,7 @@ def evaluate_pairs(
         if value < least:
             raise RecipeError(f"{name} is {value}: give {least} or more.")
     path = output_file(out)
-    console = Console(stderr=True, quiet=quiet)
+    console = open_console(stderr=True, quiet=quiet)
     chosen = _random_pairs(first, pairs, seed) if second is None else _namesakes(first, second)
     accelerator = open_accelerator(device)
     with console.status("weights"):
@@ -111,9 +112,9 @@ def evaluate_pairs(
 def print_pair_scores(scores: PairScores, console: Console) -> None:
     """The mean distance, of what, and how."""
     line = f"{scores.name} {scores.mean:.4g} ± {scores.deviation:.4g} over {scores.pairs:,} {scores.of}"
-    console.print(line, style="bold", highlight=False, markup=False)
+    say(console, line, style="bold")
     for text in (f"distance  {scores.title}", f"resize    {scores.resize}", *scores.notes):
-        console.print(text, highlight=False, markup=False)
+        say(console, text)
 
 
 def _random_pairs(place: str | Path, pairs: int, seed: int) -> list[Pair]:

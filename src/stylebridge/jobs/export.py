@@ -21,6 +21,7 @@ from stylebridge.errors import DataError, RunError, WeightsError
 from stylebridge.interop.onnx import OnnxSegmenter, export_onnx
 from stylebridge.jobs.load import AdaptedModel, load_adapted
 from stylebridge.jobs.run_folder import open_run
+from stylebridge.terminal import open_console
 from stylebridge.version import __version__
 
 #: The greatest difference of logits, as a share of the greatest logit, that counts as the same network.
@@ -74,7 +75,7 @@ def export(
         UserError: the run, the images or the file's place are not what they should be; a package is missing; or the
             file computes something else (it is then removed).
     """
-    console = console or Console(stderr=True, quiet=quiet)
+    console = console or open_console(stderr=True, quiet=quiet)
     path = Path(onnx)
     if path.is_dir():
         raise RunError(f"{path} is a folder: give a file name as --onnx, such as model.onnx.")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from stylebridge.data.class_map import ClassMap, read_class_map
 from stylebridge.data.domain import DomainSummary
@@ -16,6 +17,7 @@ from stylebridge.data.label_evidence import kinds_of_maps
 from stylebridge.data.label_inference import find_evidence, read_alike
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import DataError
+from stylebridge.terminal import say
 
 
 def space_of_map(label: LabelRef, space: LabelSpace, override: LabelSpace | None = None) -> LabelSpace:
@@ -112,7 +114,7 @@ def ensure_classes_present(
             f"{told}: name the label space that the files are in, or train without these classes with "
             f"--allow-missing-classes."
         )
-    console.print(f"[yellow]{told}.[/] The model cannot learn them.", highlight=False)
+    say(console, Text.assemble((f"{told}.", "yellow"), " The model cannot learn them."))
 
 
 def print_class_map(found: ClassMap, target: LabelSpace, console: Console) -> None:
@@ -121,8 +123,8 @@ def print_class_map(found: ClassMap, target: LabelSpace, console: Console) -> No
     table.add_column(found.source)
     table.add_column(found.target)
     for name, other in found.pairs.items():
-        table.add_row(name, other or "[dim]ignored[/]")
+        table.add_row(name, other or Text("ignored", style="dim"))
     console.print(table)
     missing = found.missing(target)
     if missing:
-        console.print(f"No class of {found.source} becomes {', '.join(missing)}.", highlight=False)
+        say(console, f"No class of {found.source} becomes {', '.join(missing)}.")

@@ -24,6 +24,7 @@ from stylebridge.data.label_space import IGNORE, LabelSpace, builtin_label_space
 from stylebridge.data.shards import ShardSequence
 from stylebridge.errors import DataError
 from stylebridge.jobs.label_options import print_class_map
+from stylebridge.terminal import say
 
 Given = TypeVar("Given")
 
@@ -324,16 +325,16 @@ class LabelReader:
         self.console.print(table)
         for role, r in readings.items():
             if r.how == "no names":
-                self.console.print(
+                say(
+                    self.console,
                     f"{role}: the plain ids 0 to {r.own.num_classes - 1} as {r.own.num_classes} classes without names "
                     f"(255 ignored). Name them with --label-space NAME_OR_YAML.",
-                    highlight=False,
                 )
             elif r.how == "assumed":
-                self.console.print(
+                say(
+                    self.console,
                     f"Nothing in the {role} label maps says which classes their ids are: {_named(r.own)} is assumed. "
                     f"Name another with {self.override(role)}.",
-                    highlight=False,
                 )
 
 

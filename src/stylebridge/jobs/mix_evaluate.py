@@ -26,6 +26,7 @@ from stylebridge.jobs.mix_checks import CHECKS, FEWEST, Check, check_of, compare
 from stylebridge.jobs.mix_train import open_boxed_set
 from stylebridge.metrics.image_sets import Score, SetFeatures, compare_sets, limits, splits_for
 from stylebridge.networks.image_features import FeatureNetwork, Kind, open_features
+from stylebridge.terminal import open_console, say
 
 BASELINE = (
     "No mixing: of a check, the two photos' own pictures (all factors from one photo), which share nothing; of a "
@@ -92,7 +93,7 @@ def evaluate_mixing(
     count, read = _photos(data, boxes, mixing.side)
     if count < FEWEST:
         raise DataError(f"The data {data} holds {count} photos: a mix takes {FEWEST}, so give more.")
-    console = Console(stderr=True, quiet=quiet)
+    console = open_console(stderr=True, quiet=quiet)
     with console.status("weights"):
         network, note = open_features(features, weights)
     network.to(mixing.device)
@@ -234,7 +235,7 @@ def print_mix_scores(scores: MixScores, console: Console) -> None:
         *(f"note      {note}" for note in scores.notes),
     )
     for line in lines:
-        console.print(line, highlight=False, markup=False)
+        say(console, line)
 
 
 def _table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
 
 from stylebridge.data.files import FileRef, open_tree
 from stylebridge.errors import DataError
@@ -24,6 +23,7 @@ from stylebridge.jobs.mix import (
 )
 from stylebridge.jobs.mix_sheet import Reference, sheet
 from stylebridge.jobs.networks_folder import write_png
+from stylebridge.terminal import open_console
 
 #: Mixes that one sheet may hold.
 MOST = 2500
@@ -75,7 +75,7 @@ def mix_grid(
         ]
     picks, form = crossed(mixing.factors, varied)
     kinds: list[list[np.ndarray]] = [[], [], []] if masks else [[]]
-    with open_progress(Console(stderr=True, quiet=quiet)) as progress:
+    with open_progress(open_console(stderr=True, quiet=quiet)) as progress:
         task = progress.add_task("mix", total=form[0] * form[1])
         for made in mixing.paint(coded, picks):
             for kind, pictures in zip(kinds, made, strict=False):

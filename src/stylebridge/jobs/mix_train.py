@@ -47,6 +47,7 @@ from stylebridge.methods import mixnmatch, mixnmatch_features
 from stylebridge.methods.mixnmatch import MixNMatch
 from stylebridge.methods.mixnmatch_features import MixNMatchFeatures
 from stylebridge.networks.mixnmatch import FeatureNetworks, Generator, Mixer, MixNMatchNetworks
+from stylebridge.terminal import open_console, say
 
 CODE_STAGE, FEATURE_STAGE = "1-code", "2-feature"
 _EXTRACTOR = "extractor.safetensors"
@@ -113,7 +114,7 @@ def train_mixer(
         UserError: a path, key or value is wrong.
         TrainingStopped: a loss or gradient was not finite.
     """
-    console = console or Console(stderr=True, quiet=quiet or not is_main())
+    console = console or open_console(stderr=True, quiet=quiet or not is_main())
     if resume:
         run, chosen, data, boxes = _taken_up(Path(out))
     elif data is None:
@@ -126,7 +127,7 @@ def train_mixer(
     chosen = chosen.for_images(len(photos.images))
     accelerator = open_accelerator(device, chosen.precision)
     check_amounts(chosen, len(photos.images), accelerator.num_processes)
-    console.print(f"data: {len(photos.images)} photos with boxes from {photos.boxes.path}.", highlight=False)
+    say(console, f"data: {len(photos.images)} photos with boxes from {photos.boxes.path}.")
     _check_together(photos, accelerator, console)
     if accelerator.is_main_process and not resume:
         run.begin(chosen, _facts(chosen, photos, accelerator.device))  # type: ignore[arg-type]

@@ -8,7 +8,6 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from stylebridge.errors import DataError
 from stylebridge.jobs.evaluate_images import open_progress
@@ -25,6 +24,7 @@ from stylebridge.jobs.mix import (
     squared,
 )
 from stylebridge.jobs.video import Video, VideoWriter
+from stylebridge.terminal import open_console
 
 
 def mix_video(
@@ -68,7 +68,7 @@ def mix_video(
     mixing, clip = Mixing.open(run, mode, device), Video(Path(video))
     fixed = {factor: mixing.encode(factor, mixing.read([file])) for factor, file in files.items()}
     with ExitStack() as stack:
-        progress = stack.enter_context(open_progress(Console(stderr=True, quiet=quiet)))
+        progress = stack.enter_context(open_progress(open_console(stderr=True, quiet=quiet)))
         task = progress.add_task("mix", total=clip.frames or None)
         places = (path, *mask_paths(path)) if masks else (path,)
         writers = {place: stack.enter_context(VideoWriter(place, clip.rate)) for place in places}

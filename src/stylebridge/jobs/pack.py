@@ -15,6 +15,7 @@ from stylebridge.data.shards.place import is_shard_folder
 from stylebridge.data.shards.writer import write_shards
 from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.domains import open_labelled
+from stylebridge.terminal import open_console
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def pack(
     Raises:
         UserError: a path or value is wrong, or a file is not what it should be; the message names it.
     """
-    console = console or Console(stderr=True, quiet=quiet)
+    console = console or open_console(stderr=True, quiet=quiet)
     folder = Path(out)
     if not shard_mb > 0:
         raise DataError(f"--shard-mb is {shard_mb}: choose a size above 0.")

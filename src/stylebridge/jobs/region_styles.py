@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
@@ -19,6 +20,8 @@ from stylebridge.jobs.load import AdaptedModel
 
 #: In place of a photo: the mean style of the class.
 MEAN = "mean"
+#: Pixels of a style photo that are encoded.
+MAX_STYLE_PIXELS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,8 @@ class StylePhotos:
         self.read_as = read_as
 
     def read(self, photo: str | Path) -> tuple[np.ndarray, np.ndarray]:
-        """The photo uint8 [H, W, 3] and its label map uint8 [H, W] (255 = no class).
+        """The photo uint8 [H, W, 3] and its label map uint8 [H, W] (255 = no class). A photo of more than
+        :data:`MAX_STYLE_PIXELS` is made smaller: an encoder takes some hundred times its memory.
 
         Raises:
             DataError: it cannot be read, no label map is given, beside it or predicted, or the map has another shape.
@@ -113,13 +117,33 @@ class StylePhotos:
         size = (image.shape[1], image.shape[0])
         given = self.labels.get(str(photo)) or labels_beside(path)
         if given is not None:
-            return image, read_style_map(self.space, given, path, size, self.read_as)
+            return _reduced(image, read_style_map(self.space, given, path, size, self.read_as))
         if self.segmenter is None:
             raise DataError(
                 f"{photo} has no label map (looked for {path.stem}.png in a folder labels beside it, and {path.stem}"
                 f"_labels.png): give one with --style-labels, or a model that predicts it with --segmenter RUN."
             )
+        image = _fitted(image)
         return image, predict_map(self.segmenter, image)
+
+
+def _reduced(image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A large photo and its map at the size that :func:`_fitted` gives the photo."""
+    fitted = _fitted(image)
+    if fitted is image:
+        return image, labels
+    size = (fitted.shape[1], fitted.shape[0])
+    return fitted, np.array(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
+
+
+def _fitted(image: np.ndarray) -> np.ndarray:
+    """A photo of at most :data:`MAX_STYLE_PIXELS`."""
+    height, width = image.shape[:2]
+    if width * height <= MAX_STYLE_PIXELS:
+        return image
+    scale = (MAX_STYLE_PIXELS / (width * height)) ** 0.5
+    size = max(1, int(width * scale)), max(1, int(height * scale))
+    return np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0))
 
 
 def read_style_map(

@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 import torch
 from PIL import Image
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stylebridge.atomic import OTHER_OUT, written_file
@@ -24,6 +23,7 @@ from stylebridge.jobs.recipe import InferenceConfig
 from stylebridge.jobs.segment_inputs import Inputs, collect_inputs
 from stylebridge.jobs.video import Video, VideoWriter
 from stylebridge.report.pictures import overlay as lay_over
+from stylebridge.terminal import open_console
 
 Write = Literal["index", "overlay", "both"]
 #: Sides of a sliding window: a smaller one shows the network no object, a larger one fits no memory.
@@ -76,12 +76,12 @@ def segment(
     accelerator = open_accelerator(device)
     model.segmenter.to(accelerator.device)
     config = _config(model.inference, window, flip)
-    console = Console(stderr=True, quiet=quiet)
+    console = open_console(stderr=True, quiet=quiet)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[rate]}", markup=False),
     )
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress, sink:
         done = 0

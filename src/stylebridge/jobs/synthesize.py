@@ -40,6 +40,7 @@ from stylebridge.launch import is_main
 from stylebridge.methods.synthesis import Synthesis, published_optimizers
 from stylebridge.networks.label_gan import MultiScaleDiscriminator, open_perceptual_loss
 from stylebridge.networks.sean import SEANNetworks
+from stylebridge.terminal import open_console, say
 
 _STAGE = "1-synthesize"
 
@@ -80,7 +81,7 @@ def train_synthesizer(
         UserError: a path, key or value is wrong.
         TrainingStopped: a loss or gradient was not finite.
     """
-    console = console or Console(stderr=True, quiet=quiet or not is_main())
+    console = console or open_console(stderr=True, quiet=quiet or not is_main())
     if resume:
         run = open_run(Path(out), "synthesize")
         facts = run.facts()
@@ -98,7 +99,7 @@ def train_synthesizer(
     assert data is not None
     accelerator = open_accelerator(device, chosen.precision)
     if not accelerator.is_main_process:
-        console = Console(stderr=True, quiet=True)
+        console = open_console(stderr=True, quiet=True)
     if resume:
         domain = open_domain(data, "data", labelled=True, space=LabelSpace.from_dict(facts["label_space"]))
     else:
@@ -136,7 +137,7 @@ def _perceptual(recipe: SynthesisRecipe, console: Console) -> Any:
         return None
     loss, notice = open_perceptual_loss(recipe.options.perceptual, recipe.options.perceptual_weights)
     if notice is not None:
-        console.print(notice, highlight=False)
+        say(console, notice)
     return loss
 
 

@@ -8,7 +8,6 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import torch
 from PIL import Image
-from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
@@ -23,6 +22,7 @@ from stylebridge.jobs.networks_folder import write_png
 from stylebridge.jobs.region_styles import MEAN, RegionStyle, StylePhotos, parse_region_styles, read_map
 from stylebridge.jobs.segment_inputs import collect_inputs
 from stylebridge.jobs.synthesizer import MAX_PIXELS, Style, Synthesizer, mix
+from stylebridge.terminal import open_console
 
 
 def synthesize(
@@ -87,7 +87,7 @@ def synthesize(
     codes = _Codes(synthesizer, photos, style, wishes, size) if synthesizer.uses_styles else None
     look = synthesizer.look(read_image(Path(style))) if codes is None and style is not None else None
     spaces = {file: space_of_map(file, space, said) for file in outputs}  # before anything is drawn
-    for file, path in track(outputs.items(), "synthesize", console=Console(stderr=True, quiet=quiet)):
+    for file, path in track(outputs.items(), "synthesize", console=open_console(stderr=True, quiet=quiet)):
         maps = read_map(space, file, check_image(file), spaces[file])
         picture = synthesizer.render(
             maps if size is None else nearest(maps, size),

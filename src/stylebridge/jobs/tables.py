@@ -12,6 +12,7 @@ from rich.text import Text
 from stylebridge.data.text_files import read_yaml
 from stylebridge.metrics.segmentation import SegmentationScores
 from stylebridge.report.formats import gain, movers
+from stylebridge.terminal import say
 
 if TYPE_CHECKING:
     from stylebridge.jobs.adapt import AdaptationResult
@@ -46,7 +47,7 @@ def print_scores(
         row(f"mIoU, {name}", old_subsets.get(name), value)
     row("pixel accuracy", before.pixel_accuracy if before else None, scores.pixel_accuracy)
     console.print(table)
-    console.print(f"protocol {scores.protocol}", highlight=False)
+    say(console, f"protocol {scores.protocol}")
 
 
 def print_movers(before: SegmentationScores, after: SegmentationScores, console: Console) -> None:
@@ -67,22 +68,22 @@ def print_adaptation(result: AdaptationResult, console: Console) -> None:
             print_movers(result.before, result.after, console)
             style = "bold red" if after < before else "bold"
             console.print(f"mIoU {percent(before)} → {percent(after)} ({gain(before, after)})", style=style)
-    console.print(f"report   {result.report}", highlight=False)
-    console.print(f"model    {result.run / 'segmenter'}", highlight=False)
+    say(console, f"report   {result.report}")
+    say(console, f"model    {result.run / 'segmenter'}")
     if result.onnx is not None:
-        console.print(f"onnx     {result.onnx}", highlight=False)
-    console.print(f"use it   stylebridge segment {result.run} PHOTO_OR_FOLDER --out masks/", highlight=False)
+        say(console, f"onnx     {result.onnx}")
+    say(console, f"use it   stylebridge segment {result.run} PHOTO_OR_FOLDER --out masks/")
 
 
 def print_export(result: ExportResult, console: Console) -> None:
     """What was exported, and how it compares."""
     sizes = ", ".join(f"{b} × {w}×{h}" for b, w, h in result.checked)
-    console.print(f"written     {result.path} ({result.bytes / 1e6:.1f} MB)", highlight=False)
-    console.print(f"compared    on {result.images}: {sizes}", highlight=False)
-    console.print(
+    say(console, f"written     {result.path} ({result.bytes / 1e6:.1f} MB)")
+    say(console, f"compared    on {result.images}: {sizes}")
+    say(
+        console,
         f"difference  at most {result.max_difference:.2g} (logits reach {result.largest_logit:.3g}); the same class in "
         f"{100 * result.agreement:.3f} % of pixels",
-        highlight=False,
     )
 
 
@@ -96,8 +97,8 @@ def print_recipes(console: Console) -> None:
     table.add_column("what it is")
     for name, path in builtin_recipes().items():
         description = read_yaml(path).get("description", "")
-        default = " [dim](default)[/]" if name == DEFAULT_RECIPE else ""
-        table.add_row(name + default, " ".join(str(description).split()))
+        default = Text(" (default)", style="dim") if name == DEFAULT_RECIPE else Text()
+        table.add_row(Text(name) + default, " ".join(str(description).split()))
     console.print(table)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import Progress
 
 from stylebridge.data.toy import write_toy
 from stylebridge.errors import RunError, UserError
+from stylebridge.terminal import open_console
 
 
 def draw_toy(
@@ -35,7 +35,7 @@ def draw_toy(
         raise UserError(f"--look is {look!r}: choose sim or camera.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder} exists already: choose another folder.")
-    with Progress(console=Console(stderr=True, quiet=quiet), transient=True) as progress:
+    with Progress(console=open_console(stderr=True, quiet=quiet), transient=True) as progress:
         task = progress.add_task(f"draw {look}", total=count)
         write_toy(
             folder,

@@ -36,6 +36,7 @@ from stylebridge.jobs.training_report import write_training_report
 from stylebridge.jobs.translation_recipe import TranslationRecipe, load_translation_recipe
 from stylebridge.jobs.translator_folder import as_pixels, as_tensor, save_networks
 from stylebridge.launch import is_main
+from stylebridge.terminal import open_console, say
 
 _STAGE = "1-translate"
 
@@ -70,7 +71,7 @@ def train_translator(
         UserError: a path, key or value is wrong.
         TrainingStopped: a loss or gradient was not finite.
     """
-    console = console or Console(stderr=True, quiet=quiet or not is_main())
+    console = console or open_console(stderr=True, quiet=quiet or not is_main())
     if resume:
         run = open_run(Path(out), "translate")
         chosen = load_translation_recipe(run.path / "recipe.yaml")
@@ -94,10 +95,11 @@ def train_translator(
     usual = {name: summary.sizes.most_common(1)[0][0] for name, summary in checked.items()}
     for name, domain in domains.items():
         if len(domain.images) == 1:
-            console.print(
-                f"[yellow]{name} ({domain.root}) has one image:[/] the look that is learnt will be that image's. Give "
-                f"more images of its kind.",
-                highlight=False,
+            say(
+                console,
+                f"{name} ({domain.root}) has one image: the look that is learnt will be that image's. Give more images "
+                f"of its kind.",
+                style="yellow",
             )
     if accelerator.is_main_process and not resume:
         run.begin(chosen, _facts(chosen, domains, accelerator.device))  # type: ignore[arg-type]

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from rich.console import Console
 from rich.progress import track
 
 from stylebridge.data.images import read_image
@@ -20,6 +19,7 @@ from stylebridge.jobs.region_styles import StylePhotos, parse_region_styles
 from stylebridge.jobs.run_folder import find_run
 from stylebridge.jobs.translated_set import write_translated_set
 from stylebridge.jobs.translator_folder import outputs_of, translate
+from stylebridge.terminal import open_console
 
 
 def apply_translator(
@@ -104,6 +104,6 @@ def apply_translator(
     wishes = parse_region_styles(region_styles, mixes, opened.space)
     wanted = opened.wanted(to, photos, str(style) if style is not None else None, wishes)
     outputs = outputs_of(images, out, overwrite)
-    for file, path in track(outputs.items(), "translate", console=Console(stderr=True, quiet=quiet)):
+    for file, path in track(outputs.items(), "translate", console=open_console(stderr=True, quiet=quiet)):
         write_png(Image.fromarray(opened.translate(read_image(file), None, to, wanted)), path)
     return len(outputs)

@@ -29,6 +29,7 @@ from stylebridge.jobs.networks_folder import write_png
 from stylebridge.jobs.recipe import size_for
 from stylebridge.jobs.run_folder import RunFolder, find_run
 from stylebridge.jobs.translator_folder import as_pixels, as_tensor, load_networks, resample_of
+from stylebridge.terminal import open_console
 
 MANIFEST, SPACE = "manifest.jsonl", "label_space.yaml"
 
@@ -72,7 +73,7 @@ def write_translated_set(
     folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not overwrite:
         raise RunError(f"{folder} is not empty: choose another --out or give --overwrite.")
-    console, said = Console(stderr=True, quiet=quiet), [read_as] if read_as else []
+    console, said = open_console(stderr=True, quiet=quiet), [read_as] if read_as else []
     where = open_accelerator(device).device
     if kind == "adapt":
         if pixels is not None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
@@ -22,6 +21,7 @@ from stylebridge.jobs.recipe import size_for
 from stylebridge.jobs.run_folder import open_run
 from stylebridge.jobs.segment_inputs import collect_inputs
 from stylebridge.jobs.translation_recipe import load_translation_recipe
+from stylebridge.terminal import open_console
 
 
 def save_networks(networks: nn.Module, run: Path) -> None:
@@ -130,7 +130,7 @@ def translate_files(
         resample: the filter for images that come to another size.
     """
     device = next(translator.parameters()).device
-    for file, path in track(outputs.items(), "translate", console=Console(stderr=True, quiet=quiet)):
+    for file, path in track(outputs.items(), "translate", console=open_console(stderr=True, quiet=quiet)):
         image = read_image(file)
         height, width = image.shape[:2]
         asked = (size, size) if size is not None else size_for(pixels, (width, height)) if pixels else None
