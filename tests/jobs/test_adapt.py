@@ -195,13 +195,13 @@ def test_a_target_without_labels_folder_has_no_other_file_read(
     """Whatever else lies in the target folder: garbage in it stops nothing, and nothing of it is opened."""
     target = tmp_path / "target"
     shutil.copytree(world.target, target)
-    shutil.copytree(world.held_out / "labels", target / "ground_truth")
-    for path in (target / "ground_truth").iterdir():
+    shutil.copytree(world.held_out / "labels", target / "by_hand")
+    for path in (target / "by_hand").iterdir():
         path.write_bytes(b"garbage")
     quiet = World(world.source, target, world.held_out, world.space)
     with touched_paths() as touched:
         result = tiny_adapt(quiet, tmp_path / "run", recipe)
-    assert not [path for _, path in touched if "ground_truth" in path]
+    assert not [path for _, path in touched if "by_hand" in path]
     assert [path for _, path in touched if str(target / "images") in path]  # the ear is open
     assert result.before is None
     assert result.after is None
