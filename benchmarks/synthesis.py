@@ -130,7 +130,7 @@ def run_one(
             train,
             run,
             recipe,
-            label_space="cmp-facades-12",
+            read_as="cmp-facades-12",  # their palette is not the published one
             seed=args.seed,
             device=args.device,
             overrides=args.overrides,
@@ -183,7 +183,7 @@ def main() -> None:
     segmenter = args.work / "segmenter"
     if not (segmenter / "segmenter").is_dir():
         adapt(train, held_out / "images", segmenter, "source-only-small", label_space="cmp-facades-12",
-              device=args.device, overwrite=True, quiet=True)  # fmt: skip
+              read_as=["source=cmp-facades-12"], device=args.device, overwrite=True, quiet=True)  # fmt: skip
     rows = [run_one(recipe, train, held_out, segmenter, args) for recipe in args.recipes.split(",")]
     top = ceiling(args.work / f"{rows[0]['recipe']}-pictures", segmenter, args.device)
     view = Table(title=f"{HELD_OUT} held-out façades (mIoU of the segmenter on the photos: {100 * top:.1f})")

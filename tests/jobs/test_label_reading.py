@@ -122,6 +122,14 @@ def test_labels_beside_the_target_that_cannot_be_scored_stop_nothing_and_are_nam
     assert "idd-7" in domains.unscored
 
 
+def test_label_maps_that_some_target_images_lack_stop_nothing_and_are_named(tmp_path: Path) -> None:
+    target = write_maps(tmp_path / "dusk", CAMVID)
+    next((target / "labels").iterdir()).unlink()
+    domains, _ = opened(write_maps(tmp_path / "day", CAMVID), target)
+    assert domains.evaluation is None
+    assert "has no label map" in domains.unscored
+
+
 def test_a_palette_of_no_known_space_names_the_next_set(tmp_path: Path) -> None:
     """A model of classes without names is known by the colours that its label maps had."""
     quiet = Console(quiet=True)

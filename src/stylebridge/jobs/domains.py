@@ -69,7 +69,7 @@ def open_adaptation(
     unlabelled = open_domain(target, "target", labelled=False)
     for domain in (opened, unlabelled):
         tell_layout(domain, console)
-    evaluation = _evaluation(target, unlabelled, evaluate_on, console)
+    evaluation, unscored = _evaluation(target, unlabelled, evaluate_on, console)
     few = _few_labels(unlabelled, target_labels, console) if target_labels is not None else None
     reader = LabelReader(
         console,
@@ -92,7 +92,7 @@ def open_adaptation(
         evaluation,
         few,
         tuple(reader.used),
-        reader.problems.get("evaluation", ""),
+        unscored or reader.problems.get("evaluation", ""),
     )
 
 
@@ -205,32 +205,32 @@ def tell_layout(domain: Domain, console: Console) -> None:
 
 def _evaluation(
     given: str | Path, target: Domain, evaluate_on: str | Path | None, console: Console
-) -> Domain | None:
-    """The labelled images that scores are told of; of a target whose layout has labels, its evaluation split."""
+) -> tuple[Domain | None, str]:
+    """The labelled images that are scored (of a target whose layout has labels, its evaluation split), and why the
+    labels that lie with the target cannot be."""
     if evaluate_on is not None:
         domain = open_domain(evaluate_on, "evaluation", labelled=True, evaluation=True)
         tell_layout(domain, console)
-        return domain
+        return domain, ""
     beside: tuple[str, ...] = ()
     if target.layout == "folder":
         beside = label_folders(given, "target") if target.root.is_dir() else ()
         if not beside:
-            return None
+            return None, ""
     elif target.layout in LAYOUTS and LAYOUTS[target.layout].evaluation_split is None:
-        return None
+        return None, ""
     path = DomainSpec.parse(given).path
     try:
         plain = target.layout == "folder" or target.layout not in LAYOUTS
         domain = open_domain(
             given if plain else f"{target.layout}:{path}", "evaluation", labelled=True, evaluation=True
         )
-    except DataError:
-        if target.layout == "folder":
-            raise
-        return None  # an evaluation split without labels: nothing to score, and nothing wrong
+    except DataError as error:
+        # A layout's evaluation split without labels is nothing wrong; label maps that some images lack are said.
+        return None, str(error) if target.layout == "folder" else ""
     where = f"{given} has {' and '.join(beside)}/" if beside else f"{domain.spec} has labels"
     say(console, f"{where}: they are never trained on, and scored after training for the report.")
-    return domain
+    return domain, ""
 
 
 # --- some labelled images of the target ---------------------------------------------------------------------
