@@ -185,7 +185,12 @@ def test_several_sets_take_names_of_their_own(tmp_path: Path):
     report = doctor([first, second], out=tmp_path / "page.html", fix=tmp_path / "fixed", quiet=True)
     assert [s.name for s in report.sets] == ["set", "set (2)"]
     assert {f.kind for f in report.findings} == {"duplicates"}
-    assert sorted(p.name for p in (tmp_path / "fixed").iterdir()) == ["changes.csv", "set", "set (2)"]
+    assert sorted(p.name for p in (tmp_path / "fixed").iterdir()) == [
+        ".stylebridge.json",
+        "changes.csv",
+        "set",
+        "set (2)",
+    ]
     assert report.fixes["set (2)"].folder == tmp_path / "fixed" / "set (2)"
     assert (tmp_path / "fixed" / "set (2)" / "labels" / "0.png").is_file()
 
@@ -247,7 +252,7 @@ def test_only_an_earlier_copy_is_replaced(tmp_path: Path):
     with pytest.raises(RunError, match="exists already"):
         doctor([root], out=tmp_path / "page.html", fix=fixed, quiet=True)
     doctor([root], out=tmp_path / "page.html", fix=fixed, overwrite=True, quiet=True)
-    (fixed / "changes.csv").unlink()
+    (fixed / ".stylebridge.json").unlink()
     with pytest.raises(RunError, match="exists already"):
         doctor([root], out=tmp_path / "page.html", fix=fixed, overwrite=True, quiet=True)
 

@@ -14,6 +14,7 @@ from stylebridge.errors import DataError, RunError
 from stylebridge.jobs import evaluate, segment
 from stylebridge.jobs.inference import predict_files, predict_labels, resize_image
 from stylebridge.jobs.load import load_adapted
+from stylebridge.jobs.outputs import MARKER
 from stylebridge.jobs.recipe import InferenceConfig
 from stylebridge.networks.segmenter import Segmenter
 from support import folders
@@ -52,7 +53,7 @@ def labels_of(path: Path) -> np.ndarray:
 
 def test_segment_one_photo(finished: Path, photos: Path, tmp_path: Path) -> None:
     assert segment(finished, photos / "b.2.png", tmp_path / "out", device="cpu", quiet=True) == 1
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.2.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [MARKER, "b.2.png"]
     labels = labels_of(tmp_path / "out" / "b.2.png")
     assert labels.shape == (37, 50)
     # At the run's size, logits brought to the photo's, then the largest.
@@ -70,7 +71,7 @@ def test_segment_a_folder_keeps_the_places_and_the_sizes(
 ) -> None:
     out = tmp_path / "out"
     assert segment(finished, photos, out, device="cpu", quiet=True) == 3
-    found = {path.relative_to(out).as_posix(): labels_of(path) for path in out.rglob("*") if path.is_file()}
+    found = {path.relative_to(out).as_posix(): labels_of(path) for path in out.rglob("*.png")}
     assert {name: labels.shape for name, labels in found.items()} == {
         "a.png": (48, 64),
         "b.2.png": (37, 50),
@@ -82,7 +83,7 @@ def test_segment_a_folder_keeps_the_places_and_the_sizes(
 
 def test_segment_takes_several_photos_and_folders(finished: Path, photos: Path, tmp_path: Path) -> None:
     assert segment(finished, [photos / "b.2.png", photos / "evening"], tmp_path / "out", device="cpu") == 2
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.2.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [MARKER, "a.png", "b.2.png"]
 
 
 def test_two_photos_of_one_name_are_refused(finished: Path, photos: Path, tmp_path: Path) -> None:
@@ -118,7 +119,12 @@ def test_segment_does_not_write_over_files(finished: Path, photos: Path, tmp_pat
         segment(finished, photos, out, device="cpu")
     assert (out / "evening" / "a.png").read_text() == "mine"
     assert not (out / "a.png").exists()  # nothing was begun
-    segment(finished, photos, out, device="cpu", overwrite=True, quiet=True)
+    with pytest.raises(RunError, match=r"evening/a\.png exists already and was not written by this command"):
+        segment(finished, photos, out, device="cpu", overwrite=True, quiet=True)
+    assert (out / "evening" / "a.png").read_text() == "mine"
+    (out / "evening" / "a.png").unlink()
+    for overwrite in (False, True):
+        segment(finished, photos, out, device="cpu", overwrite=overwrite, quiet=True)
     assert labels_of(out / "evening" / "a.png").shape == (31, 90)
 
 
@@ -134,8 +140,9 @@ def test_segment_does_not_write_over_overlays(finished: Path, photos: Path, tmp_
 def test_segment_does_not_replace_the_photos(finished: Path, photos: Path) -> None:
     """Label maps written beside the photos: a PNG would be its own label map."""
     before = (photos / "b.2.png").read_bytes()
-    with pytest.raises(RunError, match=r"b\.2\.png"):
-        segment(finished, photos, photos, device="cpu")
+    for overwrite in (False, True):
+        with pytest.raises(RunError, match="photos is the input"):
+            segment(finished, photos, photos, device="cpu", overwrite=overwrite)
     assert (photos / "b.2.png").read_bytes() == before
 
 

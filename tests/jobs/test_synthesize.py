@@ -199,7 +199,7 @@ def test_a_folder_of_maps(stylebridge: CommandLine, run: Path, data: Path, tmp_p
     )
     assert done.code == 0, done.err
     assert "6 picture(s)" in done.out
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"{i}.png" for i in range(6)]
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.png")) == [f"{i}.png" for i in range(6)]
 
 
 def test_an_imported_sean_draws_what_the_published_networks_give(

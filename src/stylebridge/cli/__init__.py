@@ -14,6 +14,7 @@ from stylebridge.cli.evaluate import evaluate_app
 from stylebridge.cli.interrupts import InterruptibleGroup, ended_by_signals
 from stylebridge.cli.mix import mix_app
 from stylebridge.cli.options import (
+    AcceptChangedData,
     AllowMissing,
     ClassMaps,
     Device,
@@ -96,6 +97,7 @@ def adapt(
     workers: Workers = None,
     resume: Resume = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out")] = False,
+    accept_changed_data: AcceptChangedData = False,
     reuse: Annotated[
         Path | None, typer.Option(help="Take finished stages over from this run where all settings are equal")
     ] = None,
@@ -122,6 +124,7 @@ def adapt(
         overrides=set_,
         resume=resume,
         overwrite=overwrite,
+        accept_changed_data=accept_changed_data,
         reuse=reuse,
         workers=workers,
         quiet=quiet,

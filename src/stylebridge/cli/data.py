@@ -132,9 +132,14 @@ def data_toy(
     width: Annotated[int, typer.Option(min=32)] = 240,
     height: Annotated[int, typer.Option(min=32)] = 180,
     labels: Annotated[bool, typer.Option(help="Write label maps too")] = True,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace scenes that were drawn there before")
+    ] = False,
 ) -> None:
     """Draw street scenes of the toy world, with exact labels."""
     from stylebridge.jobs.toy import draw_toy
 
-    draw_toy(out, look, count, first_seed=first_seed, size=(width, height), labels=labels)
+    draw_toy(
+        out, look, count, first_seed=first_seed, size=(width, height), labels=labels, overwrite=overwrite
+    )
     open_console().print(f"{count} scene(s) drawn in {out}")

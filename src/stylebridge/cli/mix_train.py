@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stylebridge.cli.options import Device, Overwrite, Quiet, Resume, Seed
+from stylebridge.cli.options import AcceptChangedData, Device, Overwrite, Quiet, Resume, Seed
 from stylebridge.terminal import open_console
 
 
@@ -21,8 +21,11 @@ def mix_train(
     ] = None,
     out: Annotated[Path, typer.Option(help="Run folder to make")] = Path("runs/mix"),
     recipe: Annotated[
-        str, typer.Option(help="Recipe of a mixer (see `stylebridge mix recipes`) or YAML file")
-    ] = "mixnmatch-small",
+        str | None,
+        typer.Option(
+            help="Recipe of a mixer (see `stylebridge mix recipes`) or YAML file; without it mixnmatch-small"
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change the recipe: code.trainer.steps=100, networks.textures=40"),
@@ -32,6 +35,7 @@ def mix_train(
     workers: Annotated[int | None, typer.Option(help="Threads that load photos", min=0)] = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    accept_changed_data: AcceptChangedData = False,
     quiet: Quiet = False,
 ) -> None:
     """Train both stages (code mode, then feature mode) on photos with a box around each object."""
@@ -47,6 +51,7 @@ def mix_train(
         overrides=set_,
         resume=resume,
         overwrite=overwrite,
+        accept_changed_data=accept_changed_data,
         workers=workers,
         quiet=quiet,
     )

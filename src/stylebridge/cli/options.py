@@ -13,6 +13,13 @@ Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu 
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on the terminal")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is in --out")]
 Seed = Annotated[int | None, typer.Option(help="Replaces the recipe's seed", min=0)]
+AcceptChangedData = Annotated[
+    bool,
+    typer.Option(
+        "--accept-changed-data",
+        help="With --resume: continue although files of the data changed since the start",
+    ),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in --out")]
 Workers = Annotated[int | None, typer.Option(help="Processes that load images", min=0)]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="Change the recipe: trainer.steps=100")]

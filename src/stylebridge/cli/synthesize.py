@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from stylebridge.cli.options import (
+    AcceptChangedData,
     AllowMissing,
     Changes,
     Device,
@@ -32,8 +33,11 @@ def synthesize_train(
     data: Annotated[str | None, typer.Option(help="Images with their label maps", metavar="DATA")] = None,
     out: Annotated[Path, typer.Option(help="Run folder to make")] = Path("runs/synthesize"),
     recipe: Annotated[
-        str, typer.Option(help="Synthesis recipe (see `stylebridge synthesize recipes`) or YAML file")
-    ] = "sean-small",
+        str | None,
+        typer.Option(
+            help="Synthesis recipe (see `stylebridge synthesize recipes`) or YAML file; without it sean-small"
+        ),
+    ] = None,
     label_space: LabelSpaceOption = None,
     read_as: ReadAs = None,
     allow_missing_classes: AllowMissing = False,
@@ -43,6 +47,7 @@ def synthesize_train(
     workers: Workers = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    accept_changed_data: AcceptChangedData = False,
     quiet: Quiet = False,
 ) -> None:
     """Train networks that draw a picture from a label map (SEAN: with a style for each class)."""
@@ -60,6 +65,7 @@ def synthesize_train(
         overrides=set_,
         resume=resume,
         overwrite=overwrite,
+        accept_changed_data=accept_changed_data,
         workers=workers,
         quiet=quiet,
     )

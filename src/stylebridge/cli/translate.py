@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from stylebridge.cli.options import (
+    AcceptChangedData,
     Changes,
     Device,
     Overwrite,
@@ -30,14 +31,18 @@ def translate_train(
     b: Annotated[str | None, typer.Option(help="Images of the other", metavar="DATA")] = None,
     out: Annotated[Path, typer.Option(help="Run folder to make")] = Path("runs/translate"),
     recipe: Annotated[
-        str, typer.Option(help="Translation recipe (see `stylebridge translate recipes`) or YAML file")
-    ] = "nice-gan-small",
+        str | None,
+        typer.Option(
+            help="Translation recipe or YAML file (`stylebridge translate recipes`); without it nice-gan-small"
+        ),
+    ] = None,
     set_: Changes = None,
     seed: Seed = None,
     device: Device = "auto",
     workers: Workers = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    accept_changed_data: AcceptChangedData = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a translator between two sets of images that need not correspond."""
@@ -53,6 +58,7 @@ def translate_train(
         overrides=set_,
         resume=resume,
         overwrite=overwrite,
+        accept_changed_data=accept_changed_data,
         workers=workers,
         quiet=quiet,
     )

@@ -14,11 +14,13 @@ from rich.console import Console
 from rich.text import Text
 
 from stylebridge.data.doctor import Severity, quick_check
-from stylebridge.data.domain import Domain, DomainSpec
+from stylebridge.data.domain import Domain
 from stylebridge.data.label_space import LabelSpace
+from stylebridge.data.text_files import read_json
 from stylebridge.engine import open_accelerator
-from stylebridge.errors import DataError, RunError
+from stylebridge.errors import DataError
 from stylebridge.jobs.adapt_report import finish_run
+from stylebridge.jobs.data_files import ensure_unchanged, files_of
 from stylebridge.jobs.domains import (
     AdaptationDomains,
     check_evaluation,
@@ -29,15 +31,17 @@ from stylebridge.jobs.interrupts import resumable
 from stylebridge.jobs.label_options import ensure_classes_present
 from stylebridge.jobs.machine import default_workers, facts_of_start
 from stylebridge.jobs.recipe import Recipe, builtin_recipes, load_recipe, override_recipe
-from stylebridge.jobs.run_folder import (
-    RunFolder,
-    ensure_same_recipe,
-    new_run_when_main,
-    open_run,
-    take_over_stages,
-)
+from stylebridge.jobs.run_folder import RunFolder, open_run, take_over_stages
 from stylebridge.jobs.stages import StageContext, check_stages, run_stage
 from stylebridge.jobs.together import check_together
+from stylebridge.jobs.training_start import (
+    ensure_same_settings,
+    is_finished,
+    place_of,
+    plain_options,
+    seed_changes,
+    take_run,
+)
 from stylebridge.jobs.translated_source import choose_translator, translated_source
 from stylebridge.launch import is_main
 from stylebridge.metrics.segmentation import SegmentationScores
@@ -80,6 +84,7 @@ def adapt(
     overrides: list[str] | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    accept_changed_data: bool = False,
     reuse: str | Path | None = None,
     workers: int | None = None,
     quiet: bool = False,
@@ -112,6 +117,7 @@ def adapt(
         overrides: ``key.path=value`` changes to the recipe.
         resume: continue the run in ``out``.
         overwrite: replace the run in ``out``.
+        accept_changed_data: continue although files of the data were added, removed or changed since the run began.
         reuse: another run on the same data; its finished stages are taken over as long as seed, segmenter and
             stage settings are the same.
         workers: processes that load images; None: chosen by the device.
@@ -122,20 +128,51 @@ def adapt(
         TrainingStopped: a loss or gradient was not finite.
     """
     console = console or open_console(stderr=True, quiet=quiet or not is_main())
-    chosen = None
-    if recipe is not None or not resume:
-        chosen = _choose_recipe(recipe if recipe is not None else DEFAULT_RECIPE, overrides, seed)
-        if translator is not None:
-            chosen = override_recipe(chosen, choose_translator(chosen, translator))
-    run = open_run(Path(out), "adapt") if resume else new_run_when_main(Path(out), overwrite)
+    options = plain_options(
+        label_space=label_space,
+        class_maps=class_maps,
+        target_labels=target_labels,
+        read_as=read_as,
+        allow_missing_classes=allow_missing_classes,
+        reuse=reuse,
+    )
+    changes = seed_changes(overrides, seed)
+    chosen = (
+        _choose_recipe(recipe if recipe is not None else DEFAULT_RECIPE, changes, translator)
+        if not resume
+        else None
+    )
+    if resume and recipe is not None:
+        own = open_run(Path(out), "adapt")
+        named = _choose_recipe(recipe, changes, translator)
+        if named.name != own.recipe().name:
+            ensure_same_settings(own, own.recipe(), named)
+    run = take_run(
+        out,
+        "adapt",
+        resume=resume,
+        overwrite=overwrite,
+        data={"source": source, "target": target},
+        options=options,
+        inputs={
+            "the run of --reuse": reuse,
+            "the target labels": target_labels,
+            "the evaluation set": place_of(evaluate_on),
+            "the translator": chosen.translator.run
+            if chosen is not None and chosen.translator is not None
+            else None,
+        },
+    )
     if resume:
-        facts = run.facts()
-        if facts.get("imported"):
-            raise RunError(f"{run.path} was imported, so it has no training to resume: start a new run.")
-        if chosen is None and (overrides or seed is not None):
-            chosen = _choose_recipe(run.recipe(), overrides, seed)
-        _ensure_same_run(run, facts, chosen, {"source": source, "target": target})
-        precision = run.recipe().precision
+        own = run.recipe()
+        stages = [f"stages/{own.stage_name(index)}" for index in range(len(own.stages))]
+        if recipe is not None or changes or translator is not None:
+            chosen = _choose_recipe(recipe if recipe is not None else own, changes, translator)
+        elif evaluate_on is None and is_finished(
+            run, (*stages, "segmenter", "scores.json", "report.html"), console
+        ):
+            return _result_of(run)
+        precision = own.precision
     else:
         assert chosen is not None
         precision = chosen.precision
@@ -174,16 +211,19 @@ def adapt(
             domains, evaluate_on is not None, lambda d: check_together(d, accelerator, console), console
         )
     if chosen is None:
-        resolved = run.recipe()
+        resolved = run.recipe().spelt_out()
     else:
         resolved = chosen.resolve(_usual(source_summary.sizes), _usual(target_summary.sizes))
+    files = files_of(source=domains.source, target=domains.target, target_labels=domains.target_labels)
     if resume:
-        ensure_same_recipe(run, resolved)
-    elif accelerator.is_main_process:
+        ensure_same_settings(run, run.recipe().spelt_out(), resolved)
+        ensure_unchanged(run.path, files, accept_changed_data)
+    else:
         check_stages(resolved, domains.space.num_classes, accelerator.num_processes)
-        run.begin(resolved, _facts(domains, resolved, accelerator.device))
-        if other is not None:
-            take_over_stages(other, run)
+        if accelerator.is_main_process:
+            run.begin(resolved, {**_facts(domains, resolved, accelerator.device), "options": options}, files)
+            if other is not None:
+                take_over_stages(other, run)
     accelerator.wait_for_everyone()
 
     workers = workers if workers is not None else default_workers(accelerator.device)
@@ -222,31 +262,21 @@ def adapt(
     return AdaptationResult(run.path, load_segmenter(run.segmenter), run.report, before, after, onnx)
 
 
-def _choose_recipe(recipe: str | Path | Recipe, overrides: list[str] | None, seed: int | None) -> Recipe:
-    changes = [*(overrides or []), *([f"seed={seed}"] if seed is not None else [])]
-    if isinstance(recipe, Recipe):
-        return override_recipe(recipe, changes)
-    return load_recipe(recipe, changes)
+def _choose_recipe(recipe: str | Path | Recipe, changes: list[str], translator: str | None) -> Recipe:
+    chosen = override_recipe(recipe, changes) if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
+    if translator is not None:
+        chosen = override_recipe(chosen, choose_translator(chosen, translator))
+    return chosen
 
 
-def _ensure_same_run(
-    run: RunFolder, facts: dict[str, Any], recipe: Recipe | None, given: dict[str, str | Path | None]
-) -> None:
-    """Refuse to resume a run with a recipe or data that are not its own."""
-    if recipe is not None and recipe.name != facts.get("recipe"):
-        raise RunError(
-            f"{run.path} was made with another recipe (name is {facts.get('recipe')!r} there and {recipe.name!r} now): "
-            f"resume it without --recipe, or choose another --out."
-        )
-    for key, path in given.items():
-        if path is None:
-            continue
-        given_spec, kept = DomainSpec.parse(path), DomainSpec.parse(facts[key])
-        if given_spec.path.resolve() != kept.path.resolve() or given_spec.layout not in (None, kept.layout):
-            raise RunError(
-                f"{run.path} was made with the {key} {facts[key]}, not {path}: resume it without --{key}, or "
-                f"choose another --out."
-            )
+def _result_of(run: RunFolder) -> AdaptationResult:
+    """What a finished run made."""
+    kept = read_json(run.path / "scores.json")
+    before, after = (
+        SegmentationScores.from_dict(kept[n]) if kept.get(n) else None for n in ("before", "after")
+    )
+    onnx = run.onnx if run.onnx.is_file() else None
+    return AdaptationResult(run.path, load_segmenter(run.segmenter), run.report, before, after, onnx)
 
 
 def _warn_of_size(recipe: Recipe | None, device: torch.device, console: Console) -> None:

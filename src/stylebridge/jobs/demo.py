@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
-from stylebridge.errors import RunError
 from stylebridge.jobs.adapt import DEFAULT_RECIPE, AdaptationResult, adapt
-from stylebridge.jobs.run_folder import new_run_when_main
+from stylebridge.jobs.outputs import TOY, ensure_free
+from stylebridge.jobs.run_folder import new_run
 from stylebridge.jobs.toy import draw_toy
 from stylebridge.terminal import open_console, say
 
@@ -29,22 +27,28 @@ def demo(
     """Draw 300 labelled simulator scenes and 200 unlabelled camera scenes, adapt, and score on 60 other camera
     scenes. Ends with ``out/report.html``.
 
-    The scenes are drawn into ``<out>-data`` beside the run.
+    The scenes are drawn into ``<out>-data`` beside the run; ``overwrite`` replaces those that were drawn there before.
 
     Raises:
-        RunError: ``out`` exists and is not to be replaced, or ``<out>-data`` holds something else.
+        RunError: ``out`` exists and is not to be replaced, or a set in ``<out>-data`` was not drawn by us.
     """
     run = Path(out)
     data = run.with_name(f"{run.name}-data")
-    if data.exists() and set(os.listdir(data)) - set(SETS):
-        raise RunError(f"{data} holds other files than the demo's: choose another --out.")
-    new_run_when_main(run, overwrite)
+    new_run(run, overwrite)
+    for name in SETS:
+        ensure_free(data / name, TOY, overwrite)
     console = open_console(stderr=True, quiet=quiet)
-    shutil.rmtree(data, ignore_errors=True)
     for name, (look, count, first_seed) in SETS.items():
         say(console, f"Drawing {count} scenes: {name} …")
         draw_toy(
-            data / name, look, count, first_seed=first_seed, size=SIZE, labels=name != "camera", quiet=quiet
+            data / name,
+            look,
+            count,
+            first_seed=first_seed,
+            size=SIZE,
+            labels=name != "camera",
+            overwrite=overwrite,
+            quiet=quiet,
         )
     return adapt(
         data / "sim",
@@ -55,5 +59,6 @@ def demo(
         evaluate_on=data / "camera-held-out",
         seed=seed,
         device=device,
+        overwrite=overwrite,
         quiet=quiet,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from stylebridge.atomic import written_folder
 from stylebridge.data.doctor import (
     Examined,
     ExaminedBoxes,
@@ -38,12 +38,13 @@ from stylebridge.data.domain import DomainSpec
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.doctor_tables import print_doctor, stopping
+from stylebridge.jobs.outputs import COPY, ensure_apart, ensure_free, replaced_folder
 from stylebridge.report.doctor_page import DoctorPage, SetSheet, is_doctor_page, write_doctor_page
 
 #: Pictures on the contact sheets of all sets together, and the fewest of one set.
 _PICTURES, _FEWEST = 24, 8
 
-#: Tells, file by file, what a corrected copy changed; also marks the folder as ours.
+#: Tells, file by file, what a corrected copy changed.
 CHANGES_FILE = "changes.csv"
 
 
@@ -116,6 +117,8 @@ def doctor(
     told, console = console or Console(quiet=quiet), console or Console(stderr=True, quiet=quiet)
     page = Path(out)
     _check_out(page, overwrite)
+    if os.path.lexists(page) and not is_doctor_page(page):  # a page of ours may lie with the data
+        ensure_apart(page, {f"the data ({p})": DomainSpec.parse(p).path for p in (*paths, *evaluation)})
     named = _named([*((p, "training") for p in paths), *((p, "evaluation") for p in evaluation)])
     if fix is not None:
         _check_fix(Path(fix), [spec for spec, _, _ in named], overwrite)
@@ -237,20 +240,8 @@ def _check_out(page: Path, overwrite: bool) -> None:
 
 
 def _check_fix(folder: Path, specs: Sequence[str | Path], overwrite: bool) -> None:
-    ours = (folder / CHANGES_FILE).is_file()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not (overwrite and ours):
-        raise RunError(f"{folder} exists already: choose another folder as --fix.")
-    target = folder.resolve()
-    for spec in specs:
-        path = DomainSpec.parse(spec).path
-        if not isinstance(path, Path) or not path.exists():
-            continue
-        place = path.resolve()
-        if target == place or target.is_relative_to(place) or place.is_relative_to(target):
-            raise RunError(
-                f"--fix {folder} and the data {path} lie in each other: choose a folder apart, for nothing is "
-                f"changed in place."
-            )
+    ensure_apart(folder, {f"the data ({spec})": DomainSpec.parse(spec).path for spec in specs}, "--fix")
+    ensure_free(folder, COPY, overwrite, "--fix")
 
 
 def _fix_all(
@@ -264,7 +255,7 @@ def _fix_all(
     """Write the copies beside, then give the folder its name."""
     chosen = [each for each in examined if each.listed.role == "training"]
     fixes: dict[str, FixSummary] = {}
-    with written_folder(folder, mend="choose another folder as --fix") as beside:
+    with replaced_folder(folder, COPY, "choose another folder as --fix", "--fix") as beside:
         with _progress("fix", sum(len(e.listed.pairs) for e in chosen), console, quiet) as advance:
             for each in chosen:
                 inside = each.name if len(chosen) > 1 else "."

@@ -12,8 +12,9 @@ from stylebridge.atomic import OTHER_OUT, write_text
 from stylebridge.data.domain import check_domain
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.engine import open_accelerator
-from stylebridge.errors import DataError, RunError
+from stylebridge.errors import DataError
 from stylebridge.jobs.domains import open_labelled
+from stylebridge.jobs.evaluate_images import output_file
 from stylebridge.jobs.inference import confusion_of
 from stylebridge.jobs.load import load_adapted
 from stylebridge.metrics.segmentation import SegmentationScores
@@ -48,8 +49,7 @@ def evaluate(
     Raises:
         UserError: the run or the data is not what it should be.
     """
-    if out is not None and Path(out).is_dir():
-        raise RunError(f"{out} is a folder: give a file name as --out, such as scores.json.")
+    path = output_file(out, {"the data": data})
     model = load_adapted(Path(run))
     console = open_console(stderr=True, quiet=quiet)
     domain = open_labelled(
@@ -76,6 +76,6 @@ def evaluate(
         raise DataError(
             f"The label maps in {domain.root}/labels hold no class, only ignored pixels: give labelled ones."
         ) from error
-    if out is not None:
-        write_text(Path(out), json.dumps(scores.as_dict(), indent=1), mend=OTHER_OUT)
+    if path is not None:
+        write_text(path, json.dumps(scores.as_dict(), indent=1), mend=OTHER_OUT)
     return scores

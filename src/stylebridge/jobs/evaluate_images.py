@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -21,8 +21,10 @@ from stylebridge.data.domain import DomainSpec, open_domain
 from stylebridge.data.files import FileRef, Tree, open_tree
 from stylebridge.data.images import read_image
 from stylebridge.data.layouts.names import is_image_folder, is_label_folder
+from stylebridge.data.text_files import TextFileError, read_json
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RecipeError, RunError
+from stylebridge.jobs.outputs import ensure_apart
 from stylebridge.metrics.image_sets import (
     SUBSETS,
     ImageScores,
@@ -36,6 +38,8 @@ from stylebridge.metrics.image_sets import (
 from stylebridge.networks.image_features import FeatureNetwork, ImageFeatures, Kind, open_features
 from stylebridge.terminal import open_console, say
 
+#: Keys that some evaluation writes.
+_SCORE_KEYS = {"confusion", "subset_size", "deviation", "mixes"}
 #: Images a set must have for a covariance.
 FEWEST = 2
 
@@ -72,7 +76,7 @@ def evaluate_images(
     """
     if batch < 1:
         raise RecipeError(f"batch is {batch}: give 1 or more.")
-    path = output_file(out)
+    path = output_file(out, {"the real images": real, "the fake images": fake})
     console = open_console(stderr=True, quiet=quiet)
     listed = {"real": images_of(real, "real"), "fake": images_of(fake, "fake")}
     accelerator = open_accelerator(device)
@@ -145,13 +149,35 @@ def print_image_scores(scores: ImageScores, console: Console) -> None:
         say(console, line)
 
 
-def output_file(out: str | Path | None) -> Path | None:
-    """Where scores are to be written. Raises RunError if that is a folder."""
+def output_file(out: str | Path | None, inputs: Mapping[str, str | Path | None]) -> Path | None:
+    """Where scores are to be written.
+
+    Args:
+        inputs: the sets that are read, by what messages call them.
+
+    Raises:
+        RunError: that is a folder, is or lies in an input, or is a file that holds no scores.
+    """
     if out is None:
         return None
-    if Path(out).is_dir():
+    path = Path(out)
+    if path.is_dir():
         raise RunError(f"{out} is a folder: give a file name as --out, such as scores.json.")
-    return Path(out)
+    ensure_apart(path, {what: DomainSpec.parse(place).path for what, place in inputs.items() if place})
+    if os.path.lexists(path) and not _holds_scores(path):
+        raise RunError(
+            f"{out} exists already and holds no scores of `stylebridge evaluate`: choose another --out."
+        )
+    return path
+
+
+def _holds_scores(path: Path) -> bool:
+    """Whether a file was written by an evaluation."""
+    try:
+        found = read_json(path)
+    except (OSError, TextFileError, ValueError):
+        return False
+    return isinstance(found, dict) and bool(found.keys() & _SCORE_KEYS)
 
 
 def images_of(place: str | Path, name: str) -> Sequence[FileRef]:

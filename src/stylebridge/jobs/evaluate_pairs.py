@@ -83,7 +83,7 @@ def evaluate_pairs(
     for name, value, least in (("batch", batch, 1), ("pairs", pairs, 1), ("size", size, SMALLEST)):
         if value < least:
             raise RecipeError(f"{name} is {value}: give {least} or more.")
-    path = output_file(out)
+    path = output_file(out, {"the images": first, "the second images": second})
     console = open_console(stderr=True, quiet=quiet)
     chosen = _random_pairs(first, pairs, seed) if second is None else _namesakes(first, second)
     accelerator = open_accelerator(device)

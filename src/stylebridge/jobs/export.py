@@ -14,12 +14,13 @@ from rich.console import Console
 from torch import Tensor
 
 from stylebridge.atomic import written_file
-from stylebridge.data.domain import open_domain
+from stylebridge.data.domain import DomainSpec, open_domain
 from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
 from stylebridge.errors import DataError, RunError, WeightsError
 from stylebridge.interop.onnx import OnnxSegmenter, export_onnx
 from stylebridge.jobs.load import AdaptedModel, load_adapted
+from stylebridge.jobs.outputs import ensure_writable
 from stylebridge.jobs.run_folder import open_run
 from stylebridge.terminal import open_console
 from stylebridge.version import __version__
@@ -83,8 +84,8 @@ def export(
         raise RunError(
             f"--onnx {path} does not end in .onnx", f"give a name such as {path.with_suffix('.onnx').name}"
         )
-    if path.exists() and not overwrite:
-        raise RunError(f"{path} exists already: choose another --onnx or give --overwrite.")
+    inputs = {"the images": DomainSpec.parse(images).path if images is not None else None}
+    ensure_writable(path, inputs, overwrite=overwrite, option="--onnx")
     model = load_adapted(Path(run))
     files, described = _images(Path(run), images)
     with written_file(path, mend="choose another --onnx") as beside:

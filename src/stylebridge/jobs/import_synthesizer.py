@@ -8,7 +8,6 @@ from typing import Literal
 
 import torch
 
-from stylebridge.atomic import OTHER_OUT, written_folder
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import DataError
 from stylebridge.interop.label_channels import (
@@ -20,6 +19,7 @@ from stylebridge.interop.label_channels import (
 )
 from stylebridge.interop.sean import label_channels, load_sean, load_spade, load_spade_encoder
 from stylebridge.jobs.import_folder import origin, versions, write_run
+from stylebridge.jobs.outputs import RUN, replaced_folder
 from stylebridge.jobs.synthesis_recipe import SynthesisRecipe, load_synthesis_recipe
 from stylebridge.jobs.synthesizer import save_synthesizer
 from stylebridge.networks.sean import SEANNetworks
@@ -82,7 +82,7 @@ def import_synthesizer(wish: SynthesizerFile, folder: Path) -> list[str]:
         | {"channels": str(channels), "encoder": origin(wish.encoder) if wish.encoder else None},
         "versions": versions(),
     }
-    with written_folder(folder, mend=OTHER_OUT) as beside:
+    with replaced_folder(folder, RUN) as beside:
         save_synthesizer(networks, None, beside)
         write_run(beside, _recipe(wish.kind, config.upsampling, size), facts)
     return _told(wish, channels, space, size, published, networks)

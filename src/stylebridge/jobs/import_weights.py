@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from stylebridge.atomic import OTHER_OUT, written_folder
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.errors import DataError, RunError
@@ -15,6 +14,7 @@ from stylebridge.interop.nice_gan import load_nice_gan
 from stylebridge.jobs.import_folder import origin, versions, write_run
 from stylebridge.jobs.import_synthesizer import SynthesizerFile, Upsampling, import_synthesizer
 from stylebridge.jobs.mix import save_mixer
+from stylebridge.jobs.outputs import RUN, ensure_apart, replaced_folder
 from stylebridge.jobs.recipe import InferenceConfig, Recipe, load_recipe
 from stylebridge.jobs.run_folder import new_run
 from stylebridge.jobs.translation_recipe import load_translation_recipe
@@ -67,6 +67,7 @@ def import_weights(
         raise RunError(f"{kind!r} is no kind of released weights: choose one of {', '.join(KINDS)}.")
     path, folder = Path(file), Path(out)
     _check_options(kind, channels=channels, upsampling=upsampling, encoder=encoder)
+    ensure_apart(folder, {"the weights": path, "the encoder": encoder})
     new_run(folder, overwrite, resumable=False)
     if kind == "nice-gan":
         if isinstance(image_size, tuple) and image_size[0] != image_size[1]:
@@ -93,7 +94,7 @@ def import_weights(
         "imported": origin(path) | {"iteration": released.iteration},
         "versions": versions(),
     }
-    with written_folder(folder, mend=OTHER_OUT) as beside:
+    with replaced_folder(folder, RUN) as beside:
         _write(beside, released, recipe, space, facts)
     return folder
 
@@ -132,6 +133,7 @@ def import_mixnmatch(
     files = {"generator": Path(generator), "encoder": Path(encoder)}
     if feature_extractor is not None:
         files["feature_extractor"] = Path(feature_extractor)
+    ensure_apart(folder, {f"the {name.replace('_', ' ')}": path for name, path in files.items()})
     new_run(folder, overwrite, resumable=False)
     mixer = load_mixnmatch(files["generator"], files["encoder"], files.get("feature_extractor"))
     facts = {
@@ -141,7 +143,7 @@ def import_mixnmatch(
         "imported": {name: origin(path) for name, path in files.items()},
         "versions": versions(),
     }
-    with written_folder(folder, mend=OTHER_OUT) as beside:
+    with replaced_folder(folder, RUN) as beside:
         save_mixer(mixer, beside)
         write_run(beside, None, facts)
     return folder
@@ -160,7 +162,7 @@ def _import_translator(path: Path, folder: Path, image_size: int | None) -> Path
         "imported": origin(path),
         "versions": versions(),
     }
-    with written_folder(folder, mend=OTHER_OUT) as beside:
+    with replaced_folder(folder, RUN) as beside:
         save_networks(networks, beside)
         write_run(beside, recipe, facts)
     return folder

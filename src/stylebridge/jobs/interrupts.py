@@ -10,7 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from stylebridge.errors import Interrupted
+from stylebridge.errors import Interrupted, TrainingStopped
+from stylebridge.jobs.run_folder import RunFolder
+from stylebridge.jobs.run_lock import release
+from stylebridge.jobs.training_start import discard_start
+from stylebridge.launch import is_main
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -18,6 +22,7 @@ _R = TypeVar("_R")
 
 def resumable(command: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
     """Decorate a job with ``out`` and ``resume``: when it is interrupted, the error names the command that resumes.
+    However it ends, the lock of its folder is given back; of a start that failed before training, nothing is left.
 
     The outermost job wins: a translator that an adaptation trains is continued by resuming the adaptation.
 
@@ -45,6 +50,16 @@ def resumable(command: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
                 ours = _identity(out) is not None and (resumes or _identity(out) != before)
                 line = f"stylebridge {command} --resume --out {shlex.quote(str(out))}" if ours else ""
                 raise Interrupted(stopped.number, stopped.where, line) from None
+            except Exception as error:
+                if (
+                    not isinstance(error, TrainingStopped)
+                    and _identity(out) not in (None, before)
+                    and is_main()
+                ):
+                    discard_start(RunFolder(out))
+                raise
+            finally:
+                release(out)
 
         return run
 

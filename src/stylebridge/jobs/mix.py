@@ -19,6 +19,7 @@ from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RunError, did_you_mean
 from stylebridge.jobs.networks_folder import load_parts, save_parts, write_png
+from stylebridge.jobs.outputs import ensure_writable
 from stylebridge.jobs.run_folder import open_run
 from stylebridge.networks.mixnmatch import (
     LAYOUT,
@@ -191,16 +192,20 @@ def mix_images(
         UserError: the run, a photo or the output is not what it should be.
     """
     check_mode(mode)
-    path = output_path(out, ".png", "--out", masks=masks, overwrite=overwrite)
-    files = check_photos(
-        {"pose": pose, "background": background, "shape": shape, "texture": texture}, mode=mode
-    )
+    given = {"pose": pose, "background": background, "shape": shape, "texture": texture}
+    path = output_path(out, ".png", "--out", inputs=photos_of(given), masks=masks, overwrite=overwrite)
+    files = check_photos(given, mode=mode)
     mixing = Mixing.open(run, mode, device)
     coded = {factor: mixing.encode(factor, mixing.read([Path(file)])) for factor, file in files.items()}
     (made,) = mixing.paint(coded, {factor: [0] for factor in files})
     for place, picture in beside(path, made, masks).items():
         write_png(Image.fromarray(pixels(picture)[0]), place)
     return path
+
+
+def photos_of(given: Mapping[str, str | Path | None]) -> dict[str, object]:
+    """The photos that were given, by what messages call them."""
+    return {f"the {factor} photo": photo for factor, photo in given.items()}
 
 
 def check_photos(
@@ -238,12 +243,19 @@ def check_photos(
 
 
 def output_path(
-    given: str | Path | None, ending: str, option: str, *, masks: bool = False, overwrite: bool = False
+    given: str | Path | None,
+    ending: str,
+    option: str,
+    *,
+    inputs: Mapping[str, object],
+    masks: bool = False,
+    overwrite: bool = False,
 ) -> Path:
     """Where to write.
 
     Args:
         ending: of the file's name, such as ``.png``.
+        inputs: paths by what messages call them; the output must be apart from them.
         masks: the files that :func:`beside` names are written, too.
 
     Raises:
@@ -257,8 +269,7 @@ def output_path(
     if path.is_dir():
         raise RunError(f"{option} {path} is a folder: give a file name in it.")
     for place in (path, *(mask_paths(path) if masks else ())):
-        if place.exists() and not overwrite:
-            raise RunError(f"{place} exists already: choose another {option} or give --overwrite.")
+        ensure_writable(place, inputs, overwrite=overwrite, option=option)
     return path
 
 

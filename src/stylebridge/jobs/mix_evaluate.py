@@ -88,7 +88,7 @@ def evaluate_mixing(
     check_mode(mode)
     if pairs < 2:
         raise RecipeError(f"--pairs is {pairs}: give 2 or more.")
-    path = output_file(out)
+    path = output_file(out, {"the data": data})
     mixing = Mixing.open(run, mode, device)
     count, read = _photos(data, boxes, mixing.side)
     if count < FEWEST:

@@ -19,6 +19,7 @@ from stylebridge.jobs.mix import (
     check_photos,
     mask_paths,
     output_path,
+    photos_of,
     pixels,
 )
 from stylebridge.jobs.mix_sheet import Reference, sheet
@@ -60,9 +61,10 @@ def mix_grid(
         UserError: the run, a photo, a ``vary`` or the output is not what it should be.
     """
     check_mode(mode)
-    path = output_path(grid, ".png", "--grid", masks=masks, overwrite=overwrite)
-    varied = parse_vary(vary)
     given = {"pose": pose, "background": background, "shape": shape, "texture": texture}
+    inputs = photos_of(given) | {f"the photos of --vary {each}": each.partition("=")[2] for each in vary}
+    path = output_path(grid, ".png", "--grid", inputs=inputs, masks=masks, overwrite=overwrite)
+    varied = parse_vary(vary)
     fixed = check_photos(given, mode=mode, elsewhere={f: f"--vary {f}" for f in varied})
     mixing = Mixing.open(run, mode, device)
     files: dict[str, list[FileRef]] = {**varied, **{factor: [file] for factor, file in fixed.items()}}

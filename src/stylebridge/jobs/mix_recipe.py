@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from stylebridge.engine.config import OptimizerConfig, Strict, TrainerConfig
 from stylebridge.jobs.recipe import describe_validation, load_recipe_as
+from stylebridge.methods import mixnmatch, mixnmatch_features
 from stylebridge.methods.mixnmatch import MixNMatch, MixNMatchOptions
 from stylebridge.methods.mixnmatch_features import MixNMatchFeatures, MixNMatchFeaturesOptions
 from stylebridge.networks.mixnmatch import PRESETS, MixNMatchConfig
@@ -70,6 +71,18 @@ class MixRecipe(Strict):
     def configure(self) -> MixNMatchConfig:
         """The networks' settings."""
         return MixNMatchConfig.model_validate({**PRESETS[self.preset].model_dump(), **self.networks})
+
+    def spelt_out(self) -> MixRecipe:
+        """The same recipe with every setting and published optimiser."""
+        code = self.code.optimizers or mixnmatch.published_optimizers()
+        feature = self.feature.optimizers or mixnmatch_features.published_optimizers()
+        return self.model_copy(
+            update={
+                "networks": self.configure().model_dump(mode="json"),
+                "code": self.code.model_copy(update={"optimizers": code}),
+                "feature": self.feature.model_copy(update={"optimizers": feature}),
+            }
+        )
 
     @property
     def trainer(self) -> TrainerConfig:

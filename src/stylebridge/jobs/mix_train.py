@@ -33,15 +33,17 @@ from stylebridge.engine.config import OptimizerConfig, TrainerConfig
 from stylebridge.engine.method import Batch, Method
 from stylebridge.engine.processes import Share
 from stylebridge.engine.rng import seed_everything
-from stylebridge.errors import DataError, RecipeError, RunError
+from stylebridge.errors import DataError, RecipeError
+from stylebridge.jobs.data_files import ensure_unchanged, files_below
 from stylebridge.jobs.interrupts import resumable
 from stylebridge.jobs.machine import default_workers, facts_of_start
 from stylebridge.jobs.mix import load_mixer, save_mixer
 from stylebridge.jobs.mix_pictures import ROWS, MixPictures
 from stylebridge.jobs.mix_recipe import CodeStage, FeatureStage, MixRecipe, load_mix_recipe
-from stylebridge.jobs.run_folder import RunFolder, new_run_when_main, open_run
+from stylebridge.jobs.run_folder import RunFolder
 from stylebridge.jobs.together import progress_bar
 from stylebridge.jobs.training_report import write_training_report
+from stylebridge.jobs.training_start import check_training, is_finished, seed_changes, settle_recipe, take_run
 from stylebridge.launch import is_main
 from stylebridge.methods import mixnmatch, mixnmatch_features
 from stylebridge.methods.mixnmatch import MixNMatch
@@ -49,6 +51,7 @@ from stylebridge.methods.mixnmatch_features import MixNMatchFeatures
 from stylebridge.networks.mixnmatch import FeatureNetworks, Generator, Mixer, MixNMatchNetworks
 from stylebridge.terminal import open_console, say
 
+DEFAULT_RECIPE = "mixnmatch-small"
 CODE_STAGE, FEATURE_STAGE = "1-code", "2-feature"
 _EXTRACTOR = "extractor.safetensors"
 
@@ -81,7 +84,7 @@ class _Context:
 def train_mixer(
     data: str | Path | None = None,
     out: str | Path = "runs/mix",
-    recipe: str | Path = "mixnmatch-small",
+    recipe: str | Path | None = None,
     *,
     boxes: str | Path | None = None,
     seed: int | None = None,
@@ -89,6 +92,7 @@ def train_mixer(
     overrides: list[str] | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    accept_changed_data: bool = False,
     workers: int | None = None,
     quiet: bool = False,
     console: Console | None = None,
@@ -102,9 +106,11 @@ def train_mixer(
         data: photos, a folder or a zip file; of a folder with ``images/`` in it, those below that. May be left out with
             ``resume``.
         out: the run folder to make.
-        recipe: a built-in recipe's name (:func:`~stylebridge.jobs.mix_recipe.mix_recipes`), or a YAML file.
+        recipe: a built-in recipe's name (:func:`~stylebridge.jobs.mix_recipe.mix_recipes`), or a YAML file;
+            None: the default, or with ``resume`` the run's.
         boxes: see :func:`~stylebridge.data.boxes.read_boxes`; a path that does not exist is looked for in ``data``.
             None: ``boxes.csv`` or ``bounding_boxes.txt`` of ``data``.
+        accept_changed_data: continue although files of the data were added, removed or changed since the run began.
         workers: threads that load photos.
 
     Returns:
@@ -115,22 +121,38 @@ def train_mixer(
         TrainingStopped: a loss or gradient was not finite.
     """
     console = console or open_console(stderr=True, quiet=quiet or not is_main())
+    run = take_run(
+        out,
+        "mix",
+        resume=resume,
+        overwrite=overwrite,
+        data={"data": data, "boxes": find_boxes(Path(data or "."), boxes) if boxes else None},
+        options={},
+    )
+    chosen: MixRecipe = settle_recipe(
+        run, resume, load_mix_recipe, recipe, DEFAULT_RECIPE, seed_changes(overrides, seed)
+    )
     if resume:
-        run, chosen, data, boxes = _taken_up(Path(out))
+        if is_finished(run, (f"networks/{_EXTRACTOR}", "report.html"), console):
+            return run.path
+        facts = run.facts()
+        data, boxes = facts["data"], facts["boxes"]
     elif data is None:
         raise DataError("Give --data FOLDER: photos, with a box around the object in each.")
-    else:
-        run = new_run_when_main(Path(out), overwrite)
-        changes = [*(overrides or []), *([f"seed={seed}"] if seed is not None else [])]
-        chosen = load_mix_recipe(recipe, changes)
+    assert data is not None
     photos = open_boxed_set(Path(data), boxes)
     chosen = chosen.for_images(len(photos.images))
     accelerator = open_accelerator(device, chosen.precision)
     check_amounts(chosen, len(photos.images), accelerator.num_processes)
     say(console, f"data: {len(photos.images)} photos with boxes from {photos.boxes.path}.")
     _check_together(photos, accelerator, console)
-    if accelerator.is_main_process and not resume:
-        run.begin(chosen, _facts(chosen, photos, accelerator.device))  # type: ignore[arg-type]
+    files = {"data": files_below(photos.root, photos.images, photos.boxes.path)}
+    if resume:
+        ensure_unchanged(run.path, files, accept_changed_data)
+    else:
+        check_stages(chosen, accelerator.num_processes)
+        if accelerator.is_main_process:
+            run.begin(chosen, _facts(chosen, photos, accelerator.device), files)
     accelerator.wait_for_everyone()
     threads = workers if workers is not None else default_workers(accelerator.device)
     context = _Context(run, chosen, photos, accelerator, max(1, threads), resume, console, quiet)
@@ -143,17 +165,16 @@ def train_mixer(
     return run.path
 
 
-def _taken_up(out: Path) -> tuple[RunFolder, MixRecipe, str, str]:
-    """A run that is to go on: its folder, recipe, data and boxes file.
-
-    Raises:
-        RunError: there is none, it is of another kind, or it was imported.
-    """
-    run = open_run(out, "mix")
-    facts = run.facts()
-    if facts.get("imported") or "data" not in facts:
-        raise RunError(f"{run.path} was imported, so it has no training to resume: start a new run.")
-    return run, load_mix_recipe(run.path / "recipe.yaml"), facts["data"], facts["boxes"]
+def check_stages(recipe: MixRecipe, processes: int) -> None:
+    """:func:`~stylebridge.jobs.training_start.check_training` of both stages."""
+    config = recipe.configure()
+    builders: dict[str, Callable[[], Method]] = {
+        "code": lambda: MixNMatch(MixNMatchNetworks(config), recipe.code.options),
+        "feature": lambda: MixNMatchFeatures(FeatureNetworks(Generator(config)), recipe.feature.options),
+    }
+    for name, build in builders.items():
+        stage: CodeStage | FeatureStage = getattr(recipe, name)
+        check_training(build, stage.trainer, stage.optimizers or {}, processes, name)
 
 
 # --- data -----------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from stylebridge.jobs.mix import (
     check_photos,
     mask_paths,
     output_path,
+    photos_of,
     pixels,
     squared,
 )
@@ -59,11 +60,12 @@ def mix_video(
         UserError: the run, a photo, the video or the output is not what it should be.
     """
     check_mode(mode)
-    path = output_path(out, ".mp4", "--out", masks=masks, overwrite=overwrite)
+    given = {"pose": pose, "background": background, "shape": shape, "texture": texture}
+    inputs = photos_of(given) | {"the video": video}
+    path = output_path(out, ".mp4", "--out", inputs=inputs, masks=masks, overwrite=overwrite)
     if not Path(video).is_file():
         raise DataError(f"--video {video} does not exist: give a video file.")
     moving = "shape" if mode == "feature" else "pose"
-    given = {"pose": pose, "background": background, "shape": shape, "texture": texture}
     files = check_photos(given, mode=mode, elsewhere={moving: "--video"})
     mixing, clip = Mixing.open(run, mode, device), Video(Path(video))
     fixed = {factor: mixing.encode(factor, mixing.read([file])) for factor, file in files.items()}

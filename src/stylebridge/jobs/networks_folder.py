@@ -15,6 +15,7 @@ from stylebridge.atomic import OTHER_OUT, written_file, written_folder
 from stylebridge.data.text_files import MAX_JSON_BYTES, read_text
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.errors import RunError
+from stylebridge.jobs.outputs import PART, mark
 
 _Networks = TypeVar("_Networks", bound=nn.Module)
 
@@ -30,6 +31,7 @@ def save_parts(parts: Mapping[str, nn.Module], settings: str, run: Path, what: s
         for name, part in parts.items():
             ckpt.save_tensors(part.state_dict(), beside / f"{name}.safetensors")
         (beside / "config.json").write_text(settings, encoding="utf-8")
+        mark(beside, PART)
 
 
 def load_parts(

@@ -8,13 +8,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from stylebridge.atomic import OTHER_OUT, written_folder
-from stylebridge.data.domain import Domain, open_domain
+from stylebridge.data.domain import Domain, DomainSpec, open_domain
 from stylebridge.data.label_space import LabelSpace
-from stylebridge.data.shards.place import is_shard_folder
 from stylebridge.data.shards.writer import write_shards
-from stylebridge.errors import DataError, RunError
+from stylebridge.errors import DataError
 from stylebridge.jobs.domains import open_labelled
+from stylebridge.jobs.outputs import SHARDS, ensure_apart, ensure_free, replaced_folder
 from stylebridge.terminal import open_console
 
 
@@ -64,10 +63,10 @@ def pack(
     folder = Path(out)
     if not shard_mb > 0:
         raise DataError(f"--shard-mb is {shard_mb}: choose a size above 0.")
-    _ensure_free(folder, overwrite)
+    ensure_apart(folder, {"the data": DomainSpec.parse(data).path})
+    ensure_free(folder, SHARDS, overwrite)
     domain = _open(data, label_space, read_as, unlabelled, console)
-    _ensure_apart(folder, domain)
-    with written_folder(folder, mend=OTHER_OUT) as beside:
+    with replaced_folder(folder, SHARDS) as beside:
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
             task = bar.add_task("pack", total=len(domain.images))
@@ -93,24 +92,3 @@ def _open(
         return open_domain(data, "data", labelled=False)
     said = [read_as] if read_as else []
     return open_labelled(data, "data", console, label_space=label_space, read_as=said)
-
-
-def _ensure_free(folder: Path, overwrite: bool) -> None:
-    above = next(p for p in folder.absolute().parents if p.exists())
-    if not above.is_dir():
-        raise RunError(f"{above} is a file, so {folder} cannot be made: choose another --out.")
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not overwrite:
-        raise RunError(f"{folder} exists already: choose another --out, or replace it with --overwrite.")
-    if not is_shard_folder(folder):
-        raise RunError(
-            f"{folder} does not hold shards, so --overwrite leaves it alone: choose another --out."
-        )
-
-
-def _ensure_apart(folder: Path, domain: Domain) -> None:
-    """Replacing the folder must not remove what is being packed."""
-    ours, theirs = folder.resolve(), domain.root.resolve()
-    if ours == theirs or ours in theirs.parents:
-        raise RunError(f"{folder} holds the data to pack: choose another --out.")

@@ -185,7 +185,8 @@ class Recipe(Strict):
         return self.stages[names.index(stage)].inference or self.inference
 
     def resolve(self, source_size: tuple[int, int], target_size: tuple[int, int]) -> Recipe:
-        """Replace every ``pixels`` by the size it means for these domains (their usual width and height)."""
+        """Replace every ``pixels`` by the size it means for these domains (their usual width and height), and spell
+        out every default."""
         data = self.model_dump()
         for stage in data["stages"]:
             _resolve_streams(stage, {"source": source_size, "target": target_size})
@@ -194,7 +195,15 @@ class Recipe(Strict):
             if stage["inference"] is not None:
                 _resolve_inference(stage["inference"], target_size)
         _resolve_inference(data["inference"], target_size)
-        return Recipe.model_validate(data)
+        return Recipe.model_validate(data).spelt_out()
+
+    def spelt_out(self) -> Recipe:
+        """The same recipe with every option of its methods."""
+        stages = []
+        for stage in self.stages:
+            options = SEGMENTATION_METHODS[stage.method].Options(**stage.options)
+            stages.append(stage.model_copy(update={"options": options.model_dump(mode="json")}))
+        return self.model_copy(update={"stages": tuple(stages)})
 
     def to_yaml(self) -> str:
         """The recipe as YAML; :func:`load_recipe` reads it back unchanged."""

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from stylebridge.atomic import OTHER_OUT, write_text, written_folder
+from stylebridge.atomic import OTHER_OUT, explained, write_text, written_folder
+from stylebridge.data.domain import DomainSpec
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.text_files import TextFileError, read_yaml
-from stylebridge.errors import RunError
+from stylebridge.errors import DataError, RunError
+from stylebridge.jobs.outputs import MARKER, RUN, ensure_free, remove_ours, write_marker
 from stylebridge.jobs.recipe import Recipe, parse_recipe
-from stylebridge.launch import is_main
+from stylebridge.jobs.run_files import DATA_FILES, HOLDER, LOCK
+from stylebridge.jobs.run_lock import hold
 
 _RECIPE, _RUN = "recipe.yaml", "run.yaml"
+#: Keys of ``run.yaml`` that name data.
+DATA_KEYS = ("source", "target", "target_labels", "evaluate_on", "a", "b", "data", "boxes")
 
 _COMMANDS = {"synthesize": "synthesize train", "translate": "translate train", "mix": "mix train"}
 #: What can be done with a run of one kind that was given for another.
@@ -56,13 +64,27 @@ class RunFolder:
         """The resolved recipe."""
         return parse_recipe(_read_yaml(self.path / _RECIPE), str(self.path / _RECIPE))
 
-    def begin(self, recipe: Recipe, facts: dict[str, Any]) -> None:
+    def begin(self, recipe: Any, facts: dict[str, Any], data: dict[str, Any] | None = None) -> None:
         """Write what the run is, before anything is trained. ``run.yaml`` comes last: a folder that has it is a
-        run that can be resumed. An old run in the folder is removed."""
-        if self.path.exists():
-            shutil.rmtree(self.path)
-        self.path.mkdir(parents=True)
+        run that can be resumed. Of an old run in the folder, the files that it wrote are removed.
+
+        Args:
+            data: for each set of the run, the files and what tells that they are the same
+                (:func:`stylebridge.jobs.data_files.files_of`).
+
+        Raises:
+            RunError: another process has the folder, or files that are not ours came into it.
+        """
+        with explained(self.path, mend=OTHER_OUT):
+            self.path.mkdir(parents=True, exist_ok=True)
+        hold(self.path)
+        ensure_free(self.path, RUN, overwrite=True)
+        write_marker(self.path, {RUN: ()})  # first: what a killed start leaves is known as ours
+        (self.path / _RUN).unlink(missing_ok=True)  # what is left of an old run is none
+        remove_ours(self.path, RUN, keep=frozenset((MARKER, LOCK, HOLDER)))
         write_text(self.path / _RECIPE, recipe.to_yaml(), mend=OTHER_OUT)
+        if data is not None:
+            write_text(self.path / DATA_FILES, json.dumps(data, ensure_ascii=True), mend=OTHER_OUT)
         facts_yaml = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
         write_text(self.path / _RUN, facts_yaml, mend=OTHER_OUT)
 
@@ -76,6 +98,16 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise RunError(f"{path} is not a mapping of keys: the folder is not a stylebridge run.")
     return data
+
+
+def data_of(facts: Mapping[str, Any]) -> dict[str, Path]:
+    """The places of the data that a run was made with, by what messages call them."""
+    found = {}
+    for key in DATA_KEYS:
+        if isinstance(facts.get(key), str):
+            with contextlib.suppress(DataError):  # it is gone
+                found[f"the run's {key.replace('_', ' ')}"] = DomainSpec.parse(facts[key]).path
+    return found
 
 
 def open_run(path: Path, kind: str) -> RunFolder:
@@ -132,45 +164,8 @@ def new_run(path: Path, overwrite: bool, resumable: bool = True) -> RunFolder:
     Raises:
         RunError: something is there already, or no folder can be made there.
     """
-    above = next(p for p in path.absolute().parents if p.exists())
-    if not above.is_dir():
-        raise RunError(f"{above} is a file, so {path} cannot be made: choose another --out.")
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        if not overwrite:
-            mend = (
-                "choose another --out, continue it with --resume, or"
-                if resumable
-                else "choose another --out, or"
-            )
-            raise RunError(f"{path} exists already: {mend} replace it with --overwrite.")
-        if not (path / _RUN).is_file() and not (path / _RECIPE).is_file():
-            raise RunError(
-                f"{path} is not a stylebridge run, so --overwrite leaves it alone: choose another --out."
-            )
+    ensure_free(path, RUN, overwrite, otherwise="continue it with --resume" if resumable else "")
     return RunFolder(path)
-
-
-def new_run_when_main(path: Path, overwrite: bool) -> RunFolder:
-    """Take the folder once: of several launched processes only the main one checks and clears it."""
-    if is_main():
-        return new_run(path, overwrite)
-    return RunFolder(path)
-
-
-def ensure_same_recipe(run: RunFolder, recipe: Recipe) -> None:
-    """Refuse to resume a run with a recipe that is not its own.
-
-    Raises:
-        RunError: names the first setting that differs.
-    """
-    kept = run.recipe()
-    difference = _first_difference(kept.model_dump(mode="json"), recipe.model_dump(mode="json"))
-    if difference is not None:
-        where, old, new = difference
-        raise RunError(
-            f"{run.path} was made with another recipe ({where} is {old!r} there and {new!r} now): resume it with "
-            f"its own recipe, or choose another --out."
-        )
 
 
 def take_over_stages(other: RunFolder, run: RunFolder) -> list[str]:
@@ -181,7 +176,7 @@ def take_over_stages(other: RunFolder, run: RunFolder) -> list[str]:
     Raises:
         RunError: the other run was made from other data.
     """
-    theirs, ours = other.recipe(), run.recipe()
+    theirs, ours = other.recipe().spelt_out(), run.recipe().spelt_out()
     old, new = other.facts(), run.facts()
     for key in ("source", "target", "target_labels", "read_as", "label_space"):
         # A run of an older version does not have every key: one that is absent means nothing of the kind.
@@ -219,16 +214,17 @@ def _copy_folder(old: Path, new: Path) -> None:
         shutil.copytree(old, beside, dirs_exist_ok=True)
 
 
-def _first_difference(old: Any, new: Any, where: str = "") -> tuple[str, Any, Any] | None:
+def first_difference(old: Any, new: Any, where: str = "") -> tuple[str, Any, Any] | None:
+    """The first key, in the order of ``old``, whose values differ, and both values; None: there is none."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in old.keys() | new.keys() if old.keys() != new.keys() else old:
-            found = _first_difference(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))
+            found = first_difference(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))
             if found:
                 return found
         return None
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for index, (a, b) in enumerate(zip(old, new, strict=True)):
-            found = _first_difference(a, b, f"{where}.{index}")
+            found = first_difference(a, b, f"{where}.{index}")
             if found:
                 return found
         return None

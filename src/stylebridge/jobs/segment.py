@@ -19,8 +19,9 @@ from stylebridge.engine import open_accelerator
 from stylebridge.errors import RunError
 from stylebridge.jobs.inference import predict_arrays, predict_files, write_label_png
 from stylebridge.jobs.load import AdaptedModel, load_adapted
+from stylebridge.jobs.outputs import LABEL_MAPS, claimed_files, ensure_apart, ensure_unclaimed, frames_of
 from stylebridge.jobs.recipe import InferenceConfig
-from stylebridge.jobs.segment_inputs import Inputs, collect_inputs
+from stylebridge.jobs.segment_inputs import Inputs, collect_inputs, places_of
 from stylebridge.jobs.video import Video, VideoWriter
 from stylebridge.report.pictures import overlay as lay_over
 from stylebridge.terminal import open_console
@@ -71,8 +72,10 @@ def segment(
     model = load_adapted(Path(run))
     listed = [images] if isinstance(images, str | Path) else list(images)
     inputs = collect_inputs(listed)
+    ensure_apart(out, places_of(listed, inputs))
     sink = _Sink(Path(out), kinds, model)
-    sink.check(inputs, overwrite)
+    outputs = sink.outputs(inputs)
+    ensure_unclaimed(Path(out), LABEL_MAPS, outputs, overwrite)
     accelerator = open_accelerator(device)
     model.segmenter.to(accelerator.device)
     config = _config(model.inference, window, flip)
@@ -83,7 +86,11 @@ def segment(
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}", markup=False),
     )
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress, sink:
+    with (
+        Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress,
+        claimed_files(Path(out), LABEL_MAPS, outputs),
+        sink,
+    ):
         done = 0
         if inputs.images:
             done += _segment_images(model, inputs, config, accelerator.device, sink, progress)
@@ -193,19 +200,15 @@ class _Sink:
         self.waiting: list[Future[None]] = []
         self.pool = ThreadPoolExecutor(max_workers=2)
 
-    def check(self, inputs: Inputs, overwrite: bool) -> None:
-        """Refuse to write over anything. Raises RunError."""
-        if self.folder.exists() and not self.folder.is_dir():
-            raise RunError(f"{self.folder} is a file: give a folder as --out.")
+    def outputs(self, inputs: Inputs) -> list[Path]:
+        """What will be written."""
         images = [name.as_posix() for name in inputs.images.values()]
         videos = [name.as_posix() for name in inputs.videos.values()]
         outputs = [self._label(name) for name in images if self.indices]
-        outputs += [self.folder / name for name in videos if self.indices]
+        outputs += [frames_of(self.folder / name) for name in videos if self.indices]
         outputs += [self._overlay(name) for name in images if self.overlays]
         outputs += [self.film(name) for name in videos if self.overlays]
-        existing = next((path for path in outputs if path.exists()), None)
-        if existing is not None and not overwrite:
-            raise RunError(f"{existing} exists already: choose another --out or give --overwrite.")
+        return outputs
 
     def film(self, name: str) -> Path:
         """The overlay of a video."""

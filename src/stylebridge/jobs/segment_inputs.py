@@ -37,6 +37,15 @@ def collect_inputs(given: Sequence[str | Path]) -> Inputs:
     return inputs
 
 
+def places_of(given: Sequence[str | Path], inputs: Inputs) -> dict[str, Path]:
+    """The folders and files that were given, by what messages call them: a pattern stands for the files that match."""
+    found = {f"the input ({each})": Path(each) for each in given if Path(each).exists()}
+    if len(found) < len(given):
+        files = [file for file in (*inputs.images, *inputs.videos) if isinstance(file, Path)]
+        found |= {f"the input ({file})": file for file in files}
+    return found
+
+
 def _matches(given: str | Path) -> list[Path]:
     path = Path(given)
     if path.exists():

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from rich.console import Console
 
@@ -29,16 +28,16 @@ from stylebridge.data.shards import ShardSequence
 from stylebridge.engine import Trainer
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine.method import Batch
-from stylebridge.engine.optim import check_groups
 from stylebridge.engine.rng import seed_everything
-from stylebridge.errors import RecipeError
 from stylebridge.jobs.inference import predict_files, write_label_png
 from stylebridge.jobs.label_free import LabelFreeScores
+from stylebridge.jobs.outputs import PART, mark
 from stylebridge.jobs.recipe import InferenceConfig, Recipe, StageConfig, StreamConfig
 from stylebridge.jobs.run_folder import RunFolder
 from stylebridge.jobs.stage_pictures import SamplePictures
 from stylebridge.jobs.streams import stream_opener
 from stylebridge.jobs.together import make_together, progress_bar
+from stylebridge.jobs.training_start import check_training
 from stylebridge.methods import SEGMENTATION_METHODS, SegmentationMethod
 from stylebridge.networks.segmenter import Segmenter, SegmenterConfig, build_segmenter, load_segmenter
 
@@ -144,18 +143,17 @@ def check_stages(recipe: Recipe, num_classes: int, processes: int) -> None:
     for stage in recipe.stages:
         config = {**recipe.segmenter.model_dump(), **stage.segmenter, "weights": None}
         kind = SEGMENTATION_METHODS[stage.method]
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            method = kind(
+
+        def build(
+            kind: type[SegmentationMethod[Any]] = kind,
+            config: dict[str, Any] = config,
+            stage: StageConfig = stage,
+        ) -> SegmentationMethod[Any]:
+            return kind(
                 build_segmenter(SegmenterConfig(**config), num_classes), kind.Options(**stage.options)
             )
-        pieces = processes * stage.trainer.accumulate
-        if stage.trainer.batch % pieces:
-            raise RecipeError(
-                f"stage {stage.name}: batch {stage.trainer.batch} cannot be split over {pieces} (processes × "
-                f"accumulate): make it a multiple."
-            )
-        for network, settings in stage.optimizers.items():
-            check_groups(network, method.parameter_groups(network), settings)
+
+        check_training(build, stage.trainer, stage.optimizers, processes, f"stage {stage.name}")
 
 
 def _build_method(context: StageContext, index: int) -> SegmentationMethod[Any]:
@@ -299,6 +297,7 @@ def hand_on(method: SegmentationMethod[Any], context: StageContext, folder: Path
             if name != method.result:
                 (beside / "networks").mkdir(exist_ok=True)
                 ckpt.save_tensors(network.state_dict(), beside / "networks" / f"{name}.safetensors")
+        mark(beside, PART)
 
 
 def describe_segmenter(context: StageContext, stage: str) -> dict[str, Any]:

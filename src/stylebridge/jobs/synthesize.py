@@ -23,18 +23,27 @@ from stylebridge.engine import Trainer, open_accelerator
 from stylebridge.engine.method import Batch
 from stylebridge.engine.processes import Share
 from stylebridge.engine.rng import seed_everything
-from stylebridge.errors import DataError, RunError
+from stylebridge.errors import DataError
+from stylebridge.jobs.data_files import ensure_unchanged, files_of
 from stylebridge.jobs.domains import open_labelled
 from stylebridge.jobs.interrupts import resumable
 from stylebridge.jobs.label_options import ensure_classes_present
 from stylebridge.jobs.machine import default_workers, facts_of_start
 from stylebridge.jobs.networks_folder import write_png
-from stylebridge.jobs.run_folder import RunFolder, new_run_when_main, open_run
+from stylebridge.jobs.run_folder import RunFolder
 from stylebridge.jobs.streams import stream_opener
 from stylebridge.jobs.synthesis_recipe import SynthesisRecipe, load_synthesis_recipe
 from stylebridge.jobs.synthesizer import save_synthesizer
 from stylebridge.jobs.together import check_together, progress_bar
 from stylebridge.jobs.training_report import write_training_report
+from stylebridge.jobs.training_start import (
+    check_training,
+    is_finished,
+    plain_options,
+    seed_changes,
+    settle_recipe,
+    take_run,
+)
 from stylebridge.jobs.translator_folder import as_pixels
 from stylebridge.launch import is_main
 from stylebridge.methods.synthesis import Synthesis, published_optimizers
@@ -43,13 +52,14 @@ from stylebridge.networks.sean import SEANNetworks
 from stylebridge.terminal import open_console, say
 
 _STAGE = "1-synthesize"
+DEFAULT_RECIPE = "sean-small"
 
 
 @resumable("synthesize train")
 def train_synthesizer(
     data: str | Path | None = None,
     out: str | Path = "runs/synthesize",
-    recipe: str | Path = "sean-small",
+    recipe: str | Path | None = None,
     *,
     label_space: str | Path | None = None,
     read_as: str | None = None,
@@ -59,6 +69,7 @@ def train_synthesizer(
     overrides: list[str] | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    accept_changed_data: bool = False,
     workers: int | None = None,
     quiet: bool = False,
     console: Console | None = None,
@@ -68,7 +79,8 @@ def train_synthesizer(
     Args:
         data: labelled images, as :func:`stylebridge.data.open_domain` takes them. May be left out with ``resume``.
         out: the run folder to make.
-        recipe: a built-in synthesis recipe's name, or a YAML file.
+        recipe: a built-in synthesis recipe's name, or a YAML file; None: the default, or with ``resume`` the run's.
+        accept_changed_data: continue although files of the data were added, removed or changed since the run began.
         label_space: the classes: a built-in label space's name or a YAML file; None: the data's own, printed.
             Held against what the label files show.
         read_as: the space that the label files are read in whatever they show.
@@ -82,20 +94,22 @@ def train_synthesizer(
         TrainingStopped: a loss or gradient was not finite.
     """
     console = console or open_console(stderr=True, quiet=quiet or not is_main())
+    options = plain_options(
+        label_space=label_space, read_as=read_as, allow_missing_classes=allow_missing_classes
+    )
+    run = take_run(
+        out, "synthesize", resume=resume, overwrite=overwrite, data={"data": data}, options=options
+    )
+    chosen: SynthesisRecipe = settle_recipe(
+        run, resume, load_synthesis_recipe, recipe, DEFAULT_RECIPE, seed_changes(overrides, seed)
+    )
+    facts = run.facts() if resume else {}
     if resume:
-        run = open_run(Path(out), "synthesize")
-        facts = run.facts()
-        if facts.get("imported"):
-            raise RunError(f"{run.path} was imported, so it has no training to resume: start a new run.")
-        chosen = load_synthesis_recipe(run.path / "recipe.yaml")
+        if is_finished(run, ("networks", "report.html"), console):
+            return run.path
         data = facts["data"]
-    else:
-        if data is None:
-            raise DataError("Give --data FOLDER: images with their label maps.")
-        run = new_run_when_main(Path(out), overwrite)
-        chosen = load_synthesis_recipe(
-            recipe, [*(overrides or []), *([f"seed={seed}"] if seed is not None else [])]
-        )
+    elif data is None:
+        raise DataError("Give --data FOLDER: images with their label maps.")
     assert data is not None
     accelerator = open_accelerator(device, chosen.precision)
     if not accelerator.is_main_process:
@@ -112,16 +126,32 @@ def train_synthesizer(
     if not resume:
         ensure_classes_present(space, [summary], allow_missing_classes, console)
     perceptual = _perceptual(chosen, console)  # before the folder is made: it may be refused
-    if accelerator.is_main_process and not resume:
-        run.begin(chosen, _facts(chosen, domain, space, accelerator.device))  # type: ignore[arg-type]
+    config, files = chosen.configure(space.num_classes), files_of(data=domain)
+
+    def method_of(loss: Any) -> Synthesis:
+        return Synthesis(chosen.kind.networks(config), MultiScaleDiscriminator(config), loss, chosen.options)
+
+    if resume:
+        ensure_unchanged(run.path, files, accept_changed_data)
+    else:
+        check_training(
+            lambda: method_of(None),
+            chosen.trainer,
+            chosen.optimizers or {},
+            accelerator.num_processes,
+            f"recipe {chosen.name}",
+        )
+        if accelerator.is_main_process:
+            run.begin(
+                chosen, {**_facts(chosen, domain, space, accelerator.device), "options": options}, files
+            )
     accelerator.wait_for_everyone()
     seed_everything(chosen.seed)
-    config = chosen.kind.configure(chosen.preset, space.num_classes)
-    networks, discriminator = chosen.kind.networks(config), MultiScaleDiscriminator(config)
+    method = method_of(perceptual)
     count = workers if workers is not None else default_workers(accelerator.device)
-    method = Synthesis(networks, discriminator, perceptual, chosen.options)
     started = time.perf_counter()
     _train(run, chosen, method, domain, space, accelerator, count, resume, console, quiet)
+    networks, discriminator = method.model, method.discriminator
     if isinstance(networks, SEANNetworks):
         gather_mean_styles(networks, domain, chosen, accelerator, console)
     if accelerator.is_main_process:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -19,6 +20,13 @@ from stylebridge.jobs.instances import InstanceMaps, label_ids_only, nearest
 from stylebridge.jobs.label_options import parse_read_as, space_of_map
 from stylebridge.jobs.load import load_adapted
 from stylebridge.jobs.networks_folder import write_png
+from stylebridge.jobs.outputs import (
+    PICTURES,
+    claimed_files,
+    ensure_apart,
+    ensure_unclaimed,
+    ensure_writable,
+)
 from stylebridge.jobs.region_styles import MEAN, RegionStyle, StylePhotos, parse_region_styles, read_map
 from stylebridge.jobs.segment_inputs import collect_inputs
 from stylebridge.jobs.synthesizer import MAX_PIXELS, Style, Synthesizer, mix
@@ -82,21 +90,35 @@ def synthesize(
         said,
     )
     names = _names(Path(labels))
-    outputs = _outputs(Path(labels), names, Path(out), overwrite)
+    inputs: dict[str, object] = {
+        "the label maps": labels,
+        "the style photo": style,
+        "its label map": style_labels,
+        "the instance maps": instances,
+    }
+    inputs |= {
+        f"the photo ({p})": p for wish in wishes for p in (wish.first, wish.second) if p not in (None, MEAN)
+    }
+    outputs = _outputs(Path(labels), names, Path(out), overwrite, inputs)
     edges = InstanceMaps(Path(instances), not Path(labels).is_dir()) if instances is not None else None
     codes = _Codes(synthesizer, photos, style, wishes, size) if synthesizer.uses_styles else None
     look = synthesizer.look(read_image(Path(style))) if codes is None and style is not None else None
     spaces = {file: space_of_map(file, space, said) for file in outputs}  # before anything is drawn
-    for file, path in track(outputs.items(), "synthesize", console=open_console(stderr=True, quiet=quiet)):
-        maps = read_map(space, file, check_image(file), spaces[file])
-        picture = synthesizer.render(
-            maps if size is None else nearest(maps, size),
-            codes(maps) if codes is not None else None,
-            seed,
-            edges=edges.edges(file, names[file], maps, size) if edges is not None else None,
-            look=look,
-        )
-        write_png(Image.fromarray(picture), path)
+    with ExitStack() as stack:
+        if Path(labels).is_dir():
+            stack.enter_context(claimed_files(Path(out), PICTURES, list(outputs.values())))
+        for file, path in track(
+            outputs.items(), "synthesize", console=open_console(stderr=True, quiet=quiet)
+        ):
+            maps = read_map(space, file, check_image(file), spaces[file])
+            picture = synthesizer.render(
+                maps if size is None else nearest(maps, size),
+                codes(maps) if codes is not None else None,
+                seed,
+                edges=edges.edges(file, names[file], maps, size) if edges is not None else None,
+                look=look,
+            )
+            write_png(Image.fromarray(picture), path)
     return len(outputs)
 
 
@@ -140,12 +162,18 @@ def _names(labels: Path) -> dict[FileRef, PurePosixPath]:
 
 
 def _outputs(
-    labels: Path, names: dict[FileRef, PurePosixPath], out: Path, overwrite: bool
+    labels: Path,
+    names: dict[FileRef, PurePosixPath],
+    out: Path,
+    overwrite: bool,
+    inputs: dict[str, object],
 ) -> dict[FileRef, Path]:
     if labels.is_dir():
-        outputs: dict[FileRef, Path] = {file: out / f"{name}.png" for file, name in names.items()}
         if out.is_file():
             raise RunError(f"{out} is a file: give a folder as --out for a folder of label maps.")
+        outputs: dict[FileRef, Path] = {file: out / f"{name}.png" for file, name in names.items()}
+        ensure_apart(out, inputs)
+        ensure_unclaimed(out, PICTURES, list(outputs.values()), overwrite)
     else:
         if not labels.exists():
             raise DataError(f"There is no label map {labels}: give a PNG file, or a folder of them.")
@@ -154,9 +182,7 @@ def _outputs(
         if out.suffix.lower() != ".png":
             raise DataError(f"--out {out} does not end in .png: pictures are written as PNG files.")
         outputs = {labels: out}
-    existing = next((path for path in outputs.values() if path.exists()), None)
-    if existing is not None and not overwrite:
-        raise RunError(f"{existing} exists already: choose another --out or give --overwrite.")
+        ensure_writable(out, inputs, overwrite=overwrite)
     return outputs
 
 

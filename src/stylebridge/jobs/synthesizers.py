@@ -27,9 +27,9 @@ class SynthesizerKind:
     config: Any
     presets: Mapping[str, dict[str, Any]]
 
-    def configure(self, preset: str, classes: int) -> Any:
-        """The settings of a preset for so many classes."""
-        return self.config(classes=classes, **self.presets[preset])
+    def configure(self, preset: str, classes: int, changes: Mapping[str, Any] | None = None) -> Any:
+        """The settings of a preset for so many classes, some of them changed. Raises ValueError if they are wrong."""
+        return self.config(**{**self.presets[preset], **(changes or {}), "classes": classes})
 
     def stride(self, preset: str) -> int:
         """Sides of pictures are multiples of it."""

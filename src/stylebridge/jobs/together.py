@@ -22,6 +22,7 @@ from stylebridge.data.domain import Domain, DomainSummary, check_domain
 from stylebridge.data.shards import ShardSequence
 from stylebridge.data.statistics_cache import load_statistics, save_statistics, statistics_key
 from stylebridge.engine.processes import Share, agreed
+from stylebridge.jobs.outputs import PART, mark
 
 _ARRAYS = ("image_sizes", "pixel_counts", "ignored_counts")
 
@@ -111,5 +112,6 @@ def make_together(
         if finish is not None:
             finish(beside)
         with explained(folder, mend=RESUME):
+            mark(beside, PART)
             put_in_place(beside, place)
     accelerator.wait_for_everyone()

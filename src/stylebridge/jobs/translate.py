@@ -24,21 +24,24 @@ from stylebridge.data.sampling import UniformSampler
 from stylebridge.engine import Trainer, open_accelerator
 from stylebridge.engine.method import Batch
 from stylebridge.engine.rng import seed_everything
-from stylebridge.errors import DataError, RunError
+from stylebridge.errors import DataError
+from stylebridge.jobs.data_files import ensure_unchanged, files_of
 from stylebridge.jobs.interrupts import resumable
 from stylebridge.jobs.machine import default_workers, facts_of_start
 from stylebridge.jobs.networks_folder import write_png
 from stylebridge.jobs.recipe import size_for
-from stylebridge.jobs.run_folder import RunFolder, new_run_when_main, open_run
+from stylebridge.jobs.run_folder import RunFolder
 from stylebridge.jobs.streams import stream_opener
 from stylebridge.jobs.together import check_together
 from stylebridge.jobs.training_report import write_training_report
+from stylebridge.jobs.training_start import check_training, is_finished, seed_changes, settle_recipe, take_run
 from stylebridge.jobs.translation_recipe import TranslationRecipe, load_translation_recipe
 from stylebridge.jobs.translator_folder import as_pixels, as_tensor, save_networks
 from stylebridge.launch import is_main
 from stylebridge.terminal import open_console, say
 
 _STAGE = "1-translate"
+DEFAULT_RECIPE = "nice-gan-small"
 
 
 @resumable("translate train")
@@ -46,13 +49,14 @@ def train_translator(
     a: str | Path | None = None,
     b: str | Path | None = None,
     out: str | Path = "runs/translate",
-    recipe: str | Path = "nice-gan-small",
+    recipe: str | Path | None = None,
     *,
     seed: int | None = None,
     device: str = "auto",
     overrides: list[str] | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    accept_changed_data: bool = False,
     workers: int | None = None,
     quiet: bool = False,
     console: Console | None = None,
@@ -62,7 +66,8 @@ def train_translator(
     Args:
         a, b: unlabelled data, as :func:`stylebridge.data.open_domain` takes it. May be left out with ``resume``.
         out: the run folder to make.
-        recipe: a built-in translation recipe's name, or a YAML file.
+        recipe: a built-in translation recipe's name, or a YAML file; None: the default, or with ``resume`` the run's.
+        accept_changed_data: continue although files of the data were added, removed or changed since the run began.
 
     Returns:
         The run folder.
@@ -72,20 +77,17 @@ def train_translator(
         TrainingStopped: a loss or gradient was not finite.
     """
     console = console or open_console(stderr=True, quiet=quiet or not is_main())
+    run = take_run(out, "translate", resume=resume, overwrite=overwrite, data={"a": a, "b": b}, options={})
+    chosen: TranslationRecipe = settle_recipe(
+        run, resume, load_translation_recipe, recipe, DEFAULT_RECIPE, seed_changes(overrides, seed)
+    )
     if resume:
-        run = open_run(Path(out), "translate")
-        chosen = load_translation_recipe(run.path / "recipe.yaml")
+        if is_finished(run, ("networks", "report.html"), console):
+            return run.path
         facts = run.facts()
-        if facts.get("imported"):
-            raise RunError(f"{run.path} was imported, so it has no training to resume: start a new run.")
         a, b = facts["a"], facts["b"]
-    else:
-        if a is None or b is None:
-            raise DataError("Give both --a FOLDER and --b FOLDER.")
-        run = new_run_when_main(Path(out), overwrite)
-        chosen = load_translation_recipe(
-            recipe, [*(overrides or []), *([f"seed={seed}"] if seed is not None else [])]
-        )
+    elif a is None or b is None:
+        raise DataError("Give both --a FOLDER and --b FOLDER.")
     assert a is not None
     assert b is not None
     domains = {name: open_domain(path, name, labelled=False) for name, path in (("a", a), ("b", b))}
@@ -101,11 +103,22 @@ def train_translator(
                 f"of its kind.",
                 style="yellow",
             )
-    if accelerator.is_main_process and not resume:
-        run.begin(chosen, _facts(chosen, domains, accelerator.device))  # type: ignore[arg-type]
+    files = files_of(**domains)
+    if resume:
+        ensure_unchanged(run.path, files, accept_changed_data)
+    else:
+        check_training(
+            lambda: _method(chosen, chosen.kind.networks(chosen.configure())),
+            chosen.trainer,
+            chosen.optimizers or {},
+            accelerator.num_processes,
+            f"recipe {chosen.name}",
+        )
+        if accelerator.is_main_process:
+            run.begin(chosen, _facts(chosen, domains, accelerator.device), files)
     accelerator.wait_for_everyone()
     seed_everything(chosen.seed)
-    networks = chosen.kind.build(chosen.preset)
+    networks = chosen.kind.networks(chosen.configure())
     started = time.perf_counter()
     _train(run, chosen, networks, domains, usual, accelerator, workers, resume, console, quiet)
     if accelerator.is_main_process:
@@ -127,7 +140,7 @@ def _train(
     console: Console,
     quiet: bool,
 ) -> None:
-    method = recipe.kind.method(networks, recipe.kind.method.Options(**recipe.options))
+    method = _method(recipe, networks)
     count = workers if workers is not None else default_workers(accelerator.device)
     trainer = Trainer(
         method=method,
@@ -150,6 +163,10 @@ def _train(
     if resume:
         trainer.resume_newest()
     trainer.fit()
+
+
+def _method(recipe: TranslationRecipe, networks: nn.Module) -> Any:
+    return recipe.kind.method(networks, recipe.kind.method.Options(**recipe.options))
 
 
 def _augmentation(recipe: TranslationRecipe, usual: tuple[int, int]) -> Augmentation:

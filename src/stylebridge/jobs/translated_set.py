@@ -14,20 +14,20 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from stylebridge.atomic import OTHER_OUT, written_folder
 from stylebridge.data.dataset import read_pair
-from stylebridge.data.domain import Domain, open_domain
+from stylebridge.data.domain import Domain, DomainSpec, open_domain
 from stylebridge.data.files import path_below
 from stylebridge.data.images import read_image
 from stylebridge.data.label_space import IGNORE, LabelSpace
 from stylebridge.engine import open_accelerator
-from stylebridge.errors import DataError, RunError
+from stylebridge.errors import DataError
 from stylebridge.jobs.bridge_run import BridgeRun, domain_of
 from stylebridge.jobs.domains import open_labelled, reopen_adaptation
 from stylebridge.jobs.inference import write_label_png
 from stylebridge.jobs.networks_folder import write_png
+from stylebridge.jobs.outputs import TRANSLATED, ensure_apart, ensure_free, replaced_folder
 from stylebridge.jobs.recipe import size_for
-from stylebridge.jobs.run_folder import RunFolder, find_run
+from stylebridge.jobs.run_folder import RunFolder, data_of, find_run
 from stylebridge.jobs.translator_folder import as_pixels, as_tensor, load_networks, resample_of
 from stylebridge.terminal import open_console
 
@@ -69,10 +69,11 @@ def write_translated_set(
     Raises:
         UserError: the run, the data or the output folder is not what it should be.
     """
-    found, kind = find_run(Path(run), "translate")
     folder = Path(out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not overwrite:
-        raise RunError(f"{folder} is not empty: choose another --out or give --overwrite.")
+    places = {"the run": run, "the data": DomainSpec.parse(data).path if data is not None else None}
+    ensure_apart(folder, places)
+    ensure_free(folder, TRANSLATED, overwrite)
+    found, kind = find_run(Path(run), "translate")
     console, said = open_console(stderr=True, quiet=quiet), [read_as] if read_as else []
     where = open_accelerator(device).device
     if kind == "adapt":
@@ -84,7 +85,8 @@ def write_translated_set(
     else:
         domain, paint = _of_translator(found, data, to, pixels, where, said, console)
     assert domain.space is not None
-    with written_folder(folder, mend=OTHER_OUT) as beside:
+    ensure_apart(folder, {"the data": domain.root, **data_of(found.facts())})
+    with replaced_folder(folder, TRANSLATED) as beside:
         with (beside / MANIFEST).open("w", encoding="utf-8") as manifest:
             for index in track(range(len(domain.images)), "translate", console=console):
                 line = json.dumps(_write_one(domain, index, paint, beside), ensure_ascii=False)

@@ -15,7 +15,8 @@ from stylebridge.settings import LARGEST_SEED, MOST_PIXELS
 
 
 class TranslationRecipe(Strict):
-    """A translation experiment. ``preset`` names the networks' settings, ``load`` the side that images are resized to
+    """A translation experiment. ``preset`` names the networks' settings, ``networks`` changes some of them,
+    ``load`` the side that images are resized to
     before a square of the networks' size is cut out (None: no crop); ``pixels`` instead resizes to about that many
     pixels at the images' own aspect ratio, for scenes that must not be squeezed. ``optimizers`` are the published ones
     if left out."""
@@ -28,6 +29,7 @@ class TranslationRecipe(Strict):
     preset: str
     load: int | None = Field(default=None, gt=0)
     pixels: int | None = Field(default=None, gt=0, le=MOST_PIXELS)
+    networks: dict[str, Any] = Field(default_factory=dict)
     options: dict[str, Any] = Field(default_factory=dict)
     trainer: TrainerConfig
     optimizers: dict[str, OptimizerConfig] | None = None
@@ -39,6 +41,10 @@ class TranslationRecipe(Strict):
         kind = TRANSLATORS[self.method]
         if self.preset not in kind.presets:
             raise ValueError(f"preset {self.preset!r} is not known; choose one of {', '.join(kind.presets)}")
+        try:
+            self.configure()
+        except ValidationError as error:
+            raise ValueError(f"networks{describe_validation(error)}") from None
         try:
             kind.method.Options(**self.options)
         except ValidationError as error:
@@ -57,7 +63,22 @@ class TranslationRecipe(Strict):
     @property
     def size(self) -> int:
         """The side of the images that the networks are trained on."""
-        return int(TRANSLATORS[self.method].presets[self.preset].image_size)
+        return int(self.configure().image_size)
+
+    def configure(self) -> Any:
+        """The networks' settings."""
+        kind = TRANSLATORS[self.method]
+        return kind.config.model_validate({**kind.presets[self.preset].model_dump(), **self.networks})
+
+    def spelt_out(self) -> TranslationRecipe:
+        """The same recipe with every setting, option and published optimiser."""
+        return self.model_copy(
+            update={
+                "networks": self.configure().model_dump(mode="json"),
+                "options": self.kind.method.Options(**self.options).model_dump(mode="json"),
+                "optimizers": self.optimizers or self.kind.optimizers(),
+            }
+        )
 
     def for_images(self, images: int) -> TranslationRecipe:
         """With steps in place of epochs, which count the images of the larger domain."""

@@ -17,9 +17,10 @@ from stylebridge.data.images import read_image
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.networks_folder import load_parts, save_parts, write_png
+from stylebridge.jobs.outputs import PICTURES, claimed_files, ensure_apart, ensure_unclaimed
 from stylebridge.jobs.recipe import size_for
 from stylebridge.jobs.run_folder import open_run
-from stylebridge.jobs.segment_inputs import collect_inputs
+from stylebridge.jobs.segment_inputs import collect_inputs, places_of
 from stylebridge.jobs.translation_recipe import load_translation_recipe
 from stylebridge.terminal import open_console
 
@@ -82,14 +83,15 @@ def translate(
     translator = load_networks(Path(run)).translator(to)  # type: ignore[operator]
     outputs = outputs_of([images] if isinstance(images, str | Path) else images, out, overwrite)
     accelerator = open_accelerator(device)
-    translate_files(
-        translator.to(accelerator.device),
-        outputs,
-        size=size,
-        pixels=pixels,
-        resample=resample_of(Path(run)),
-        quiet=quiet,
-    )
+    with claimed_files(Path(out), PICTURES, list(outputs.values())):
+        translate_files(
+            translator.to(accelerator.device),
+            outputs,
+            size=size,
+            pixels=pixels,
+            resample=resample_of(Path(run)),
+            quiet=quiet,
+        )
     return len(outputs)
 
 
@@ -97,18 +99,15 @@ def outputs_of(images: Sequence[str | Path], out: str | Path, overwrite: bool) -
     """The PNG file below ``out`` that each image is translated into.
 
     Raises:
-        UserError: an image is not there or a video, or an output is there already.
+        UserError: an image is not there or a video, an output is there already, or ``out`` is not apart from them.
     """
     inputs = collect_inputs(images)
     if inputs.videos:
         raise DataError(f"{next(iter(inputs.videos))} is a video: translate takes images.")
     folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder} is a file: give a folder as --out.")
+    ensure_apart(folder, places_of(images, inputs))
     outputs = {file: folder / f"{name}.png" for file, name in inputs.images.items()}
-    existing = next((path for path in outputs.values() if path.exists()), None)
-    if existing is not None and not overwrite:
-        raise RunError(f"{existing} exists already: choose another --out or give --overwrite.")
+    ensure_unclaimed(folder, PICTURES, list(outputs.values()), overwrite)
     return outputs
 
 
