@@ -232,7 +232,7 @@ def test_wrong_wishes_are_refused(
     with pytest.raises(DataError, match="no domain"):
         apply_translator(done, [images], out, to="d", device="cpu")
     (out / "x").mkdir(parents=True)
-    with pytest.raises(RunError, match="not empty"):
+    with pytest.raises(RunError, match="exists already"):
         apply_translator(done, [], out, labels="keep", device="cpu")
 
 
