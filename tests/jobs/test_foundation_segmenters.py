@@ -57,7 +57,7 @@ def test_the_dinov2_recipe_is_sound() -> None:
     recipe = load_recipe("self-training-dinov2").resolve((1914, 1052), (2048, 1024))
     check_stages(recipe, num_classes=19, processes=1)
     assert "not measured" in recipe.description.lower()
-    plain, ours = load_recipe("self-training").stages[0], recipe.stages[0]
+    plain, ours = load_recipe("self-training").resolve((1914, 1052), (2048, 1024)).stages[0], recipe.stages[0]
     assert ours.options == plain.options
     (adamw, before) = (stage.optimizers["segmenter"] for stage in (ours, plain))
     assert adamw.lr < before.lr / 5

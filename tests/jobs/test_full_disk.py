@@ -20,6 +20,7 @@ from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import WriteError
 from stylebridge.jobs import adapt, adapt_report, translated_set
 from stylebridge.jobs.networks_folder import write_png
+from stylebridge.jobs.outputs import TRANSLATED, mark
 from stylebridge.jobs.recipe import InferenceConfig
 from support import folders
 from support.folders import World, tiny_overrides
@@ -67,6 +68,7 @@ def test_translate_apply(tmp_path: Path, world: World, monkeypatch: pytest.Monke
     (tmp_path / "run" / "run.yaml").write_text("kind: translate\n")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("old")
+    mark(tmp_path / "out", TRANSLATED)  # an earlier set
     monkeypatch.setattr(
         translated_set, "_of_translator", lambda *_: (domain, lambda index, image, labels: (image, None))
     )

@@ -20,6 +20,7 @@ from stylebridge.data import loader
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import WorkerError
 from stylebridge.jobs import region_styles
+from stylebridge.jobs.outputs import MARKER
 from stylebridge.jobs.region_styles import StylePhotos
 from support import corrupt, folders
 from support.folders import CommandLine, World, tiny_overrides
@@ -121,7 +122,7 @@ def test_photos_with_the_longest_names_are_segmented(
     )
     assert done.code == 0, done.err
     assert [path.name for path in (tmp_path / "out").glob("*.png")] == [f"{name}.png"]
-    assert not list((tmp_path / "out").rglob(".*"))
+    assert [path.name for path in (tmp_path / "out").rglob(".*")] == [MARKER]  # no leftovers
 
 
 def test_names_that_are_too_long_for_the_disk_are_named(
@@ -309,8 +310,17 @@ def test_hostile_files_through_the_commands(
             for folder in ("images", "labels"):
                 shutil.rmtree(place / folder)
         for command in (
-            ["segment", finished, source, "--out", place / "out", "--device", "cpu", "--quiet"],
-            ["data", "pack", source, "--label-space", world.space, "--out", place / "packed", "--quiet"],
+            ["segment", finished, source, "--out", tmp_path / f"out-{number}", "--device", "cpu", "--quiet"],
+            [
+                "data",
+                "pack",
+                source,
+                "--label-space",
+                world.space,
+                "--out",
+                tmp_path / f"p-{number}",
+                "--quiet",
+            ],
             ["evaluate", finished, "--data", source, "--device", "cpu", "--quiet"],
         ):
             done = stylebridge(*command)

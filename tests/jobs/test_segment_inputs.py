@@ -75,9 +75,9 @@ def test_what_is_not_there_is_named(tmp_path: Path, given: str, message: str) ->
 
 def test_only_what_is_asked_for_is_written(world: World, finished: Path, tmp_path: Path) -> None:
     segment(finished, world.target, tmp_path / "o", write="overlay", device="cpu", quiet=True)
-    assert {p.suffix for p in (tmp_path / "o").rglob("*") if p.is_file()} == {".jpg"}
+    assert {p.suffix for p in (tmp_path / "o").rglob("[!.]*") if p.is_file()} == {".jpg"}
     segment(finished, world.target, tmp_path / "b", write="both", device="cpu", quiet=True)
-    assert len([p for p in (tmp_path / "b").rglob("*") if p.is_file()]) == 8
+    assert len([p for p in (tmp_path / "b").rglob("[!.]*") if p.is_file()]) == 8
 
 
 # --- videos -------------------------------------------------------------------------------------------------

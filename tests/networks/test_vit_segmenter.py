@@ -259,6 +259,7 @@ def test_comes_back_the_same_without_network(tmp_path: Path, monkeypatch: pytest
     saved.config.weights = "imagenet"
     saved.save_pretrained(tmp_path / "saved", extra={"label_space": {"classes": ["straße"]}})
     assert {p.name for p in (tmp_path / "saved").iterdir()} == {
+        "README.md",
         "config.json",
         "model.safetensors",
         "stylebridge.json",

@@ -226,7 +226,9 @@ def _evaluation(
             given if plain else f"{target.layout}:{path}", "evaluation", labelled=True, evaluation=True
         )
     except DataError as error:
-        # A layout's evaluation split without labels is nothing wrong; label maps that some images lack are said.
+        if len(beside) > 1:
+            raise  # which of several folders to score is for the user to say
+        # A layout's evaluation split without labels is nothing wrong; label maps that some images lack are named.
         return None, str(error) if target.layout == "folder" else ""
     where = f"{given} has {' and '.join(beside)}/" if beside else f"{domain.spec} has labels"
     say(console, f"{where}: they are never trained on, and scored after training for the report.")
