@@ -264,6 +264,12 @@ def test_domains_that_are_named_by_their_role_are_not_named_twice(report):
     assert "sim, 40 images data/sim" in texts
 
 
+def test_scores_and_pictures_name_the_set_that_they_are_of(report):
+    page = render(dataclasses.replace(report, seen_on="camera/val"))
+    assert "on camera/val:" in page
+    assert "camera/val, before and after" in page
+
+
 def test_a_stage_that_was_found_trained_is_not_said_to_take_no_time(report):
     timing = [StageTiming("1-source-only", 0.0, 300), StageTiming("2-adapt", 54.0, 300)]
     text = Page(render(dataclasses.replace(report, timing=timing))).text.replace("\u00a0", " ")

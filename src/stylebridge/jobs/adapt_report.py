@@ -117,6 +117,7 @@ def _write_results(
                 before=measured.scores_before,
                 after=measured.scores,
                 source_samples=_source_samples(context),
+                seen_on=scored_on,
                 target_samples=_target_samples(context, evaluation, predict_before, predict_after),
                 label_free=_label_free(context, predict_before, predict_after),
                 metrics=run.path / "metrics.jsonl",
@@ -280,8 +281,8 @@ def _notices(
     )
     if evaluation is not None:
         notices.append(
-            f"Target labels ({evaluation.root}/labels) were read once, after training, for the scores on this page; "
-            f"neither training nor the choice of the model saw them."
+            f"The labels of {evaluation.title} ({evaluation.root}) serve the scores on this page alone: they took no part "
+            f"in training or in the choice of the model."
         )
     if all(stage.method == "source-only" for stage in context.recipe.stages):
         notices.append("This model was trained on the source alone: it is not adapted.")

@@ -103,6 +103,7 @@ class AdaptationReport:
     before, after: scores on the target's truth, of the segmenter trained on source alone and of the adapted
         one; both None where the target has no labels. `before` alone may be None (it was not measured).
     source_score: scores of the adapted segmenter on the source, for comparison.
+    seen_on: the domain of the target samples and the scores, where it is not the target itself.
     label_free: (name, value) of what can be said without truth; shown large where there are no scores.
     metrics: the run's `metrics.jsonl`.
     facts: (name, value) of what was run: command, device, seed, ...; a value may have several lines.
@@ -119,6 +120,7 @@ class AdaptationReport:
     source_score: SegmentationScores | None = None
     source_samples: Sequence[SourceSample] = ()
     target_samples: Sequence[TargetSample] = ()
+    seen_on: str | None = None
     label_free: Sequence[tuple[str, str]] = ()
     metrics: Path | None = None
     facts: Sequence[tuple[str, str]] = ()
