@@ -281,8 +281,8 @@ def _notices(
     )
     if evaluation is not None:
         notices.append(
-            f"The labels of {evaluation.title} ({evaluation.root}) serve the scores on this page alone: they took no part "
-            f"in training or in the choice of the model."
+            f"The labels of {evaluation.title} ({evaluation.root}) serve the scores on this page alone: they took no "
+            f"part in training or in the choice of the model."
         )
     if all(stage.method == "source-only" for stage in context.recipe.stages):
         notices.append("This model was trained on the source alone: it is not adapted.")
