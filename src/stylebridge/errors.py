@@ -18,9 +18,13 @@ def shorten(text: str, most: int) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """`` (did you mean NAME?)`` for a name that is not known, or nothing where no known one is near."""
-    close = difflib.get_close_matches(given, list(known), n=1)
+def did_you_mean(given: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """`` (did you mean NAME?)`` for a name that is not known, or nothing where no known one is near.
+
+    Args:
+        cutoff: the least similarity of a near name, between 0 and 1 (:func:`difflib.get_close_matches`).
+    """
+    close = difflib.get_close_matches(given, list(known), n=1, cutoff=cutoff)
     return f" (did you mean {close[0]}?)" if close else ""
 
 

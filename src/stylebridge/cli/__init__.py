@@ -64,7 +64,7 @@ def adapt(
         str | None,
         typer.Option(help="Labelled: a folder or zip, or LAYOUT:PATH such as gta5:PATH", metavar="DATA"),
     ] = None,
-    target: Annotated[str | None, typer.Option(help="Unlabelled, given alike", metavar="DATA")] = None,
+    target: Annotated[str | None, typer.Option(help="Unlabelled, in the same form", metavar="DATA")] = None,
     out: Annotated[Path, typer.Option(help="Run folder to make")] = Path("runs/adapt"),
     recipe: Annotated[
         str | None, typer.Option(help="Recipe name (see `stylebridge recipes list`) or YAML file")

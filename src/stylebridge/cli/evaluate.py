@@ -68,7 +68,7 @@ def evaluate_images(
     real: Annotated[
         str, typer.Option(help="Real images: a folder, a zip file or LAYOUT:PATH", metavar="DATA")
     ],
-    fake: Annotated[str, typer.Option(help="Made images, given alike", metavar="DATA")],
+    fake: Annotated[str, typer.Option(help="Generated images, in the same form", metavar="DATA")],
     features: Annotated[str, typer.Option(help="auto, inception or lite0")] = "auto",
     weights: Annotated[Path | None, typer.Option(help="Inception weights, as a file")] = None,
     batch: Annotated[int, typer.Option(min=1)] = 16,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import colorsys
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from stylebridge.data.files import FileRef, LabelRef, MaskStack
 from stylebridge.data.images import read_label, read_label_colours
 from stylebridge.data.text_files import TextFileError, read_yaml
-from stylebridge.errors import DataError
+from stylebridge.errors import DataError, did_you_mean
 
 #: The value of pixels that take no part in losses and scores.
 IGNORE = 255
@@ -186,8 +185,7 @@ class LabelSpace:
         builtin = builtin_label_spaces()
         path = builtin.get(str(name_or_path), Path(name_or_path))
         if not path.is_file():
-            close = difflib.get_close_matches(str(name_or_path), builtin, n=1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
+            hint = did_you_mean(str(name_or_path), builtin)
             raise DataError(
                 f"There is no label space or file {str(name_or_path)!r}{hint}: choose one of "
                 f"{', '.join(builtin)}, or give a YAML file."

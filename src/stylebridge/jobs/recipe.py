@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -21,7 +20,7 @@ from pydantic import (
 from stylebridge.data.augment import Augmentation, Blur, Jitter
 from stylebridge.data.text_files import MAX_DEPTH, TextFileError, parse_yaml, read_yaml
 from stylebridge.engine.config import OptimizerConfig, ScheduleConfig, Strict, TrainerConfig
-from stylebridge.errors import RecipeError
+from stylebridge.errors import RecipeError, did_you_mean
 from stylebridge.methods import SEGMENTATION_METHODS
 from stylebridge.networks.segmenter import SegmenterConfig
 from stylebridge.settings import LARGEST_SEED, MOST_PIXELS, allowed_range
@@ -269,8 +268,7 @@ def read_recipe(
     label = str(name_or_path)
     path = known.get(label, Path(name_or_path))
     if not path.is_file():
-        close = difflib.get_close_matches(label, known, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
+        hint = did_you_mean(label, known)
         raise RecipeError(f"There is no recipe or file {label!r}{hint}: choose one of {', '.join(known)}.")
     try:
         data = read_yaml(path)
@@ -349,8 +347,7 @@ def _close_key(error: ValidationError, problem: Any) -> str:
     own = models.get(error.title)
     if own is not None and own is not Recipe:
         names = set(own.model_fields)
-    close = difflib.get_close_matches(str(problem["loc"][-1]), names, n=1, cutoff=0.7)
-    return f" (did you mean {close[0]}?)" if close else "; remove it"
+    return did_you_mean(str(problem["loc"][-1]), names, cutoff=0.7) or "; remove it"
 
 
 def _all_models(model: type[BaseModel]) -> list[type[BaseModel]]:

@@ -1,4 +1,4 @@
-"""One process at a time trains in a run folder; a second one is told who holds it.
+"""One process at a time trains in a run folder; a second one stops with a message that names the first.
 
 The lock is the operating system's, so it ends with the process that holds it, however that process ends. Who
 holds it is written beside.
