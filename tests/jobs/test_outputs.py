@@ -1,6 +1,7 @@
 """What commands may write over: the rule of stylebridge.jobs.outputs, and the commands that broke it."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from PIL import Image
 from stylebridge.errors import RunError, UserError
 from stylebridge.jobs import outputs, run_lock
 from stylebridge.jobs.adapt import adapt
+from stylebridge.jobs.claimed_files import claimed_files, ensure_unclaimed, frames_of
 from stylebridge.jobs.demo import demo
 from stylebridge.jobs.doctor import doctor
 from stylebridge.jobs.evaluate_images import output_file
@@ -165,27 +167,29 @@ def test_files_are_written_over_only_where_they_are_ours(tmp_path: Path):
     write(out / "a.png")
     mine, made = out / "a.png", out / "b.png"
     with pytest.raises(RunError, match="was not written by this command"):
-        outputs.ensure_unclaimed(out, outputs.LABEL_MAPS, [made, mine], overwrite=True)
-    outputs.ensure_unclaimed(out, outputs.LABEL_MAPS, [made], overwrite=True)
-    with outputs.claimed_files(out, outputs.LABEL_MAPS, [made, outputs.frames_of(out / "film")]):
+        ensure_unclaimed(out, outputs.LABEL_MAPS, [made, mine], overwrite=True)
+    ensure_unclaimed(out, outputs.LABEL_MAPS, [made], overwrite=True)
+    again = [made, frames_of(out / "film")]
+    with claimed_files(out, outputs.LABEL_MAPS) as wrote:
         write(made, "ours")
         write(out / "film" / "000000.png", "ours")
-    again = [made, outputs.frames_of(out / "film")]
+        for path in again:
+            wrote(path)
     with pytest.raises(RunError, match=r"exists already.*--overwrite"):
-        outputs.ensure_unclaimed(out, outputs.LABEL_MAPS, again, overwrite=False)
-    outputs.ensure_unclaimed(out, outputs.LABEL_MAPS, again, overwrite=True)
+        ensure_unclaimed(out, outputs.LABEL_MAPS, again, overwrite=False)
+    ensure_unclaimed(out, outputs.LABEL_MAPS, again, overwrite=True)
     write(out / "film" / "notes.txt")
     with pytest.raises(RunError, match=r"notes\.txt exists already and was not written"):
-        outputs.ensure_unclaimed(out, outputs.LABEL_MAPS, again, overwrite=True)
+        ensure_unclaimed(out, outputs.LABEL_MAPS, again, overwrite=True)
     with pytest.raises(RunError, match="not a folder of shards"):
         outputs.ensure_free(out, outputs.SHARDS, overwrite=True)
 
 
 def test_files_behind_a_link_are_not_ours(tmp_path: Path):
     out, mine = tmp_path / "out", write(tmp_path / "mine" / "a.png")
-    with outputs.claimed_files(out, outputs.LABEL_MAPS, [out / "sub" / "a.png", out / "b.png"]):
-        write(out / "sub" / "a.png")
-        write(out / "b.png")
+    with claimed_files(out, outputs.LABEL_MAPS) as wrote:
+        wrote(write(out / "sub" / "a.png"))
+        wrote(write(out / "b.png"))
     (out / "sub" / "a.png").unlink()
     (out / "sub").rmdir()
     (out / "sub").symlink_to(mine.parent)
@@ -193,14 +197,59 @@ def test_files_behind_a_link_are_not_ours(tmp_path: Path):
     (out / "b.png").symlink_to(mine)
     for path in (out / "sub" / "a.png", out / "b.png"):
         with pytest.raises(RunError, match="was not written"):
-            outputs.ensure_unclaimed(out, outputs.LABEL_MAPS, [path], overwrite=True)
+            ensure_unclaimed(out, outputs.LABEL_MAPS, [path], overwrite=True)
 
 
 def test_a_job_that_fails_leaves_no_claim(tmp_path: Path):
     out = tmp_path / "out"
-    with pytest.raises(ValueError, match="broken"), outputs.claimed_files(out, "x", [out / "a.png"]):
+    with pytest.raises(ValueError, match="broken"), claimed_files(out, "x"):
         raise ValueError("broken")
     assert not out.exists()
+
+
+def test_a_killed_job_claims_only_what_it_wrote(tmp_path: Path):
+    out = tmp_path / "out"
+    code = (
+        "import os, sys; from pathlib import Path; from stylebridge.jobs.claimed_files import claimed_files\n"
+        "out = Path(sys.argv[1])\n"
+        "with claimed_files(out, 'label maps') as wrote:\n"
+        "    (out / 'a.png').write_text('ours'); wrote(out / 'a.png')\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(out)], check=False).returncode == -signal.SIGKILL
+    planned = [out / "a.png", out / "b.png"]
+    ensure_unclaimed(out, outputs.LABEL_MAPS, planned, overwrite=True)
+    write(out / "b.png", "mine")
+    with pytest.raises(RunError, match=r"b\.png exists already and was not written"):
+        ensure_unclaimed(out, outputs.LABEL_MAPS, planned, overwrite=True)
+    with claimed_files(out, outputs.LABEL_MAPS):
+        pass
+    assert outputs.read_marker(out) == {outputs.LABEL_MAPS: ["a.png"]}
+    assert {p.name for p in out.iterdir()} == {"a.png", "b.png", outputs.MARKER}
+
+
+@pytest.mark.parametrize("name", [outputs.MARKER, outputs.WRITTEN])
+def test_a_link_in_place_of_the_marker_is_not_written_through(name: str, tmp_path: Path):
+    out, mine = tmp_path / "out", write(tmp_path / "mine.txt", "mine")
+    out.mkdir()
+    (out / name).symlink_to(mine)
+    with pytest.raises(RunError, match="symbolic link that stylebridge did not make"):
+        ensure_unclaimed(out, outputs.LABEL_MAPS, [out / "a.png"], overwrite=True)
+    with pytest.raises(RunError, match="symbolic link"), claimed_files(out, outputs.LABEL_MAPS):
+        pass
+    assert mine.read_text() == "mine"
+
+
+def test_folders_of_the_users_inside_a_run_stay(tmp_path: Path):
+    run = begun(tmp_path / "run").path
+    for name in ("translated/holiday.png", "networks/mine.safetensors", "pseudo_labels/1-x/a.png"):
+        path = write(run / name)
+        with pytest.raises(RunError, match=f"holds files that stylebridge did not write .{name}"):
+            outputs.ensure_free(run, outputs.RUN, overwrite=True)
+        path.unlink()
+    (run / "ideas").mkdir()
+    begun(run)
+    assert (run / "ideas").is_dir()
 
 
 # --- runs -------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from PIL import Image
 
 from stylebridge.errors import UserError
 from stylebridge.jobs import outputs
+from stylebridge.jobs.claimed_files import claimed_files, ensure_unclaimed
 from stylebridge.jobs.doctor import doctor
 from stylebridge.jobs.pack import pack
 from stylebridge.jobs.toy import draw_toy
@@ -109,11 +110,12 @@ def attempt(command: str, top: Path, out: Path) -> None:
     elif command == "files":
         written = [out / "a.png", out / "images" / "made.png", out / "0.png"]
         outputs.ensure_apart(out, {"the input": top / "data"})
-        outputs.ensure_unclaimed(out, outputs.LABEL_MAPS, written, overwrite=True)
-        with outputs.claimed_files(out, outputs.LABEL_MAPS, written):
+        ensure_unclaimed(out, outputs.LABEL_MAPS, written, overwrite=True)
+        with claimed_files(out, outputs.LABEL_MAPS) as wrote:
             for path in written:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text("made")
+                wrote(path)
     else:
         outputs.ensure_apart(out, {"the input": top / "data"})
         outputs.ensure_free(out, command, overwrite=True)

@@ -116,6 +116,34 @@ def test_a_mistake_costs_no_run(task: str, data: Path, tmp_path: Path, begin_onl
     assert not (run / "samples").exists()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "translator.recipe=nowhere",
+        "translator.run=nowhere",
+        "translator.overrides=['trainer.stepps=4']",
+        "translator.overrides=['trainer.accumulate=3', 'trainer.batch=4']",
+    ],
+)
+def test_a_wrong_translator_costs_no_run(change: str, data: Path, tmp_path: Path, begin_only: None):
+    run = start("adapt", data, tmp_path / "run")
+    before = (run / "run.yaml").read_bytes()
+    for out in (run, tmp_path / "new"):
+        with pytest.raises(UserError):
+            adapt(
+                data,
+                data,
+                out,
+                "translate-then-train-small",
+                label_space=data.parent / "three.yaml",
+                overrides=[change],
+                overwrite=True,
+                **QUIET,
+            )
+    assert (run / "run.yaml").read_bytes() == before
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_a_run_goes_on_as_it_was_begun(task: str, data: Path, tmp_path: Path, begin_only: None):
     run = start(task, data, tmp_path / "run")
@@ -154,7 +182,9 @@ def test_changed_data_is_refused(task: str, data: Path, tmp_path: Path, begin_on
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_finished_run_says_so(task: str, data: Path, tmp_path: Path, begin_only: None):
+def test_a_finished_run_says_so(
+    task: str, data: Path, tmp_path: Path, begin_only: None, monkeypatch: pytest.MonkeyPatch
+):
     run = start(task, data, tmp_path / "run")
     said = io.StringIO()
     console = Console(file=said, width=400)
@@ -164,7 +194,15 @@ def test_a_finished_run_says_so(task: str, data: Path, tmp_path: Path, begin_onl
         "mix": mix_train.train_mixer,
     }
     if task == "adapt":
-        return  # tests/jobs/test_resume.py, with a segmenter
+        for name in ("stages/1-source-only", "segmenter"):
+            (run / name).mkdir(parents=True)
+        (run / "scores.json").write_text("{}")
+        (run / "report.html").touch()
+        jobs_adapt = importlib.import_module("stylebridge.jobs.adapt")
+        monkeypatch.setattr(jobs_adapt, "load_segmenter", lambda path: path)
+        assert adapt(out=run, resume=True, device="cpu", console=console).run == run
+        assert "is finished" in said.getvalue()
+        return
     (run / "networks").mkdir()
     (run / "networks" / "extractor.safetensors").touch()
     (run / "report.html").touch()

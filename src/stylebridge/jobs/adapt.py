@@ -42,7 +42,7 @@ from stylebridge.jobs.training_start import (
     seed_changes,
     take_run,
 )
-from stylebridge.jobs.translated_source import choose_translator, translated_source
+from stylebridge.jobs.translated_source import check_translator, choose_translator, translated_source
 from stylebridge.launch import is_main
 from stylebridge.metrics.segmentation import SegmentationScores
 from stylebridge.networks.segmenter import Segmenter, load_segmenter
@@ -219,6 +219,7 @@ def adapt(
         ensure_same_settings(run, run.recipe().spelt_out(), resolved)
         ensure_unchanged(run.path, files, accept_changed_data)
     else:
+        check_translator(resolved, domains.source, domains.target, accelerator.num_processes)
         check_stages(resolved, domains.space.num_classes, accelerator.num_processes)
         if accelerator.is_main_process:
             run.begin(resolved, {**_facts(domains, resolved, accelerator.device), "options": options}, files)

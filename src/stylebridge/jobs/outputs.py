@@ -34,6 +34,8 @@ from stylebridge.jobs.run_lock import hold, release
 from stylebridge.version import __version__
 
 MARKER = ".stylebridge.json"
+#: While files are written one by one: those that are finished, a line of JSON each, which the marker lists at the end.
+WRITTEN = ".stylebridge.written"
 #: The kinds of outputs, as markers name them.
 RUN, SHARDS, COPY, TRANSLATED, TOY = "run", "shards", "corrected copy", "translated set", "toy set"
 PART = "part of a run"
@@ -90,14 +92,25 @@ def _same(one: Path, other: Path) -> bool:
 
 def read_marker(folder: Path) -> dict[str, list[str]]:
     """The files that a folder's marker lists, by kind; {} if there is no marker of ours."""
-    path = folder / MARKER
-    if path.is_symlink() or not path.is_file():
-        return {}
+    found: dict[str, list[str]] = {}
     try:
-        wrote = parse_json(read_text(path, _MOST_BYTES))["wrote"]
-        return {str(kind): [f for f in files if _inside(f)] for kind, files in wrote.items()}
+        wrote = parse_json(_own_text(folder / MARKER))["wrote"]
+        found = {str(kind): [f for f in files if _inside(f)] for kind, files in wrote.items()}
     except (OSError, TextFileError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+        pass
+    with contextlib.suppress(OSError, TextFileError):
+        for line in _own_text(folder / WRITTEN).splitlines():  # of a command that goes on, or was killed
+            with contextlib.suppress(TextFileError, ValueError, TypeError):  # a line that was cut off
+                kind, entry = parse_json(line)
+                if isinstance(kind, str) and _inside(entry):
+                    found.setdefault(kind, []).append(entry)
+    return found
+
+
+def _own_text(path: Path) -> str:
+    if path.is_symlink() or not path.is_file():
+        raise FileNotFoundError(path)
+    return read_text(path, _MOST_BYTES)
 
 
 def _inside(name: object) -> bool:
@@ -106,10 +119,22 @@ def _inside(name: object) -> bool:
 
 
 def write_marker(folder: Path, wrote: Mapping[str, Iterable[str]]) -> None:
-    """Write the marker; entries are sorted, so that equal folders have equal markers."""
+    """Write the marker; entries are sorted, so that equal folders have equal markers.
+
+    Raises:
+        RunError: there is a symbolic link in its place, through which another file would be written over.
+    """
+    refuse_links(folder)
     lists = {kind: sorted(set(files)) for kind, files in sorted(wrote.items())}
     text = json.dumps({"stylebridge": __version__, "wrote": lists}, indent=1, ensure_ascii=True)
     write_text(folder / MARKER, f"{text}\n")
+
+
+def refuse_links(folder: Path) -> None:
+    """Raises RunError if what we are to write as the marker would go through a symbolic link."""
+    for name in (MARKER, WRITTEN):
+        if (folder / name).is_symlink():
+            raise RunError(f"{folder / name} is a symbolic link that stylebridge did not make: remove it.")
 
 
 def mark(folder: Path, kind: str) -> None:
@@ -134,10 +159,11 @@ def ours(folder: Path, kind: str) -> set[str]:
         own = there & {LOCK, HOLDER} if kind == RUN else set()
         return own | _of_earlier_version(folder, kind, there)
     if kind == RUN:
-        found = run_files(folder, there, lambda inner: read_marker(inner).get(PART))
+        # A run with a marker marks every folder inside, too: one without a marker is the user's.
+        found = run_files(folder, there, lambda inner: read_marker(inner).get(PART, ()))
         return found | {name for name in there if name in set(marker[RUN])} | {MARKER}
-    found = {name for name in there if _listed(name, set(marker[kind]))}
-    return found | ({MARKER} if set(marker) == {kind} else set())
+    found = {name for name in there if is_listed(name, set(marker[kind]))}
+    return found | (there & {MARKER, WRITTEN} if set(marker) == {kind} else set())
 
 
 def foreign(folder: Path, kind: str) -> list[str]:
@@ -145,7 +171,8 @@ def foreign(folder: Path, kind: str) -> list[str]:
     return sorted(contents(folder) - ours(folder, kind))
 
 
-def _listed(name: str, entries: set[str]) -> bool:
+def is_listed(name: str, entries: set[str]) -> bool:
+    """Whether a file is an entry of a marker, or one of its numbered frames."""
     above, _, last = name.rpartition("/")
     return name in entries or (f"{above}/" in entries and bool(_FRAMES.fullmatch(last)))
 
@@ -267,90 +294,23 @@ def swap(beside: Path, place: Path, kind: str) -> None:
         if not os.path.lexists(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             os.rename(old / name, target)
+    for empty, _, _ in os.walk(old):  # of the user
+        (place / Path(empty).relative_to(old)).mkdir(parents=True, exist_ok=True)
     if not contents(old):
         shutil.rmtree(old, ignore_errors=True)
 
 
 def remove_ours(folder: Path, kind: str, keep: frozenset[str] = frozenset()) -> None:
-    """Remove our files of a folder and the folders that are then empty; the marker goes last."""
+    """Remove our files of a folder and the folders that are empty by that; the marker goes last."""
     names = ours(folder, kind) - keep
+    held = {parent for name in names for parent in (folder / name).parents}
     for name in sorted(names, key=lambda n: (n == MARKER, n)):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(folder / name)
     for place, _, _ in os.walk(folder, topdown=False):
-        if Path(place) != folder:
+        if Path(place) != folder and Path(place) in held:
             with contextlib.suppress(OSError):
                 os.rmdir(place)
-
-
-# --- files that are written one by one --------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def claimed_files(folder: Path, kind: str, outputs: Sequence[Path]) -> Iterator[None]:
-    """While the block runs, files are written below ``folder``, which is marked as the place of these outputs.
-    :func:`ensure_unclaimed` comes before.
-
-    Args:
-        outputs: files; a path that is to be a folder of numbered frames ends in ``frames_of(path)``.
-    """
-    with explained(folder, mend="choose another --out"):
-        made = not os.path.lexists(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        before = read_marker(folder)
-        planned = {_entry(folder, path) for path in outputs}
-        write_marker(folder, before | {kind: {*before.get(kind, ()), *planned}})
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            kept = {f for f in (*before.get(kind, ()), *planned) if os.path.lexists(folder / f)}
-            if kept or before:
-                write_marker(folder, before | {kind: kept} if kept else before)
-            else:
-                (folder / MARKER).unlink(missing_ok=True)
-                if made and not contents(folder):
-                    shutil.rmtree(folder)
-
-
-def frames_of(folder: Path) -> Path:
-    """How a folder of numbered frames is named among outputs."""
-    return folder / "*"
-
-
-def _entry(folder: Path, path: Path) -> str:
-    below = path.relative_to(folder)
-    return f"{below.parent.as_posix()}/" if below.name == "*" else below.as_posix()
-
-
-def ensure_unclaimed(folder: Path, kind: str, outputs: Sequence[Path], overwrite: bool) -> None:
-    """Refuse to write over files: without ``overwrite`` over any, with it over those that are not ours.
-
-    Raises:
-        RunError: names the file.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder} is a file: give a folder as --out.")
-    entries = set(read_marker(folder).get(kind, ()))
-    top = Path(os.path.realpath(folder))
-    for output in outputs:
-        frames = output.name == "*"
-        path = output.parent if frames else output
-        if not os.path.lexists(path):
-            continue
-        inside = [path / name for name in sorted(contents(path))] if frames and path.is_dir() else [path]
-        for file in inside:
-            plain = Path(os.path.realpath(file.parent)) == top / file.parent.relative_to(folder)
-            own = plain and not file.is_symlink() and _listed(file.relative_to(folder).as_posix(), entries)
-            if not overwrite:
-                raise RunError(
-                    f"{file if own else path} exists already: choose another --out or give --overwrite."
-                )
-            if not own:
-                raise RunError(
-                    f"{file} exists already and was not written by this command, so --overwrite leaves it alone: "
-                    f"choose another --out, or move the file away."
-                )
 
 
 # --- single files ----------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from stylebridge.data.domain import DomainSpec
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.text_files import TextFileError, read_yaml
 from stylebridge.errors import DataError, RunError
-from stylebridge.jobs.outputs import MARKER, RUN, ensure_free, remove_ours, write_marker
+from stylebridge.jobs.outputs import MARKER, PART, RUN, ensure_free, mark, remove_ours, write_marker
 from stylebridge.jobs.recipe import Recipe, parse_recipe
 from stylebridge.jobs.run_files import DATA_FILES, HOLDER, LOCK
 from stylebridge.jobs.run_lock import hold
@@ -206,12 +206,14 @@ def _take_over_translation(other: RunFolder, run: RunFolder) -> None:
     if run.recipe().translator is not None and (other.path / "translated").is_dir():
         for name in ("translator", "translated"):
             if (other.path / name).is_dir():
-                _copy_folder(other.path / name, run.path / name)
+                _copy_folder(other.path / name, run.path / name, whole=name == "translated")
 
 
-def _copy_folder(old: Path, new: Path) -> None:
+def _copy_folder(old: Path, new: Path, whole: bool = True) -> None:
     with written_folder(new, mend=OTHER_OUT) as beside:
         shutil.copytree(old, beside, dirs_exist_ok=True)
+        if whole:
+            mark(beside, PART)
 
 
 def first_difference(old: Any, new: Any, where: str = "") -> tuple[str, Any, Any] | None:

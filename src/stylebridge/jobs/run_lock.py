@@ -56,6 +56,8 @@ def hold(run: Path) -> None:
         "since": datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
+    if os.path.islink(os.path.join(key, HOLDER)):  # what it points to is none of ours
+        os.unlink(os.path.join(key, HOLDER))
     write_text(Path(key, HOLDER), json.dumps(facts, indent=1))
 
 

@@ -17,9 +17,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from stylebridge.atomic import OTHER_OUT, written_file
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import RunError
+from stylebridge.jobs.claimed_files import claimed_files, ensure_unclaimed, frames_of
 from stylebridge.jobs.inference import predict_arrays, predict_files, write_label_png
 from stylebridge.jobs.load import AdaptedModel, load_adapted
-from stylebridge.jobs.outputs import LABEL_MAPS, claimed_files, ensure_apart, ensure_unclaimed, frames_of
+from stylebridge.jobs.outputs import LABEL_MAPS, ensure_apart
 from stylebridge.jobs.recipe import InferenceConfig
 from stylebridge.jobs.segment_inputs import Inputs, collect_inputs, places_of
 from stylebridge.jobs.video import Video, VideoWriter
@@ -88,7 +89,7 @@ def segment(
     )
     with (
         Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress,
-        claimed_files(Path(out), LABEL_MAPS, outputs),
+        claimed_files(Path(out), LABEL_MAPS) as sink.wrote,
         sink,
     ):
         done = 0
@@ -153,11 +154,13 @@ def _segment_video(
         while chunk := list(islice(numbered, config.batch)):
             for number, image, labels in predict_arrays(model.segmenter, chunk, config, device):
                 if sink.indices:
-                    sink.label(f"{name}/{number:06}", labels)
+                    sink.label(f"{name}/{number:06}", labels, frames_of(sink.folder / name))
                 if film is not None:
                     film.write(lay_over(image, labels, model.space))
                 done += 1
                 _advance(progress, task)
+    if film is not None:
+        sink.wrote(sink.film(name))
     return done
 
 
@@ -197,6 +200,7 @@ class _Sink:
     def __init__(self, folder: Path, write: Write, model: AdaptedModel) -> None:
         self.folder, self.model = folder, model
         self.indices, self.overlays = write in ("index", "both"), write in ("overlay", "both")
+        self.wrote: Callable[[Path], None] = lambda path: None
         self.waiting: list[Future[None]] = []
         self.pool = ThreadPoolExecutor(max_workers=2)
 
@@ -217,13 +221,17 @@ class _Sink:
     def image(self, name: str, image: np.ndarray, labels: np.ndarray) -> None:
         """Write what is wanted of one image."""
         if self.indices:
-            self.label(name, labels)
+            self.label(name, labels, self._label(name))
         if self.overlays:
             self._submit(lambda: self._lay_over(self._overlay(name), image, labels))
 
-    def label(self, name: str, labels: np.ndarray) -> None:
-        """Write one label map."""
-        self._submit(lambda: write_label_png(labels, self.model.space, self._label(name)))
+    def label(self, name: str, labels: np.ndarray, entry: Path) -> None:
+        """Write one label map, which is listed as ``entry``."""
+        self._submit(lambda: self._write_label(name, labels, entry))
+
+    def _write_label(self, name: str, labels: np.ndarray, entry: Path) -> None:
+        write_label_png(labels, self.model.space, self._label(name))
+        self.wrote(entry)
 
     def _label(self, name: str) -> Path:
         return self.folder / f"{name}.png"
@@ -235,6 +243,7 @@ class _Sink:
         picture = Image.fromarray(lay_over(image, labels, self.model.space))
         with written_file(path, mend=OTHER_OUT) as beside:
             picture.save(beside, format="JPEG", quality=92)
+        self.wrote(path)
 
     def _submit(self, job: Callable[[], None]) -> None:
         self.waiting.append(self.pool.submit(job))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
@@ -16,15 +16,14 @@ from stylebridge.data.augment import resize
 from stylebridge.data.files import FileRef, is_image_name
 from stylebridge.data.images import check_image, read_image
 from stylebridge.errors import DataError, RunError
+from stylebridge.jobs.claimed_files import claimed_files, ensure_unclaimed
 from stylebridge.jobs.instances import InstanceMaps, label_ids_only, nearest
 from stylebridge.jobs.label_options import parse_read_as, space_of_map
 from stylebridge.jobs.load import load_adapted
 from stylebridge.jobs.networks_folder import write_png
 from stylebridge.jobs.outputs import (
     PICTURES,
-    claimed_files,
     ensure_apart,
-    ensure_unclaimed,
     ensure_writable,
 )
 from stylebridge.jobs.region_styles import MEAN, RegionStyle, StylePhotos, parse_region_styles, read_map
@@ -105,8 +104,9 @@ def synthesize(
     look = synthesizer.look(read_image(Path(style))) if codes is None and style is not None else None
     spaces = {file: space_of_map(file, space, said) for file in outputs}  # before anything is drawn
     with ExitStack() as stack:
+        wrote: Callable[[Path], None] | None = None
         if Path(labels).is_dir():
-            stack.enter_context(claimed_files(Path(out), PICTURES, list(outputs.values())))
+            wrote = stack.enter_context(claimed_files(Path(out), PICTURES))
         for file, path in track(
             outputs.items(), "synthesize", console=open_console(stderr=True, quiet=quiet)
         ):
@@ -119,6 +119,8 @@ def synthesize(
                 look=look,
             )
             write_png(Image.fromarray(picture), path)
+            if wrote is not None:
+                wrote(path)
     return len(outputs)
 
 

@@ -107,13 +107,7 @@ def train_translator(
     if resume:
         ensure_unchanged(run.path, files, accept_changed_data)
     else:
-        check_training(
-            lambda: _method(chosen, chosen.kind.networks(chosen.configure())),
-            chosen.trainer,
-            chosen.optimizers or {},
-            accelerator.num_processes,
-            f"recipe {chosen.name}",
-        )
+        check_translation(chosen, accelerator.num_processes)
         if accelerator.is_main_process:
             run.begin(chosen, _facts(chosen, domains, accelerator.device), files)
     accelerator.wait_for_everyone()
@@ -126,6 +120,17 @@ def train_translator(
         _report(run, chosen, domains, time.perf_counter() - started)
     accelerator.wait_for_everyone()
     return run.path
+
+
+def check_translation(recipe: TranslationRecipe, processes: int) -> None:
+    """Find before a run begins what would stop its translator's training; raises UserError, naming the key."""
+    check_training(
+        lambda: _method(recipe, recipe.kind.networks(recipe.configure())),
+        recipe.trainer,
+        recipe.optimizers or {},
+        processes,
+        f"recipe {recipe.name}",
+    )
 
 
 def _train(

@@ -13,9 +13,10 @@ from stylebridge.data.images import read_image
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError
 from stylebridge.jobs.bridge_run import BridgeRun
+from stylebridge.jobs.claimed_files import claimed_files
 from stylebridge.jobs.label_options import parse_read_as
 from stylebridge.jobs.networks_folder import write_png
-from stylebridge.jobs.outputs import PICTURES, claimed_files
+from stylebridge.jobs.outputs import PICTURES
 from stylebridge.jobs.region_styles import StylePhotos, parse_region_styles
 from stylebridge.jobs.run_folder import find_run
 from stylebridge.jobs.translated_set import write_translated_set
@@ -105,7 +106,8 @@ def apply_translator(
     wishes = parse_region_styles(region_styles, mixes, opened.space)
     wanted = opened.wanted(to, photos, str(style) if style is not None else None, wishes)
     outputs = outputs_of(images, out, overwrite)
-    with claimed_files(Path(out), PICTURES, list(outputs.values())):
+    with claimed_files(Path(out), PICTURES) as wrote:
         for file, path in track(outputs.items(), "translate", console=open_console(stderr=True, quiet=quiet)):
             write_png(Image.fromarray(opened.translate(read_image(file), None, to, wanted)), path)
+            wrote(path)
     return len(outputs)

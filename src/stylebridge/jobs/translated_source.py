@@ -17,7 +17,7 @@ from stylebridge.errors import RecipeError
 from stylebridge.jobs.recipe import Recipe
 from stylebridge.jobs.run_folder import RunFolder
 from stylebridge.jobs.together import make_together
-from stylebridge.jobs.translate import train_translator
+from stylebridge.jobs.translate import check_translation, train_translator
 from stylebridge.jobs.translation_recipe import load_translation_recipe
 from stylebridge.jobs.translator_folder import load_networks, resample_of, translate_files
 from stylebridge.jobs.translators import TRANSLATORS
@@ -46,6 +46,24 @@ def choose_translator(recipe: Recipe, wanted: str) -> list[str]:
         wanted += present.removeprefix(load_translation_recipe(present).method)
     load_translation_recipe(wanted, list(recipe.translator.overrides))
     return [f"translator.recipe={wanted}"]
+
+
+def check_translator(recipe: Recipe, source: Domain, target: Domain, processes: int) -> None:
+    """Find before a run begins what would stop its translator.
+
+    Raises:
+        UserError: there is no such recipe or run, or a key or value is wrong.
+    """
+    settings = recipe.translator
+    if settings is None:
+        return
+    if settings.run is not None:
+        load_networks(Path(settings.run))
+        return
+    chosen = load_translation_recipe(
+        settings.recipe, [*settings.overrides, f"seed={recipe.seed}"]
+    ).spelt_out()
+    check_translation(chosen.for_images(max(len(source.images), len(target.images))), processes)
 
 
 def translated_source(

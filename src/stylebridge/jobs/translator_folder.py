@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,9 @@ from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RunError
+from stylebridge.jobs.claimed_files import claimed_files, ensure_unclaimed
 from stylebridge.jobs.networks_folder import load_parts, save_parts, write_png
-from stylebridge.jobs.outputs import PICTURES, claimed_files, ensure_apart, ensure_unclaimed
+from stylebridge.jobs.outputs import PICTURES, ensure_apart
 from stylebridge.jobs.recipe import size_for
 from stylebridge.jobs.run_folder import open_run
 from stylebridge.jobs.segment_inputs import collect_inputs, places_of
@@ -83,7 +84,7 @@ def translate(
     translator = load_networks(Path(run)).translator(to)  # type: ignore[operator]
     outputs = outputs_of([images] if isinstance(images, str | Path) else images, out, overwrite)
     accelerator = open_accelerator(device)
-    with claimed_files(Path(out), PICTURES, list(outputs.values())):
+    with claimed_files(Path(out), PICTURES) as wrote:
         translate_files(
             translator.to(accelerator.device),
             outputs,
@@ -91,6 +92,7 @@ def translate(
             pixels=pixels,
             resample=resample_of(Path(run)),
             quiet=quiet,
+            wrote=wrote,
         )
     return len(outputs)
 
@@ -120,6 +122,7 @@ def translate_files(
     pixels: int | None = None,
     resample: Resample = "bicubic",
     quiet: bool = False,
+    wrote: Callable[[Path], None] = lambda path: None,
 ) -> None:
     """Translate each file into the PNG file it is mapped to, written beside and renamed.
 
@@ -127,6 +130,7 @@ def translate_files(
         translator: takes and gives [1, 3, H, W] in [0, 1]; the images go to its device.
         size, pixels: as in :func:`translate`.
         resample: the filter for images that come to another size.
+        wrote: called with each file that is finished.
     """
     device = next(translator.parameters()).device
     for file, path in track(outputs.items(), "translate", console=open_console(stderr=True, quiet=quiet)):
@@ -138,6 +142,7 @@ def translate_files(
         if pixels is not None and picture.size != (width, height):
             picture = picture.resize((width, height), Image.Resampling.BICUBIC)
         write_png(picture, path)
+        wrote(path)
 
 
 def as_tensor(
