@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from rich.console import Console
 from rich.text import Text
 
 from stylebridge.data.doctor import Severity, quick_check
-from stylebridge.data.domain import Domain
+from stylebridge.data.domain import Domain, DomainSummary
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.text_files import read_json
 from stylebridge.engine import open_accelerator
@@ -182,6 +183,88 @@ def adapt(
 
     accelerator = open_accelerator(device, precision)
     _warn_of_size(chosen, accelerator.device, console)
+    data = _open_data(
+        run,
+        resume,
+        accelerator,
+        console,
+        source=source,
+        target=target,
+        label_space=label_space,
+        evaluate_on=evaluate_on,
+        class_maps=class_maps,
+        target_labels=target_labels,
+        read_as=read_as,
+        allow_missing_classes=allow_missing_classes,
+    )
+    domains = data.domains
+    if chosen is None:
+        resolved = run.recipe().spelt_out()
+    else:
+        resolved = chosen.resolve(_usual(data.source.sizes), _usual(data.target.sizes))
+    _begin_or_hold(run, resume, resolved, domains, accelerator, options, accept_changed_data, other)
+
+    workers = workers if workers is not None else default_workers(accelerator.device)
+    started = time.perf_counter()
+    translated = None
+    if resolved.translator is not None:
+        translated = translated_source(
+            run,
+            resolved,
+            domains.source,
+            domains.target,
+            accelerator,
+            workers=workers,
+            quiet=quiet,
+            console=console,
+        )
+    context = StageContext(
+        recipe=resolved,
+        run=run,
+        source=domains.source,
+        source_summary=data.source,
+        translated=translated,
+        target=domains.target,
+        target_labels=domains.target_labels,
+        space=domains.space,
+        accelerator=accelerator,
+        workers=workers,
+        console=console,
+        quiet=quiet,
+    )
+    for index in range(len(resolved.stages)):
+        run_stage(context, index, resume)
+    before, after = finish_run(context, domains, time.perf_counter() - started)
+    accelerator.wait_for_everyone()
+    onnx = run.onnx if run.onnx.is_file() else None
+    return AdaptationResult(run.path, load_segmenter(run.segmenter), run.report, before, after, onnx)
+
+
+@dataclass(frozen=True)
+class _Data:
+    """The domains, and what reading all files of source and target showed."""
+
+    domains: AdaptationDomains
+    source: DomainSummary
+    target: DomainSummary
+
+
+def _open_data(
+    run: RunFolder,
+    resume: bool,
+    accelerator: Accelerator,
+    console: Console,
+    *,
+    source: str | Path | None,
+    target: str | Path | None,
+    label_space: str | Path | LabelSpace | None,
+    evaluate_on: str | Path | None,
+    class_maps: Sequence[str | Path],
+    target_labels: str | Path | None,
+    read_as: Sequence[str],
+    allow_missing_classes: bool,
+) -> _Data:
+    """Open the domains (a run that goes on: as it was begun) and check every file before anything is trained."""
     if resume:
         domains = reopen_adaptation(run.facts(), evaluate_on, console)
     else:
@@ -210,10 +293,20 @@ def adapt(
         domains = check_evaluation(
             domains, evaluate_on is not None, lambda d: check_together(d, accelerator, console), console
         )
-    if chosen is None:
-        resolved = run.recipe().spelt_out()
-    else:
-        resolved = chosen.resolve(_usual(source_summary.sizes), _usual(target_summary.sizes))
+    return _Data(domains, source_summary, target_summary)
+
+
+def _begin_or_hold(
+    run: RunFolder,
+    resume: bool,
+    resolved: Recipe,
+    domains: AdaptationDomains,
+    accelerator: Accelerator,
+    options: dict[str, Any],
+    accept_changed_data: bool,
+    other: RunFolder | None,
+) -> None:
+    """Begin the run's folder, with the finished stages of ``other``; or hold recipe and files against the run's own."""
     files = files_of(source=domains.source, target=domains.target, target_labels=domains.target_labels)
     if resume:
         ensure_same_settings(run, run.recipe().spelt_out(), resolved)
@@ -226,41 +319,6 @@ def adapt(
             if other is not None:
                 take_over_stages(other, run)
     accelerator.wait_for_everyone()
-
-    workers = workers if workers is not None else default_workers(accelerator.device)
-    started = time.perf_counter()
-    translated = None
-    if resolved.translator is not None:
-        translated = translated_source(
-            run,
-            resolved,
-            domains.source,
-            domains.target,
-            accelerator,
-            workers=workers,
-            quiet=quiet,
-            console=console,
-        )
-    context = StageContext(
-        recipe=resolved,
-        run=run,
-        source=domains.source,
-        source_summary=source_summary,
-        translated=translated,
-        target=domains.target,
-        target_labels=domains.target_labels,
-        space=domains.space,
-        accelerator=accelerator,
-        workers=workers,
-        console=console,
-        quiet=quiet,
-    )
-    for index in range(len(resolved.stages)):
-        run_stage(context, index, resume)
-    before, after = finish_run(context, domains, time.perf_counter() - started)
-    accelerator.wait_for_everyone()
-    onnx = run.onnx if run.onnx.is_file() else None
-    return AdaptationResult(run.path, load_segmenter(run.segmenter), run.report, before, after, onnx)
 
 
 def _choose_recipe(recipe: str | Path | Recipe, changes: list[str], translator: str | None) -> Recipe:
