@@ -15,14 +15,7 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from stylebridge.atomic import written_file
-from stylebridge.data.box_files import (
-    BOXES_FILES,
-    Boxes,
-    BoxProblem,
-    find_boxes,
-    problems_error,
-    read_boxes,
-)
+from stylebridge.data.box_files import BOXES_FILES, Boxes, BoxProblem, find_boxes, problems_error, read_boxes
 from stylebridge.data.boxes import BoxedImages, boxed_batches
 from stylebridge.data.files import FileRef, open_tree
 from stylebridge.data.images import check_image
