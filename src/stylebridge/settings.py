@@ -9,7 +9,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 #: The largest size of a number for which a field states no upper limit of its own.
@@ -36,6 +43,15 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _no_switch_as_number(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        """YAML's ``yes``, ``on`` and ``true`` would count as 1 where a number is asked for."""
+        result = handler(value)
+        if _switch_became_number(value, result):
+            raise ValueError("a number is asked for, not yes or no")
+        return result
+
     @field_validator("*", mode="after")
     @classmethod
     def _sane_size(cls, value: Any, info: ValidationInfo) -> Any:
@@ -50,6 +66,17 @@ class Settings(BaseModel):
                 )
             raise PydanticCustomError("out_of_reason", f"Input should be at most {LARGEST:,} in size")  # type: ignore[arg-type]
         return value
+
+
+def _switch_became_number(given: Any, read: Any) -> bool:
+    """Whether a bool, also one in a list or mapping, was read as a number; settings inside check their own."""
+    if isinstance(given, bool):
+        return isinstance(read, int | float) and not isinstance(read, bool)
+    if isinstance(given, dict) and isinstance(read, dict):
+        return any(_switch_became_number(given[key], read[key]) for key in given.keys() & read.keys())
+    if isinstance(given, list | tuple) and isinstance(read, list | tuple):
+        return any(map(_switch_became_number, given, read))
+    return False
 
 
 def _numbers(value: Any, where: str = "") -> Iterator[tuple[str, int | float]]:

@@ -155,3 +155,63 @@ def test_a_huge_value_in_a_label_space_is_not_repeated_whole(tmp_path: Path):
     with pytest.raises(DataError) as caught:
         LabelSpace.load(tmp_path / "x.yaml")
     assert len(str(caught.value)) <= 2000
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("seed: 0\nsteps: 1\nseed: 3\n", "the key seed stands in line 1 and again in line 3"),
+        ("a:\n- {b: 1, b: 1}\n", "the key b stands in line 2 and again in line 2"),
+        ("seed: 1:30\n", "1:30 in line 1 is a number in base 60: write it in quotes"),
+    ],
+)
+def test_what_yaml_would_silently_read_as_something_else(text: str, said: str):
+    """PyYAML reads {'seed': 3, …}, {'b': 1} and 90."""
+    with pytest.raises(TextFileError, match=said):
+        parse_yaml(text)
+
+
+def test_keys_of_different_mappings_and_kinds_are_different():
+    assert parse_yaml("a: {k: 1}\nb: {k: 2}\n1: x\n'1': y\n") == {
+        "a": {"k": 1},
+        "b": {"k": 2},
+        1: "x",
+        "1": "y",
+    }
+    assert parse_yaml("a: &a {k: 1}\nb: {<<: *a, k: 2}\nwhen: 2001-01-01 10:30:00\nratio: '16:9'\n")["b"] == {
+        "k": 2
+    }
+
+
+@pytest.mark.parametrize("change", ["=", ".=1", "trainer..steps=1", "stages.-1.name=x", "stages.²=1"])
+def test_changes_of_a_recipe_that_name_no_key(change: str):
+    with pytest.raises(RecipeError, match="numbered from 0"):
+        load_recipe("source-only-small", [change])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "seed=yes",
+        "stages.0.optimizers.segmenter.lr=true",
+        "stages.0.trainer.batch=on",
+        "stages.0.optimizers.segmenter.betas=[false, 0.9]",
+    ],
+)
+def test_yes_and_no_are_no_numbers(change: str):
+    """Python's True is 1: lr=true would train with a rate of 1."""
+    with pytest.raises(RecipeError, match="number"):
+        load_recipe("source-only-small", [change])
+
+
+def test_switches_stay_switches():
+    recipe = load_recipe(
+        "source-only-small", ["stages.0.trainer.cudnn_benchmark=yes", "segmenter.options.x=true"]
+    )
+    assert recipe.stages[0].trainer.cudnn_benchmark is True
+    assert recipe.segmenter.options["x"] is True
+
+
+def test_the_name_of_a_stage_fits_into_a_file_name():
+    with pytest.raises(RecipeError, match="64"):
+        load_recipe("source-only-small", ["stages.0.name=" + "x" * 65])

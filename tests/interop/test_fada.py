@@ -148,6 +148,9 @@ class Harmful:
     ("how", "named"),
     [
         ("missing", ["does not exist"]),
+        ("folder", ["is a folder"]),
+        ("numbered", ["under the key 1, which is no name"]),
+        ("numbered part", ["under the key 2, which is no name"]),
         ("empty", ["is empty"]),
         ("cut", ["cannot be read as a checkpoint"]),
         ("harmful", ["holds more than tensors"]),
@@ -168,6 +171,8 @@ def test_what_is_no_released_checkpoint_is_named(
         "cut": {"a": torch.zeros(5000)},
         "harmful": {"feature_extractor": Harmful()},
         "list": [tensor],
+        "numbered": {1: tensor},
+        "numbered part": {"feature_extractor": {2: tensor}, "classifier": {}},
         "other": {"state_dict": {"x": tensor}},
         "half": {"feature_extractor": {"backbone.conv1.weight": tensor}},
         "adaptsegnet": {"module.conv1.weight": tensor, "module.layer5.conv2d_list.0.weight": tensor},
@@ -184,6 +189,8 @@ def test_what_is_no_released_checkpoint_is_named(
         path.write_bytes(path.read_bytes()[:3000])
     if how == "empty":
         path.touch()
+    if how == "folder":
+        path.mkdir()
     stylebridge("import", "fada", path, "--out", tmp_path / "run").refused("model.pth", *named)
     assert not (tmp_path / "harm-was-done").exists()
     assert not (tmp_path / "run").exists()

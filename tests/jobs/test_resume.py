@@ -14,6 +14,7 @@ from stylebridge.engine import checkpoint as ckpt
 from stylebridge.errors import RunError, UserError
 from stylebridge.jobs import stages
 from stylebridge.jobs.recipe import load_recipe
+from stylebridge.jobs.run_folder import RunFolder
 from support import folders
 from support.folders import World, assert_same, tiny_adapt, tiny_overrides, told, weights, write_domain
 
@@ -251,3 +252,10 @@ def test_overrides_of_a_recipe_object_are_not_dropped(tmp_path: Path, world: Wor
     except UserError:
         return
     assert load_recipe(run / "recipe.yaml").seed == 3
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", '{"before": 3}', '{"after": {"confusion": null}}', ""])
+def test_damaged_scores_of_a_finished_run_are_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "scores.json").write_text(text)
+    with pytest.raises(RunError, match=r"scores\.json is damaged"):
+        adapt_job._result_of(RunFolder(tmp_path))

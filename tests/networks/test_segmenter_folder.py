@@ -160,3 +160,21 @@ def test_mistakes_are_named(segmenter: Segmenter, tmp_path: Path, monkeypatch: p
     (saved / "stylebridge.json").write_text('{"arch": "fpn"}')
     with pytest.raises(WeightsError, match="damaged"):
         load_segmenter(saved)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '["a"]', "{}", "null", ""])
+def test_a_damaged_config_is_named(tmp_path: Path, text: str) -> None:
+    """The hub's loader said `('_model_class')` or that recursion was too deep."""
+    facts = {
+        "arch": "fpn",
+        "encoder": "resnet18",
+        "freeze_batch_norm": False,
+        "options": {},
+        "num_classes": 3,
+    }
+    facts |= {"mean": [0, 0, 0], "std": [1, 1, 1]}
+    (tmp_path / "stylebridge.json").write_text(json.dumps(facts))
+    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(WeightsError, match=r"config\.json is damaged"):
+        load_segmenter(tmp_path)

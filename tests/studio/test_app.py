@@ -4,12 +4,15 @@ import asyncio
 import json
 import os
 import re
+import signal
 import socket
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -18,8 +21,9 @@ import pytest
 pytest.importorskip("gradio", reason="the studio needs gradio: pip install 'stylebridge[studio]'")
 
 from studio.pages import TOKEN
+from stylebridge.cli import main
 from stylebridge.errors import RunError
-from stylebridge.studio import launch
+from stylebridge.studio import app, launch
 from stylebridge.studio.canvas import pack
 from stylebridge.studio.guard import MAX_BODY, Admission, Guard
 
@@ -256,3 +260,28 @@ def test_a_taken_port_is_told(address: str, monkeypatch: pytest.MonkeyPatch, tmp
     port = urlsplit(address).port or 0
     with pytest.raises(RunError, match=f"Port {port} is taken"):
         launch(None, port=port)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_studio_with_its_exit_code(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """gradio's own wait swallows both, prints a line of its own, and the command ended with exit code 0."""
+    monkeypatch.chdir(tmp_path)
+    serve = app.serve
+
+    def serve_then_signal(*args: Any, **options: Any) -> str:
+        address = serve(*args, **options)
+        threading.Timer(0.5, os.kill, (os.getpid(), number)).start()
+        return address
+
+    monkeypatch.setattr(app, "serve", serve_then_signal)
+    monkeypatch.setattr(sys, "argv", ["stylebridge", "studio", "--port", "0"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 128 + number
+    told = capfd.readouterr()
+    assert told.err == "Interrupted.\n"
+    assert len(told.out.splitlines()) == 1
+    with pytest.raises(urllib.error.URLError):  # nobody serves any more
+        urllib.request.urlopen(re.findall(r"http://\S+", told.out)[0], timeout=5)

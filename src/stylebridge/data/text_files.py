@@ -27,7 +27,8 @@ MAX_DEPTH = 64
 #: Characters of a number or date: Python takes quadratic time to convert long ones.
 _MAX_NUMBER = 64
 
-_NUMBERS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "timestamp"))
+_TIMESTAMP = "tag:yaml.org,2002:timestamp"
+_NUMBERS = frozenset(("tag:yaml.org,2002:int", "tag:yaml.org,2002:float", _TIMESTAMP))
 
 _T = TypeVar("_T")
 
@@ -125,11 +126,37 @@ class _BoundedLoader(yaml.SafeLoader):
             self._open.discard(name)
             self._sizes[name] = self._nodes - before
         self._depth -= 1
-        if node.tag in _NUMBERS and len(node.value) > _MAX_NUMBER:
-            raise TextFileError(f"{shorten(node.value, 20)} is too long for a number")
+        if node.tag in _NUMBERS:
+            _check_number(node)
+        if isinstance(node, yaml.MappingNode):
+            _check_keys(node)
         return node
 
     def _count(self, nodes: int) -> None:
         self._nodes += nodes
         if self._nodes > MAX_NODES:
             raise TextFileError(f"with its aliases written out it has more than {MAX_NODES:,} values")
+
+
+def _check_number(node: Any) -> None:
+    """Neither too long, nor in base 60: YAML 1.1 reads 1:30 as 90, which nobody means."""
+    if len(node.value) > _MAX_NUMBER:
+        raise TextFileError(f"{shorten(node.value, 20)} is too long for a number")
+    if ":" in node.value and node.tag != _TIMESTAMP:
+        raise TextFileError(
+            f"{node.value} in line {node.start_mark.line + 1} is a number in base 60: write it in quotes"
+        )
+
+
+def _check_keys(node: yaml.MappingNode) -> None:
+    """PyYAML keeps the last of two equal keys, and says nothing of the first."""
+    lines: dict[tuple[str, str], int] = {}
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+            continue
+        which, line = (key.tag, key.value), key.start_mark.line + 1
+        if which in lines:
+            raise TextFileError(
+                f"the key {shorten(key.value, 60)} stands in line {lines[which]} and again in line {line}"
+            )
+        lines[which] = line

@@ -73,7 +73,8 @@ def read_released(path: Path) -> ReleasedDeepLab:
 
 def _load(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
-        raise WeightsError(f"{path} does not exist: give a checkpoint file.")
+        what = "is a folder, a pipe or a device" if path.exists() else "does not exist"
+        raise WeightsError(f"{path} {what}: give a checkpoint file.")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -95,6 +96,12 @@ def _load(path: Path) -> Mapping[str, Any]:
         raise WeightsError(f"{path} cannot be read as a checkpoint ({reason}): download it again.") from error
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path} holds a {type(content).__name__}, not {_FORM}.")
+    for state in (content, *(part for part in content.values() if isinstance(part, Mapping))):
+        unnamed = next((key for key in state if not isinstance(key, str)), None)
+        if unnamed is not None:
+            raise WeightsError(
+                f"{path} holds a value under the key {unnamed!r}, which is no name: give {_FORM}."
+            )
     return content
 
 

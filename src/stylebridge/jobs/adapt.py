@@ -19,7 +19,7 @@ from stylebridge.data.domain import Domain, DomainSummary
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.text_files import read_json
 from stylebridge.engine import open_accelerator
-from stylebridge.errors import DataError
+from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.adapt_report import finish_run
 from stylebridge.jobs.data_files import ensure_unchanged, files_of
 from stylebridge.jobs.domains import (
@@ -330,10 +330,16 @@ def _choose_recipe(recipe: str | Path | Recipe, changes: list[str], translator: 
 
 def _result_of(run: RunFolder) -> AdaptationResult:
     """What a finished run made."""
-    kept = read_json(run.path / "scores.json")
-    before, after = (
-        SegmentationScores.from_dict(kept[n]) if kept.get(n) else None for n in ("before", "after")
-    )
+    path = run.path / "scores.json"
+    try:
+        kept = read_json(path)
+        before, after = (
+            SegmentationScores.from_dict(kept[n]) if kept.get(n) else None for n in ("before", "after")
+        )
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"{path} is damaged: the run has finished; train it again with --overwrite."
+        ) from error
     onnx = run.onnx if run.onnx.is_file() else None
     return AdaptationResult(run.path, load_segmenter(run.segmenter), run.report, before, after, onnx)
 

@@ -80,7 +80,7 @@ class LabelFreeConfig(Strict):
 class StageConfig(Strict):
     """One stage: a method, what it starts from, its streams, its length and its optimisers."""
 
-    name: str = Field(pattern=r"^[a-z0-9-]+$")
+    name: str = Field(pattern=r"^[a-z0-9-]+$", max_length=64)
     method: str
     start: Literal["initial", "previous"] = "previous"
     options: dict[str, Any] = Field(default_factory=dict)
@@ -376,6 +376,10 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     if len(parents) > MAX_DEPTH:
         raise RecipeError(
             f"--set {override!r} names a key {len(parents)} levels deep: no key of a recipe is."
+        )
+    if not all(part and part[0] != "-" for part in (*parents, last)):  # -1 would count from the end
+        raise RecipeError(
+            f"--set {override!r} names no key: list entries are numbered from 0, as in stages.0.trainer.steps=100."
         )
     place: Any = data
     try:

@@ -203,6 +203,13 @@ def _load_smp(folder: Path, config: SegmenterConfig, normalisation: Normalisatio
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise WeightsError(f"{folder} has no {name}; save the segmenter again.")
+    path = folder / "config.json"
+    try:
+        whole = "_model_class" in dict(read_json(path))
+    except (OSError, ValueError, TypeError):
+        whole = False
+    if not whole:
+        raise WeightsError(f"{path} is damaged: save the segmenter again.")
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # the hub client prints that it loads
             model = smp.from_pretrained(str(folder))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from stylebridge.errors import RunError
 from stylebridge.studio.desk import Desk
@@ -62,4 +64,12 @@ def launch(
     except OSError as error:
         raise RunError(f"Port {port} is taken: choose another one with --port.") from error
     print(f"stylebridge studio: {address} (stop it with Ctrl+C)", flush=True)
-    blocks.block_thread()
+    _wait(blocks)
+
+
+def _wait(blocks: Any) -> None:
+    """Until Ctrl-C or SIGTERM, which pass on; gradio's own wait would swallow them and end with exit code 0."""
+    try:
+        threading.Event().wait()
+    finally:
+        blocks.close(verbose=False)
