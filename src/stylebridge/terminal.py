@@ -16,5 +16,8 @@ def open_console(stderr: bool = False, quiet: bool = False) -> Console:
 
 
 def say(console: Console, text: str | Text, style: str | None = None) -> None:
-    """Print a sentence as it is on a console that may be the caller's own."""
-    console.print(text, style=style or "", highlight=False, markup=False, emoji=False)
+    """Print a sentence as it is on a console that may be the caller's own.
+
+    Lines are broken by the terminal alone: a path that is broken over two lines cannot be copied.
+    """
+    console.print(text, style=style or "", highlight=False, markup=False, emoji=False, soft_wrap=True)

@@ -32,7 +32,7 @@ from stylebridge.cli.synthesize import synthesize_app
 from stylebridge.cli.translate import translate_app
 from stylebridge.errors import DataError, StylebridgeError, UserError
 from stylebridge.launch import is_main
-from stylebridge.terminal import open_console
+from stylebridge.terminal import open_console, say
 from stylebridge.version import __version__
 
 app = typer.Typer(
@@ -173,7 +173,7 @@ def segment(
         overwrite=overwrite,
         quiet=quiet,
     )
-    open_console().print(f"{written} label map(s) written to {out}")
+    say(open_console(), f"{written} label map(s) written to {out}")
 
 
 @app.command()
@@ -277,7 +277,7 @@ def import_(
         made = import_mixnmatch(
             generator, encoder, out, feature_extractor=feature_extractor, overwrite=overwrite
         )
-        open_console().print(f"{generator} is now the run {made}: stylebridge mix apply {made} …")
+        say(open_console(), f"{generator} is now the run {made}: stylebridge mix apply {made} …")
         return
     if file is None:
         raise DataError(f"Give the released checkpoint: stylebridge import {kind} FILE --out {out}.")
@@ -301,9 +301,9 @@ def import_(
         "sean": f"synthesize apply {run} --labels MAP.png --style PHOTO.jpg --out picture.png",
         "spade": f"synthesize apply {run} --labels MAP.png --out picture.png",
     }.get(kind, f"segment {run} PHOTOS --out out/")
-    open_console().print(f"{file} is now the run {run}: stylebridge {use}")
+    say(open_console(), f"{file} is now the run {run}: stylebridge {use}")
     for line in lines:
-        open_console().print(line)
+        say(open_console(), line)
 
 
 @recipes_app.command("list")

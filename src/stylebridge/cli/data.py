@@ -13,7 +13,7 @@ from stylebridge.cli.options import (
     Quiet,
     ReadAs,
 )
-from stylebridge.terminal import open_console
+from stylebridge.terminal import open_console, say
 
 data_app = typer.Typer(
     help="Data: check it, list layouts, map classes, pack it, draw the toy world.", no_args_is_help=True
@@ -89,7 +89,8 @@ def data_pack(
         overwrite=overwrite,
         quiet=quiet,
     )
-    open_console().print(
+    say(
+        open_console(),
         f"{packed.samples:,} samples in {packed.shards} shard(s), {packed.bytes / 1e6:,.1f} MB, in {packed.path}",
     )
 
@@ -142,4 +143,4 @@ def data_toy(
     draw_toy(
         out, look, count, first_seed=first_seed, size=(width, height), labels=labels, overwrite=overwrite
     )
-    open_console().print(f"{count} scene(s) drawn in {out}")
+    say(open_console(), f"{count} scene(s) drawn in {out}")

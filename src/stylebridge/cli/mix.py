@@ -10,7 +10,7 @@ import typer
 from stylebridge.cli.mix_train import mix_recipes, mix_train
 from stylebridge.cli.options import Device, Overwrite, Quiet
 from stylebridge.errors import DataError
-from stylebridge.terminal import open_console
+from stylebridge.terminal import open_console, say
 
 mix_app = typer.Typer(
     help="Mix pose, background, shape and texture of four photos (MixNMatch).", no_args_is_help=True
@@ -64,7 +64,7 @@ def mix_apply(
     common = {"mode": mode, "masks": masks, "device": device, "overwrite": overwrite}
     if mode == "feature" and pose is not None and pose != shape:
         note = "In feature mode pose and shape come from the --shape photo: --pose is not used."
-        open_console(stderr=True, quiet=quiet).print(note)
+        say(open_console(stderr=True, quiet=quiet), note)
     if vary and video is not None:
         raise DataError("--vary makes a sheet and --video a video: give one of them.")
     if (grid is None) != (not vary):
@@ -75,17 +75,17 @@ def mix_apply(
         from stylebridge.jobs.mix_grid import mix_grid
 
         made = mix_grid(run, grid, vary=vary, quiet=quiet, **photos, **common)  # type: ignore[arg-type]
-        open_console().print(f"sheet written to {made}")
+        say(open_console(), f"sheet written to {made}")
     elif video is not None:
         from stylebridge.jobs.mix_video import mix_video
 
         made = mix_video(run, video, out, quiet=quiet, **photos, **common)  # type: ignore[arg-type]
-        open_console().print(f"video written to {made}")
+        say(open_console(), f"video written to {made}")
     else:
         from stylebridge.jobs.mix import mix_images
 
         made = mix_images(run, out, **photos, **common)  # type: ignore[arg-type]
-        open_console().print(f"picture written to {made}")
+        say(open_console(), f"picture written to {made}")
 
 
 @mix_app.command("evaluate")

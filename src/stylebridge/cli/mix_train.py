@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from stylebridge.cli.options import AcceptChangedData, Device, Overwrite, Quiet, Resume, Seed
-from stylebridge.terminal import open_console
+from stylebridge.terminal import open_console, say
 
 
 def mix_train(
@@ -55,11 +55,11 @@ def mix_train(
         workers=workers,
         quiet=quiet,
     )
-    open_console().print(f"report   {run}/report.html")
-    open_console().print(
+    say(open_console(), f"report   {run}/report.html")
+    say(
+        open_console(),
         f"use it   stylebridge mix apply {run} --pose a.jpg --background b.jpg --shape c.jpg --texture d.jpg "
         "--out mix.png",
-        soft_wrap=True,
     )
 
 

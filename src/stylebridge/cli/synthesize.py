@@ -21,7 +21,7 @@ from stylebridge.cli.options import (
     Workers,
     parse_size,
 )
-from stylebridge.terminal import open_console
+from stylebridge.terminal import open_console, say
 
 synthesize_app = typer.Typer(
     help="Draw pictures from label maps: train a synthesizer, and use it.", no_args_is_help=True
@@ -69,9 +69,10 @@ def synthesize_train(
         workers=workers,
         quiet=quiet,
     )
-    open_console().print(f"report   {run}/report.html")
-    open_console().print(
-        f"use it   stylebridge synthesize apply {run} --labels MAP.png --out picture.png", highlight=False
+    say(open_console(), f"report   {run}/report.html")
+    say(
+        open_console(),
+        f"use it   stylebridge synthesize apply {run} --labels MAP.png --out picture.png",
     )
 
 
@@ -150,7 +151,7 @@ def synthesize_apply(
         overwrite=overwrite,
         quiet=quiet,
     )
-    open_console().print(f"{written} picture(s) written to {out}")
+    say(open_console(), f"{written} picture(s) written to {out}")
 
 
 @synthesize_app.command("recipes")

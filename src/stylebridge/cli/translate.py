@@ -18,7 +18,7 @@ from stylebridge.cli.options import (
     Seed,
     Workers,
 )
-from stylebridge.terminal import open_console
+from stylebridge.terminal import open_console, say
 
 translate_app = typer.Typer(
     help="Translate images between two looks: train a translator, and use it.", no_args_is_help=True
@@ -62,8 +62,8 @@ def translate_train(
         workers=workers,
         quiet=quiet,
     )
-    open_console().print(f"report   {run}/report.html")
-    open_console().print(f"use it   stylebridge translate apply {run} PHOTOS --to b --out out/")
+    say(open_console(), f"report   {run}/report.html")
+    say(open_console(), f"use it   stylebridge translate apply {run} PHOTOS --to b --out out/")
 
 
 @translate_app.command("apply")
@@ -147,7 +147,7 @@ def translate_apply(
         quiet=quiet,
     )
     kept = ", with their labels" if labels else ""
-    open_console().print(f"{written} image(s) translated into {out}{kept}")
+    say(open_console(), f"{written} image(s) translated into {out}{kept}")
 
 
 @translate_app.command("recipes")

@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import TypeVar
 
 import numpy as np
 
-from stylebridge.data.files import LabelRef
+from stylebridge.data.files import FileRef, LabelRef
 from stylebridge.data.images import read_label
 from stylebridge.data.label_evidence import (
     Colour,
@@ -24,15 +25,16 @@ from stylebridge.data.label_evidence import (
 )
 from stylebridge.data.label_space import IGNORE, LabelSpace
 from stylebridge.data.layouts.names import is_label_folder
+from stylebridge.data.zip_files import ZipMember
 from stylebridge.errors import DataError
 
 __all__ = [
     "CLASSES_FILE",
     "Evidence",
     "classes_beside",
+    "classes_file",
     "classify_maps",
     "find_evidence",
-    "folders_beside",
     "infer_label_space",
     "plain_space",
     "space_by_palette",
@@ -40,6 +42,8 @@ __all__ = [
 
 #: Name of the file beside ``images/`` and ``labels/`` that says how the labels are to be read.
 CLASSES_FILE = "classes.yaml"
+
+_Place = TypeVar("_Place", bound=PurePath)
 
 _HOW_TO_NAME = "Name another with --label-space NAME_OR_YAML."
 
@@ -99,12 +103,11 @@ def find_evidence(
         _ensure_one_space(kinds, main, spaces, called, override)
     used = frozenset[int]().union(*(kind.used for kind in kinds))
     strange = next((kind for kind in kinds if kind.tells and main is None), None)
-    for folder in folders_beside(labels[0]):
-        file = folder / CLASSES_FILE
-        if file.is_file():
-            space = LabelSpace.load(file)
-            _ensure_file_agrees(space, file, main, kinds, override)
-            return Evidence(space, CLASSES_FILE, str(file), used)
+    file = classes_file(labels[0])
+    if file is not None:
+        space = LabelSpace.read_file(file)
+        _ensure_file_agrees(space, file, main, kinds, override)
+        return Evidence(space, CLASSES_FILE, str(file), used)
     if strange is not None and strange.palette is not None:
         _ensure_not_shifted(strange, spaces, called, override)
     if main is None:
@@ -139,7 +142,7 @@ def _ensure_one_space(
 
 
 def _ensure_file_agrees(
-    space: LabelSpace, file: Path, main: LabelSpace | None, kinds: Sequence[MapKind], override: str
+    space: LabelSpace, file: FileRef, main: LabelSpace | None, kinds: Sequence[MapKind], override: str
 ) -> None:
     """``classes.yaml`` must not call a class by the name of another class of the palette."""
     if main is None or any(kind.matched(space) for kind in kinds):
@@ -264,17 +267,26 @@ def classes_beside(labels: Sequence[LabelRef]) -> LabelSpace | None:
     Raises:
         DataError: it is wrong.
     """
-    for folder in folders_beside(labels[0]) if len(labels) else ():
-        if (folder / CLASSES_FILE).is_file():
-            return LabelSpace.load(folder / CLASSES_FILE)
+    file = classes_file(labels[0]) if len(labels) else None
+    return LabelSpace.read_file(file) if file is not None else None
+
+
+def classes_file(label: LabelRef) -> FileRef | None:
+    """The ``classes.yaml`` of a label file, on the disk or in the same zip file; None if there is none.
+
+    It lies beside the folder of label maps (``labels``, ``masks``, …), the nearest on the way up; where no folder has
+    such a name, beside the file's own.
+    """
+    if isinstance(label, Path):
+        files = (folder / CLASSES_FILE for folder in _folders_beside(label))
+        return next((file for file in files if file.is_file()), None)
+    if isinstance(label, ZipMember):
+        members = (label.beside(folder / CLASSES_FILE) for folder in _folders_beside(label.path))
+        return next((member for member in members if member is not None), None)
     return None
 
 
-def folders_beside(label: LabelRef) -> list[Path]:
-    """The folders that hold a folder of label maps (``labels``, ``masks``, …) on the way up from a label file, nearest
-    first; where no folder has such a name, the one above the file's own. None in archives."""
-    if not isinstance(label, Path):
-        return []
+def _folders_beside(label: _Place) -> list[_Place]:
     customary = [folder.parent for folder in label.parents if is_label_folder(folder.name)]
     return customary or [label.parent.parent]
 

@@ -190,13 +190,22 @@ class LabelSpace:
                 f"There is no label space or file {str(name_or_path)!r}{hint}: choose one of "
                 f"{', '.join(builtin)}, or give a YAML file."
             )
+        return cls.read_file(path)
+
+    @classmethod
+    def read_file(cls, file: FileRef) -> LabelSpace:
+        """Read a YAML file as :meth:`load` has it, also one in an archive.
+
+        Raises:
+            DataError: it cannot be read, or its content is wrong; the message names file and key.
+        """
         try:
-            data = read_yaml(path)
+            data = read_yaml(file)
         except (OSError, TextFileError) as error:
             raise DataError(
-                f"Label space {path} is not valid YAML: {' '.join(str(error).split())}."
+                f"Label space {file} is not valid YAML: {' '.join(str(error).split())}."
             ) from error
-        return _parse(data, path)
+        return _parse(data, file)
 
 
 def builtin_label_spaces() -> dict[str, Path]:
@@ -234,7 +243,7 @@ class _SpaceFile(BaseModel):
     protocols: dict[str, list[str]] = {}
 
 
-def _parse(data: Any, path: Path) -> LabelSpace:
+def _parse(data: Any, path: FileRef) -> LabelSpace:
     if not isinstance(data, dict):
         raise DataError(f"Label space {path} is not a mapping of keys: begin it with 'classes:' and a list.")
     try:
@@ -274,7 +283,7 @@ def _parse(data: Any, path: Path) -> LabelSpace:
     )
 
 
-def _raw_colours(parsed: _SpaceFile, path: Path) -> dict[tuple[int, int, int], int]:
+def _raw_colours(parsed: _SpaceFile, path: FileRef) -> dict[tuple[int, int, int], int]:
     found: dict[tuple[int, int, int], int] = {}
     listed = [
         (f"classes[{i}].raw_colours", i, c) for i, e in enumerate(parsed.classes) for c in e.raw_colours

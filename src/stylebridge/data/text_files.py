@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from stylebridge.data.packed import PackedFile
 from stylebridge.data.regular import open_regular
 from stylebridge.errors import shorten
 
@@ -37,8 +38,8 @@ class TextFileError(ValueError):
     """A text is not YAML or JSON, or goes beyond a limit. The message is the reason alone, without the file."""
 
 
-def read_yaml(path: Path) -> Any:
-    """The content of a YAML file.
+def read_yaml(path: Path | PackedFile) -> Any:
+    """The content of a YAML file, also of one in an archive.
 
     Raises:
         OSError: it cannot be opened.
@@ -67,15 +68,18 @@ def parse_json(text: str) -> Any:
     return _guarded(lambda: json.loads(text))
 
 
-def read_text(path: Path, limit: int) -> str:
+def read_text(path: Path | PackedFile, limit: int) -> str:
     """The text of a regular file of up to ``limit`` bytes, UTF-8.
 
     Raises:
         OSError: it cannot be opened, or is a pipe or device.
         TextFileError: it is too long, or is not UTF-8.
     """
-    with open_regular(path) as file:
-        content = file.read(limit + 1)
+    if isinstance(path, Path):
+        with open_regular(path) as file:
+            content = file.read(limit + 1)
+    else:
+        content = path.read_bytes()
     if len(content) > limit:
         raise TextFileError(f"it has more than {limit:,} bytes")
     try:

@@ -36,6 +36,17 @@ class ZipMember(PackedFile):
     def fingerprint(self) -> tuple[str | int, ...]:
         return os.path.abspath(self.archive), self.path.as_posix(), self.size, self.crc
 
+    def beside(self, path: PurePosixPath) -> ZipMember | None:
+        """Another file of the archive; None if it has no such file.
+
+        Raises:
+            DataError: the file is encrypted, or unpacks to more than is read.
+        """
+        try:
+            return _member(self.archive, _zip(self.archive).getinfo(path.as_posix()))
+        except KeyError:
+            return None
+
 
 _open_zips = threading.local()
 #: Archives that a thread keeps open.

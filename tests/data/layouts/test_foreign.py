@@ -1,5 +1,6 @@
 """Layouts that other tools write: several customary names of folders, Pascal VOC, CVAT's and labelme's exports."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +168,22 @@ def test_classes_beside_masks_are_found(miniature: Miniature):
     text = "classes: [{name: ground}, {name: wall}, {name: sky}]"
     (miniature.root / "classes.yaml").write_text(text, encoding="utf-8")
     assert first_row(miniature.root)[0].classes == ("ground", "wall", "sky")
+
+
+def test_classes_beside_masks_are_found_in_a_zip_file(miniature: Miniature, tmp_path: Path):
+    paired(miniature, "img", "mask")
+    text = "classes: [{name: ground}, {name: wall}, {name: sky}]"
+    (miniature.root / "classes.yaml").write_text(text, encoding="utf-8")
+    archive = Path(
+        shutil.make_archive(str(tmp_path / "set"), "zip", miniature.root.parent, miniature.root.name)
+    )
+    assert first_row(archive)[0].classes == ("ground", "wall", "sky")
+    (miniature.root / "classes.yaml").write_text("classes: 3", encoding="utf-8")
+    archive = Path(
+        shutil.make_archive(str(tmp_path / "wrong"), "zip", miniature.root.parent, miniature.root.name)
+    )
+    with pytest.raises(DataError, match=r"wrong\.zip!.*classes\.yaml"):
+        first_row(archive)
 
 
 # --- Pascal VOC ---------------------------------------------------------------------------------------------

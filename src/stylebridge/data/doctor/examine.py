@@ -17,7 +17,7 @@ from stylebridge.data.doctor.findings import ClassCount, Line, SetSummary
 from stylebridge.data.doctor.listing import Listed, Pair
 from stylebridge.data.doctor.spaces import space_of_most
 from stylebridge.data.files import FileRef, LabelRef
-from stylebridge.data.label_inference import CLASSES_FILE, find_evidence, folders_beside
+from stylebridge.data.label_inference import CLASSES_FILE, classes_file, find_evidence
 from stylebridge.data.label_space import IGNORE, LabelSpace
 from stylebridge.errors import DataError
 
@@ -169,9 +169,9 @@ def _infer(listed: Listed, facts: list[PairFacts]) -> tuple[LabelSpace | None, s
     good = _readable(listed, facts)
     if not good:
         return None, "there is no label map that can be read", {}
-    for folder in folders_beside(next(iter(good.values()))[0]):
-        if (folder / CLASSES_FILE).is_file():
-            return LabelSpace.load(folder / CLASSES_FILE), f"from {CLASSES_FILE}", {}
+    file = classes_file(next(iter(good.values()))[0])
+    if file is not None:
+        return LabelSpace.read_file(file), f"from {CLASSES_FILE}", {}
     most = space_of_most(good)
     if most is not None:
         return most.space, f"found by the {most.evidence} of the label files", most.odd
