@@ -347,7 +347,9 @@ def _close_key(error: ValidationError, problem: Any) -> str:
     own = models.get(error.title)
     if own is not None and own is not Recipe:
         names = set(own.model_fields)
-    return did_you_mean(str(problem["loc"][-1]), names, cutoff=0.7) or "; remove it"
+    given = str(problem["loc"][-1])
+    # A key of another model is no help where it stands.
+    return did_you_mean(given, names - {given}, cutoff=0.7) or "; remove it"
 
 
 def _all_models(model: type[BaseModel]) -> list[type[BaseModel]]:
