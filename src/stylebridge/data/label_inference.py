@@ -145,15 +145,24 @@ def _ensure_file_agrees(
     space: LabelSpace, file: FileRef, main: LabelSpace | None, kinds: Sequence[MapKind], override: str
 ) -> None:
     """``classes.yaml`` must not call a class by the name of another class of the palette."""
-    if main is None or any(kind.matched(space) for kind in kinds):
-        return
-    clash = clashing_class(space, main, frozenset().union(*(kind.used for kind in kinds)))
+    clash = _clash_with_palette(space, main, kinds)
     if clash is not None:
+        assert main is not None
         raise DataError(
             f"{file} says that {clash[0]} is {clash[1]!r}, and the palette of {kinds[0].files[0]} says {main.name}, "
             f"where it is {clash[2]!r}: correct {CLASSES_FILE}, or remove it"
             f"{f', or name the space with {override}' if override else ''}."
         )
+
+
+def _clash_with_palette(
+    space: LabelSpace, main: LabelSpace | None, kinds: Sequence[MapKind]
+) -> tuple[str, str, str] | None:
+    """The id that is another class by the palette of most files (of the space ``main``) than by ``space``, as
+    :func:`clashing_class` gives it; None where the palettes of some files are those of ``space``."""
+    if main is None or any(kind.matched(space) for kind in kinds):
+        return None
+    return clashing_class(space, main, frozenset().union(*(kind.used for kind in kinds)))
 
 
 def _ensure_not_shifted(kind: MapKind, spaces: Sequence[LabelSpace], called: str, override: str) -> None:
@@ -179,10 +188,9 @@ def ensure_layout_agrees(
     chosen = [labels[int(i)] for i in np.linspace(0, len(labels) - 1, min(_LAYOUT_SAMPLE, len(labels)))]
     kinds = [kind for kind in kinds_of_maps(chosen) if kind.palette is not None]
     main = main_space(kinds, candidates([space]), 1)
-    if main is None or any(kind.matched(space) for kind in kinds):
-        return
-    clash = clashing_class(space, main, frozenset().union(*(kind.used for kind in kinds)))
+    clash = _clash_with_palette(space, main, kinds)
     if clash is not None:
+        assert main is not None
         raise DataError(
             f"The layout {layout} says that {clash[0]} is {clash[1]!r} ({space.name}), and the palette of "
             f"{kinds[0].files[0]} says {main.name}, where it is {clash[2]!r}: put the files of that data set there"

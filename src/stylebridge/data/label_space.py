@@ -35,7 +35,7 @@ class LabelSpace:
         raw_ids: every raw id that may occur in a label file → its train id, or 255 (ignore). An id that is
             not in it is an error.
         raw_colours: for label files that hold colours: every RGB colour → its train id, or 255.
-        protocols: other sets of classes that scores are told over, by name (SYNTHIA's 13 beside its 16).
+        protocols: other sets of classes that are scored too, by name (SYNTHIA's 13 beside its 16).
     """
 
     name: str

@@ -124,7 +124,7 @@ def load_spade(
         WeightsError: as :func:`load_sean`.
     """
     state = read_state(path, "SPADE")
-    # The channels are told by a layer that a VAE has too.
+    # The number of channels is read from a layer that a VAE has too.
     first = _shape(state, "head_0.conv_0.weight_orig", 4, "SPADE", path)[0]
     hidden, classes = _shape(state, "head_0.norm_0.mlp_shared.0.weight", 4, "SPADE", path)[:2]
     settings: dict[str, Any] = {"classes": classes - edges, "void_class": void_class, "edges": edges}

@@ -99,12 +99,12 @@ def doctor(
         paths: the sets: ``PATH``, ``LAYOUT:PATH`` or ``LAYOUT/SPLIT:PATH``. A plain folder without label maps is
             checked as unlabelled.
         label_space: how label files are read: a built-in label space's name or a YAML file; None: as the layout says,
-            or as inferred from the files, told.
-        evaluation: sets that scores are told of: images that are in ``paths`` too are found.
+            or as inferred from the files, and printed.
+        evaluation: sets that are scored: images that are in ``paths`` too are found.
         out: the page. A page of the doctor's there is replaced.
         fix: write a corrected copy of ``paths`` into this new folder, as ``images/`` and ``labels/`` (of several
             sets: one such folder each). Nothing is ever changed in place. The copy is then read again, and what is left
-            is told.
+            is reported.
         unlabelled: do not look at labels.
         workers: threads; None: one a core.
         console: takes the findings; None: standard output, unless ``quiet``.

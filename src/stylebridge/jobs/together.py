@@ -31,7 +31,7 @@ _ARRAYS = ("image_sizes", "pixel_counts", "ignored_counts")
 def progress_bar(
     title: str, total: int, console: Console, shown: bool = True
 ) -> Iterator[Callable[[int], None]]:
-    """A bar, on a terminal, that goes away at the end; gives what is told of each number of items done."""
+    """A bar, on a terminal, that goes away at the end; gives the function to call with the number of items done."""
     with Progress(console=console, transient=True, disable=not (shown and console.is_terminal)) as progress:
         task = progress.add_task(title, total=total)
         yield lambda done: progress.advance(task, done)

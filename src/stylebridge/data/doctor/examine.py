@@ -165,7 +165,7 @@ def class_pixels(facts: LabelFacts, space: LabelSpace) -> ClassPixels | None:
 
 def _infer(listed: Listed, facts: list[PairFacts]) -> tuple[LabelSpace | None, str, dict[str, str]]:
     """As :func:`~stylebridge.data.label_inference.infer_label_space`, from what was read, passing bad files over: a
-    built-in space that most files fit is taken, and the others are told."""
+    built-in space that most files fit is taken, and the others are named."""
     good = _readable(listed, facts)
     if not good:
         return None, "there is no label map that can be read", {}

@@ -125,7 +125,7 @@ class PairFacts:
 
 
 def pair_facts(image: FileRef | None, label: LabelRef | None) -> PairFacts:
-    """Read both files. What is wrong with them is told in the facts; nothing is raised."""
+    """Read both files. What is wrong with them stands in the facts; nothing is raised."""
     found = None if image is None else image_facts(image)
     size = found.header.shown_size if found is not None and found.header is not None else None
     return PairFacts(found, None if label is None else label_facts(label, size))

@@ -10,7 +10,7 @@ from stylebridge.data.doctor.examine import Examined
 from stylebridge.data.doctor.findings import Finding, Line, Severity, examples, many, places
 from stylebridge.data.files import FileRef
 
-#: Images below this side, in pixels, are told.
+#: Images below this side, in pixels, are reported.
 _SMALL = 64
 
 #: Grey values of a picture that shows nothing differ by no more than this.

@@ -16,7 +16,7 @@ from stylebridge.data.label_space import IGNORE, LabelSpace
 #: Ids or colours outside the space that are listed.
 _MOST_ROWS = 12
 
-#: A class with a smaller share of the pixels is told.
+#: A class with a smaller share of the pixels is reported.
 _RARE = 1e-4
 
 

@@ -42,7 +42,7 @@ class Listed:
     Attributes:
         name: what findings call it.
         labelled: whether label maps belong to it.
-        space: the layout's own; None: it is told or inferred.
+        space: the layout's own; None: it is stated or inferred.
         findings: what is wrong with the names.
         left_out: (file, why), those that are in no pair.
     """

@@ -35,7 +35,7 @@ class Layout(ABC):
         splits: names of its splits, the training one first; empty where it has none.
         evaluation_split: the split that is scored where none is named.
         free_splits: what else may stand where a split stands, in words; empty: nothing else.
-        space: the built-in label space its label files are read with; None: it is told or inferred.
+        space: the built-in label space its label files are read with; None: it is stated or inferred.
         known_by_labels: it differs from a plain folder in its labels only, so an unlabelled one is a plain folder,
             whose labels nobody looks at.
     """
