@@ -197,44 +197,13 @@ def adapt(
         read_as=read_as,
         allow_missing_classes=allow_missing_classes,
     )
-    domains = data.domains
     if chosen is None:
         resolved = run.recipe().spelt_out()
     else:
         resolved = chosen.resolve(_usual(data.source.sizes), _usual(data.target.sizes))
-    _begin_or_hold(run, resume, resolved, domains, accelerator, options, accept_changed_data, other)
+    _begin_or_hold(run, resume, resolved, data.domains, accelerator, options, accept_changed_data, other)
 
-    workers = workers if workers is not None else default_workers(accelerator.device)
-    started = time.perf_counter()
-    translated = None
-    if resolved.translator is not None:
-        translated = translated_source(
-            run,
-            resolved,
-            domains.source,
-            domains.target,
-            accelerator,
-            workers=workers,
-            quiet=quiet,
-            console=console,
-        )
-    context = StageContext(
-        recipe=resolved,
-        run=run,
-        source=domains.source,
-        source_summary=data.source,
-        translated=translated,
-        target=domains.target,
-        target_labels=domains.target_labels,
-        space=domains.space,
-        accelerator=accelerator,
-        workers=workers,
-        console=console,
-        quiet=quiet,
-    )
-    for index in range(len(resolved.stages)):
-        run_stage(context, index, resume)
-    before, after = finish_run(context, domains, time.perf_counter() - started)
+    before, after = _train(run, resolved, data, accelerator, workers, resume, console, quiet)
     accelerator.wait_for_everyone()
     onnx = run.onnx if run.onnx.is_file() else None
     return AdaptationResult(run.path, load_segmenter(run.segmenter), run.report, before, after, onnx)
@@ -319,6 +288,51 @@ def _begin_or_hold(
             if other is not None:
                 take_over_stages(other, run)
     accelerator.wait_for_everyone()
+
+
+def _train(
+    run: RunFolder,
+    recipe: Recipe,
+    data: _Data,
+    accelerator: Accelerator,
+    workers: int | None,
+    resume: bool,
+    console: Console,
+    quiet: bool,
+) -> tuple[SegmentationScores | None, SegmentationScores | None]:
+    """Translate the source where the recipe says so, train the stages and finish the run; the scores before
+    adaptation and after it."""
+    workers = workers if workers is not None else default_workers(accelerator.device)
+    domains, started = data.domains, time.perf_counter()
+    translated = None
+    if recipe.translator is not None:
+        translated = translated_source(
+            run,
+            recipe,
+            domains.source,
+            domains.target,
+            accelerator,
+            workers=workers,
+            quiet=quiet,
+            console=console,
+        )
+    context = StageContext(
+        recipe=recipe,
+        run=run,
+        source=domains.source,
+        source_summary=data.source,
+        translated=translated,
+        target=domains.target,
+        target_labels=domains.target_labels,
+        space=domains.space,
+        accelerator=accelerator,
+        workers=workers,
+        console=console,
+        quiet=quiet,
+    )
+    for index in range(len(recipe.stages)):
+        run_stage(context, index, resume)
+    return finish_run(context, domains, time.perf_counter() - started)
 
 
 def _choose_recipe(recipe: str | Path | Recipe, changes: list[str], translator: str | None) -> Recipe:
