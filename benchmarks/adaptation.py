@@ -26,9 +26,9 @@ from rich.console import Console
 from rich.table import Table
 
 from stylebridge.data.domain import open_domain
-from stylebridge.jobs.adapt import adapt
-from stylebridge.jobs.machine import device_name
-from stylebridge.jobs.toy import draw_toy
+from stylebridge.jobs.datasets.toy import draw_toy
+from stylebridge.jobs.runs.machine import device_name
+from stylebridge.jobs.tasks.adapt import adapt
 from stylebridge.version import __version__
 
 METHODS = (

@@ -89,7 +89,8 @@ TRAININGS: dict[str, list[str]] = {
     "adapt-translate-then-train": [
         "adapt", *_DOMAINS, "--recipe=translate-then-train-small", "--translator=cyclegan", *_sets(2),
         "--set=stages.0.source.pixels=8192", "--set=stages.1.source.pixels=8192", "--set=inference.pixels=8192",
-        "--set=translator.overrides=[trainer.steps=2, load=null, networks.channels=4, networks.image_size=32, pixels=6000]",
+        "--set=translator.overrides=[trainer.steps=2, load=null, networks.channels=4, networks.image_size=32, "
+        "pixels=6000]",
     ],
     "translate-nice-gan": ["translate", "train", *_AB, "--recipe=nice-gan-small", *_sets(1, "trainer.")],
     "translate-cyclegan": ["translate", "train", *_AB, "--recipe=cyclegan-small", *_sets(1, "trainer.")],

@@ -33,14 +33,14 @@ from safetensors.torch import load_file
 from adaptation import METHODS, Pair, camvid_pair, run_one, toy_pair
 from stylebridge.data.domain import open_domain
 from stylebridge.data.label_space import LabelSpace
-from stylebridge.jobs.adapt import adapt
-from stylebridge.jobs.inference import confusion_of
-from stylebridge.jobs.label_free import SCORES
-from stylebridge.jobs.machine import device_name
-from stylebridge.jobs.recipe import load_recipe
-from stylebridge.jobs.run_folder import RunFolder
+from stylebridge.jobs.apply.inference import confusion_of
+from stylebridge.jobs.recipe.adapt import load_recipe
+from stylebridge.jobs.runs.folder import RunFolder
+from stylebridge.jobs.runs.machine import device_name
+from stylebridge.jobs.tasks.adapt import adapt
+from stylebridge.jobs.tasks.adaptation.label_free import SCORES
 from stylebridge.metrics.label_free import rank_correlation
-from stylebridge.networks.segmenter import load_segmenter
+from stylebridge.networks.segmenters.build import load_segmenter
 from stylebridge.version import __version__
 
 HERE = Path(__file__).parent
@@ -121,8 +121,8 @@ def score_checkpoints(run: Path, pair: Pair, device: torch.device) -> list[dict[
 
 def translation_distance(run: Path, pair: Pair, device: str) -> float | None:
     """FD-lite0 between translated source images and the target's, where the run has a translator."""
-    from stylebridge.jobs.evaluate_images import evaluate_images
-    from stylebridge.jobs.translate_apply import apply_translator
+    from stylebridge.jobs.apply.translate import apply_translator
+    from stylebridge.jobs.evaluate.images import evaluate_images
 
     made = run / "translated"
     apply_translator(run, [], made, labels="keep", device=device, quiet=True, overwrite=True)

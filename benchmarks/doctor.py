@@ -48,7 +48,7 @@ def make_pairs(root: Path, count: int) -> None:
 
 def measure(folder: Path, out: Path, workers: int | None) -> tuple[float, float, dict[str, Any]]:
     """Seconds of the whole job, seconds that reading took of it, and what was found."""
-    from stylebridge.jobs.doctor import doctor
+    from stylebridge.jobs.datasets.doctor import doctor
 
     begin = time.perf_counter()
     report = doctor([folder], out=out, workers=workers, console=Console(file=open(os.devnull, "w")))  # noqa: SIM115

@@ -22,11 +22,11 @@ from stylebridge.data.domain import open_domain
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.loader import Loader
 from stylebridge.data.sampling import UniformSampler
-from stylebridge.jobs.machine import device_name
-from stylebridge.jobs.recipe import load_recipe
-from stylebridge.jobs.toy import draw_toy
+from stylebridge.jobs.datasets.toy import draw_toy
+from stylebridge.jobs.recipe.adapt import load_recipe
+from stylebridge.jobs.runs.machine import device_name
 from stylebridge.losses.segmentation import cross_entropy
-from stylebridge.networks.segmenter import build_segmenter
+from stylebridge.networks.segmenters.build import build_segmenter
 
 BATCH = 4
 

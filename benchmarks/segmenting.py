@@ -24,12 +24,12 @@ from rich.console import Console
 
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.toy import render
-from stylebridge.jobs.inference import predict_labels
-from stylebridge.jobs.load import AdaptedModel
-from stylebridge.jobs.machine import device_name
-from stylebridge.jobs.recipe import InferenceConfig, load_recipe
-from stylebridge.jobs.segment import segment
-from stylebridge.networks.segmenter import build_segmenter
+from stylebridge.jobs.apply.adapted_model import AdaptedModel
+from stylebridge.jobs.apply.inference import predict_labels
+from stylebridge.jobs.apply.segment import segment
+from stylebridge.jobs.recipe.adapt import InferenceConfig, load_recipe
+from stylebridge.jobs.runs.machine import device_name
+from stylebridge.networks.segmenters.build import build_segmenter
 
 SIZE = (480, 360)
 

@@ -99,7 +99,7 @@ def pack_only(folder: Path, count: int) -> dict[str, Any]:
 
 def pack_folder(folder: Path, count: int) -> dict[str, Any]:
     """``stylebridge data pack`` of a plain folder, whose list of files is kept in memory."""
-    from stylebridge.jobs.pack import pack
+    from stylebridge.jobs.datasets.pack import pack
 
     before, start = memory("VmRSS"), time.perf_counter()
     pack(

@@ -32,14 +32,14 @@ from torchmetrics.functional.image import (
 from stylebridge.data.domain import open_domain
 from stylebridge.data.images import read_image
 from stylebridge.data.label_space import LabelSpace
-from stylebridge.jobs.adapt import adapt
-from stylebridge.jobs.evaluate import evaluate
-from stylebridge.jobs.evaluate_images import evaluate_images
-from stylebridge.jobs.evaluate_pairs import evaluate_pairs
-from stylebridge.jobs.machine import device_name
-from stylebridge.jobs.synthesis_recipe import load_synthesis_recipe
-from stylebridge.jobs.synthesize import train_synthesizer
-from stylebridge.jobs.synthesizer import Synthesizer
+from stylebridge.jobs.apply.synthesizer import Synthesizer
+from stylebridge.jobs.evaluate.images import evaluate_images
+from stylebridge.jobs.evaluate.model import evaluate
+from stylebridge.jobs.evaluate.pairs import evaluate_pairs
+from stylebridge.jobs.recipe.synthesize import load_synthesis_recipe
+from stylebridge.jobs.runs.machine import device_name
+from stylebridge.jobs.tasks.adapt import adapt
+from stylebridge.jobs.tasks.synthesize import train_synthesizer
 from stylebridge.version import __version__
 
 HELD_OUT = 49

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 from stylebridge.version import __version__
 
 if TYPE_CHECKING:
-    from stylebridge.jobs.adapt import AdaptationResult, adapt
-    from stylebridge.jobs.demo import demo
-    from stylebridge.jobs.doctor import doctor
-    from stylebridge.jobs.evaluate import evaluate
-    from stylebridge.jobs.evaluate_images import evaluate_images
-    from stylebridge.jobs.evaluate_pairs import evaluate_pairs
-    from stylebridge.jobs.export import export
-    from stylebridge.jobs.import_weights import import_weights
-    from stylebridge.jobs.mix import mix_images
-    from stylebridge.jobs.pack import pack
-    from stylebridge.jobs.segment import segment
-    from stylebridge.jobs.synthesize import train_synthesizer
-    from stylebridge.jobs.synthesize_apply import synthesize
-    from stylebridge.jobs.translate import train_translator
-    from stylebridge.jobs.translator_folder import translate
+    from stylebridge.jobs.apply.mix import mix_images
+    from stylebridge.jobs.apply.segment import segment
+    from stylebridge.jobs.apply.synthesize import synthesize
+    from stylebridge.jobs.apply.translator import translate
+    from stylebridge.jobs.datasets.demo import demo
+    from stylebridge.jobs.datasets.doctor import doctor
+    from stylebridge.jobs.datasets.pack import pack
+    from stylebridge.jobs.evaluate.images import evaluate_images
+    from stylebridge.jobs.evaluate.model import evaluate
+    from stylebridge.jobs.evaluate.pairs import evaluate_pairs
+    from stylebridge.jobs.exchange.export import export
+    from stylebridge.jobs.exchange.import_weights import import_weights
+    from stylebridge.jobs.tasks.adapt import AdaptationResult, adapt
+    from stylebridge.jobs.tasks.synthesize import train_synthesizer
+    from stylebridge.jobs.tasks.translate import train_translator
 
 # Huge pages for torch's large CPU tensors, read when torch makes its first: without them every new tensor of many
 # megabytes costs a page fault for each 4 KiB (writing a gradient of 157 MB took 78 ms, and takes 34).
@@ -29,22 +29,22 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 #: The public functions and the modules of ``stylebridge.jobs`` that hold them.
 _JOBS = {
-    "AdaptationResult": "adapt",
-    "adapt": "adapt",
-    "demo": "demo",
-    "doctor": "doctor",
-    "evaluate": "evaluate",
-    "evaluate_images": "evaluate_images",
-    "evaluate_pairs": "evaluate_pairs",
-    "export": "export",
-    "import_weights": "import_weights",
-    "mix_images": "mix",
-    "pack": "pack",
-    "segment": "segment",
-    "synthesize": "synthesize_apply",
-    "train_synthesizer": "synthesize",
-    "train_translator": "translate",
-    "translate": "translator_folder",
+    "AdaptationResult": "tasks.adapt",
+    "adapt": "tasks.adapt",
+    "demo": "datasets.demo",
+    "doctor": "datasets.doctor",
+    "evaluate": "evaluate.model",
+    "evaluate_images": "evaluate.images",
+    "evaluate_pairs": "evaluate.pairs",
+    "export": "exchange.export",
+    "import_weights": "exchange.import_weights",
+    "mix_images": "apply.mix",
+    "pack": "datasets.pack",
+    "segment": "apply.segment",
+    "synthesize": "apply.synthesize",
+    "train_synthesizer": "tasks.synthesize",
+    "train_translator": "tasks.translate",
+    "translate": "apply.translator",
 }
 
 __all__ = [

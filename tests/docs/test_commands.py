@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from stylebridge.jobs.adapt import DEFAULT_RECIPE
-from stylebridge.jobs.toy import draw_toy
-from stylebridge.networks.segmenter import SegmenterConfig, build_segmenter
+from stylebridge.jobs.datasets.toy import draw_toy
+from stylebridge.jobs.tasks.adapt import DEFAULT_RECIPE
+from stylebridge.networks.segmenters.build import SegmenterConfig, build_segmenter
 from support import folders
 from support.folders import CommandLine, tiny_overrides
 

@@ -11,7 +11,7 @@ from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine import speed
 from stylebridge.engine.devices import synchronised
 from stylebridge.errors import RecipeError
-from stylebridge.networks.segmenter import SegmenterConfig, build_segmenter
+from stylebridge.networks.segmenters.build import SegmenterConfig, build_segmenter
 from support import tiny
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.Sigmoid, nn.GELU, nn.LeakyReLU)

@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from stylebridge.engine import Average, Losses, Method, OptimizerConfig, Phase, Step, Term
-from stylebridge.jobs.synthesizers import SYNTHESIZERS
-from stylebridge.jobs.translators import TRANSLATORS
+from stylebridge.jobs.recipe.synthesizers import SYNTHESIZERS
+from stylebridge.jobs.recipe.translators import TRANSLATORS
 from stylebridge.methods import SEGMENTATION_METHODS
 from stylebridge.methods.mixnmatch import MixNMatch
 from stylebridge.methods.mixnmatch_features import MixNMatchFeatures

@@ -14,7 +14,7 @@ from torchvision.models import resnet101
 
 from stylebridge.errors import WeightsError
 from stylebridge.interop.fada import read_released
-from stylebridge.jobs.load import load_adapted
+from stylebridge.jobs.apply.adapted_model import load_adapted
 from support import folders
 from support.folders import CommandLine
 
@@ -182,7 +182,7 @@ def test_what_is_no_released_checkpoint_is_named(
         },
     }
     if how == "classes":
-        monkeypatch.setattr("stylebridge.jobs.import_weights.read_released", lambda path: _Seven())
+        monkeypatch.setattr("stylebridge.jobs.exchange.import_weights.read_released", lambda path: _Seven())
     if how in content:
         torch.save(content[how], path)
     if how == "cut":

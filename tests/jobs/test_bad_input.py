@@ -367,7 +367,7 @@ def test_an_interrupt_says_how_to_go_on(adapt: Adapt, monkeypatch: pytest.Monkey
     def interrupted(*_args, **_settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(importlib.import_module("stylebridge.jobs.adapt"), "run_stage", interrupted)
+    monkeypatch.setattr(importlib.import_module("stylebridge.jobs.tasks.adapt"), "run_stage", interrupted)
     outcome = adapt()
     assert outcome.code == 130
     assert "--resume" in outcome.err

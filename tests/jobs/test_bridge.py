@@ -13,12 +13,12 @@ from stylebridge.data.label_space import LabelSpace
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.errors import DataError, RunError, WeightsError
 from stylebridge.interop.onnx import OnnxSegmenter
-from stylebridge.jobs import adapt_report
-from stylebridge.jobs.adapt import adapt
-from stylebridge.jobs.bridge_run import BridgeRun
-from stylebridge.jobs.label_free import SCORES
-from stylebridge.jobs.translate_apply import apply_translator
-from stylebridge.networks.segmenter import load_segmenter
+from stylebridge.jobs.apply.bridge_run import BridgeRun
+from stylebridge.jobs.apply.translate import apply_translator
+from stylebridge.jobs.tasks.adapt import adapt
+from stylebridge.jobs.tasks.adaptation import report as adapt_report
+from stylebridge.jobs.tasks.adaptation.label_free import SCORES
+from stylebridge.networks.segmenters.build import load_segmenter
 from support import folders
 from support.folders import CommandLine, World, assert_same, tiny_adapt, weights
 

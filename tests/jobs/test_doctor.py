@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 from stylebridge.errors import DataError, RunError
-from stylebridge.jobs.doctor import doctor
+from stylebridge.jobs.datasets.doctor import doctor
 from support.folders import own_cache, stylebridge  # noqa: F401 (fixtures)
 from support.sick import Sick, save, scene, write_sick
 

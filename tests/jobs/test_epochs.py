@@ -9,11 +9,11 @@ from PIL import Image
 
 from stylebridge.engine.config import TrainerConfig
 from stylebridge.errors import RecipeError
-from stylebridge.jobs.mix_recipe import load_mix_recipe
-from stylebridge.jobs.recipe import load_recipe
-from stylebridge.jobs.synthesis_recipe import load_synthesis_recipe
-from stylebridge.jobs.translate import train_translator
-from stylebridge.jobs.translation_recipe import load_translation_recipe
+from stylebridge.jobs.recipe.adapt import load_recipe
+from stylebridge.jobs.recipe.mix import load_mix_recipe
+from stylebridge.jobs.recipe.synthesize import load_synthesis_recipe
+from stylebridge.jobs.recipe.translate import load_translation_recipe
+from stylebridge.jobs.tasks.translate import train_translator
 from stylebridge.networks import cyclegan
 from stylebridge.networks.cyclegan import CycleGANConfig
 from support import folders

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import _compute_fid
 
 from stylebridge.errors import DataError, RecipeError, RunError, WeightsError
-from stylebridge.jobs.evaluate_images import evaluate_images, print_image_scores
+from stylebridge.jobs.evaluate.images import evaluate_images, print_image_scores
 from stylebridge.metrics.image_sets import ImageScores
 from stylebridge.networks import image_features
 from stylebridge.networks.fid_inception import FidInception

@@ -10,7 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from stylebridge.errors import DataError, RecipeError, RunError
-from stylebridge.jobs.evaluate_pairs import evaluate_pairs, print_pair_scores
+from stylebridge.jobs.evaluate.pairs import evaluate_pairs, print_pair_scores
 from stylebridge.metrics.perceptual import random_pairs
 from stylebridge.networks import image_features
 from stylebridge.networks.perceptual import Lite0Distance

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from stylebridge.interop.onnx import OnnxSegmenter, export_onnx
-from stylebridge.jobs import export as job
-from stylebridge.jobs.export import export
-from stylebridge.jobs.load import load_adapted
-from stylebridge.networks.segmenter import SegmenterConfig, build_segmenter
+from stylebridge.jobs.apply.adapted_model import load_adapted
+from stylebridge.jobs.exchange import export as job
+from stylebridge.jobs.exchange.export import export
+from stylebridge.networks.segmenters.build import SegmenterConfig, build_segmenter
 from support import folders
 from support.folders import CommandLine, World
 

@@ -10,8 +10,8 @@ from PIL import Image
 from rich.console import Console
 
 from stylebridge.errors import DataError
-from stylebridge.jobs.domains import AdaptationDomains, open_adaptation
-from stylebridge.jobs.evaluate_images import images_of
+from stylebridge.jobs.datasets.domains import AdaptationDomains, open_adaptation
+from stylebridge.jobs.evaluate.images import images_of
 from support.folders import World, own_cache, world  # noqa: F401 (fixtures)
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from stylebridge.data.images import read_image
-from stylebridge.jobs.load import load_adapted
-from stylebridge.jobs.recipe import load_recipe
-from stylebridge.jobs.stages import check_stages
-from stylebridge.networks.segmenter import TransformersSegmenter, ViTSegmenter
+from stylebridge.jobs.apply.adapted_model import load_adapted
+from stylebridge.jobs.recipe.adapt import load_recipe
+from stylebridge.jobs.tasks.adaptation.stages import check_stages
+from stylebridge.networks.segmenters.build import TransformersSegmenter, ViTSegmenter
 from support.folders import COLOURS, NAMES, World, own_cache, tiny_adapt, world
 
 __all__ = ["own_cache", "world"]

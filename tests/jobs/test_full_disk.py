@@ -18,15 +18,17 @@ from PIL import Image
 from stylebridge.data.domain import open_domain
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import WriteError
-from stylebridge.jobs import adapt, adapt_report, translated_set
-from stylebridge.jobs.networks_folder import write_png
-from stylebridge.jobs.outputs import TRANSLATED, mark
-from stylebridge.jobs.recipe import InferenceConfig
+from stylebridge.jobs.apply import labelled_set as translated_set
+from stylebridge.jobs.recipe.adapt import InferenceConfig
+from stylebridge.jobs.runs.networks_folder import write_png
+from stylebridge.jobs.runs.outputs import TRANSLATED, mark
+from stylebridge.jobs.tasks import adapt
+from stylebridge.jobs.tasks.adaptation import report as adapt_report
 from support import folders
 from support.folders import World, tiny_overrides
 
 # The package has a function of the same name.
-export_job = importlib.import_module("stylebridge.jobs.export")
+export_job = importlib.import_module("stylebridge.jobs.exchange.export")
 own_cache, world = folders.own_cache, folders.world
 
 

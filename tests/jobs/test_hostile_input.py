@@ -19,9 +19,9 @@ from stylebridge.atomic import partial_path
 from stylebridge.data import loader
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import WorkerError
-from stylebridge.jobs import region_styles
-from stylebridge.jobs.outputs import MARKER
-from stylebridge.jobs.region_styles import StylePhotos
+from stylebridge.jobs.apply import styles as region_styles
+from stylebridge.jobs.apply.styles import StylePhotos
+from stylebridge.jobs.runs.outputs import MARKER
 from support import corrupt, folders
 from support.folders import CommandLine, World, tiny_overrides
 
@@ -87,7 +87,7 @@ def test_consoles_are_opened_in_one_place():
         for path in top.rglob("*.py")
         if re.search(r"(?<![A-Za-z_])Console\(", path.read_text(encoding="utf-8"))
     }
-    assert opening == {"terminal.py", "jobs/doctor.py"}
+    assert opening == {"terminal.py", "jobs/datasets/doctor.py"}
 
 
 # --- names ---------------------------------------------------------------------------------------------------

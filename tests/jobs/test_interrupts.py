@@ -17,7 +17,7 @@ from PIL import Image
 from stylebridge.engine import Trainer
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.errors import Interrupted
-from stylebridge.jobs.interrupts import resumable
+from stylebridge.jobs.runs.interrupts import resumable
 from support import folders
 from support.folders import CommandLine, World, tiny_overrides
 
@@ -137,7 +137,7 @@ def test_a_run_that_was_to_be_replaced_is_not_the_one_to_continue(
     run, words = tmp_path / "run", command("adapt", world, tmp_path)
     common = ["--out", run, "--device", "cpu", "--workers", "0", "--quiet"]
     assert stylebridge(*words, *common).code == 0
-    job = importlib.import_module("stylebridge.jobs.together")
+    job = importlib.import_module("stylebridge.jobs.datasets.together")
     monkeypatch.setattr(job, "check_domain", lambda *_args, **_more: signal.raise_signal(signal.SIGINT))
     outcome = stylebridge(*words, *common, "--overwrite")
     assert (outcome.code, outcome.err) == (130, "Interrupted.\n")

@@ -13,7 +13,7 @@ from rich.console import Console
 from stylebridge.data.label_inference import classify_maps
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import DataError
-from stylebridge.jobs.domains import AdaptationDomains, open_adaptation, open_labelled
+from stylebridge.jobs.datasets.domains import AdaptationDomains, open_adaptation, open_labelled
 from support.street_maps import CAMVID, CITYSCAPES, FACADES, IDD, write_maps
 
 

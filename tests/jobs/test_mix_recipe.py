@@ -3,7 +3,7 @@
 import pytest
 
 from stylebridge.errors import RecipeError
-from stylebridge.jobs.mix_recipe import MixRecipe, load_mix_recipe, mix_recipes
+from stylebridge.jobs.recipe.mix import MixRecipe, load_mix_recipe, mix_recipes
 from stylebridge.methods.mixnmatch import PUBLISHED_BATCH, PUBLISHED_EPOCHS, MixNMatchOptions
 from stylebridge.methods.mixnmatch_features import PUBLISHED_EPOCHS as FEATURE_EPOCHS
 

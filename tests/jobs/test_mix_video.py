@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from stylebridge.jobs.mix import pixels, squared
-from stylebridge.jobs.mix_video import mix_video
-from stylebridge.jobs.video import Video, VideoWriter
+from stylebridge.jobs.apply.mix import pixels, squared
+from stylebridge.jobs.apply.mixing.video import mix_video
+from stylebridge.jobs.apply.video import Video, VideoWriter
 from stylebridge.networks.mixnmatch import Mixer
 from support import folders
 from support.folders import CommandLine

@@ -1,4 +1,4 @@
-"""What commands may write over: the rule of stylebridge.jobs.outputs, and the commands that broke it."""
+"""What commands may write over: the rule of stylebridge.jobs.runs.outputs, and the commands that broke it."""
 
 import os
 import signal
@@ -12,18 +12,19 @@ import yaml
 from PIL import Image
 
 from stylebridge.errors import RunError, UserError
-from stylebridge.jobs import outputs, run_lock
-from stylebridge.jobs.adapt import adapt
-from stylebridge.jobs.claimed_files import claimed_files, ensure_unclaimed, frames_of
-from stylebridge.jobs.demo import demo
-from stylebridge.jobs.doctor import doctor
-from stylebridge.jobs.evaluate_images import output_file
-from stylebridge.jobs.pack import pack
-from stylebridge.jobs.run_folder import RunFolder
-from stylebridge.jobs.segment_inputs import collect_inputs, places_of
-from stylebridge.jobs.toy import draw_toy
-from stylebridge.jobs.translate import train_translator
-from stylebridge.jobs.translated_set import write_translated_set
+from stylebridge.jobs.apply.inputs import collect_inputs, places_of
+from stylebridge.jobs.apply.labelled_set import write_translated_set
+from stylebridge.jobs.datasets.demo import demo
+from stylebridge.jobs.datasets.doctor import doctor
+from stylebridge.jobs.datasets.pack import pack
+from stylebridge.jobs.datasets.toy import draw_toy
+from stylebridge.jobs.evaluate.images import output_file
+from stylebridge.jobs.runs import lock as run_lock
+from stylebridge.jobs.runs import outputs
+from stylebridge.jobs.runs.claimed_files import claimed_files, ensure_unclaimed, frames_of
+from stylebridge.jobs.runs.folder import RunFolder
+from stylebridge.jobs.tasks.adapt import adapt
+from stylebridge.jobs.tasks.translate import train_translator
 
 
 class Recipe:
@@ -210,7 +211,7 @@ def test_a_job_that_fails_leaves_no_claim(tmp_path: Path):
 def test_a_killed_job_claims_only_what_it_wrote(tmp_path: Path):
     out = tmp_path / "out"
     code = (
-        "import os, sys; from pathlib import Path; from stylebridge.jobs.claimed_files import claimed_files\n"
+        "import os, sys; from pathlib import Path; from stylebridge.jobs.runs.claimed_files import claimed_files\n"
         "out = Path(sys.argv[1])\n"
         "with claimed_files(out, 'label maps') as wrote:\n"
         "    (out / 'a.png').write_text('ours'); wrote(out / 'a.png')\n"
@@ -314,7 +315,7 @@ def test_a_marker_cannot_name_files_elsewhere(tmp_path: Path):
 
 # --- the lock ---------------------------------------------------------------------------------------------------
 
-HOLD = "import sys,time; from pathlib import Path; from stylebridge.jobs import run_lock; "
+HOLD = "import sys,time; from pathlib import Path; from stylebridge.jobs.runs import lock as run_lock; "
 HOLD += "run_lock.hold(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
 
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from stylebridge.errors import UserError
-from stylebridge.jobs import outputs
-from stylebridge.jobs.claimed_files import claimed_files, ensure_unclaimed
-from stylebridge.jobs.doctor import doctor
-from stylebridge.jobs.pack import pack
-from stylebridge.jobs.toy import draw_toy
+from stylebridge.jobs.datasets.doctor import doctor
+from stylebridge.jobs.datasets.pack import pack
+from stylebridge.jobs.datasets.toy import draw_toy
+from stylebridge.jobs.runs import outputs
+from stylebridge.jobs.runs.claimed_files import claimed_files, ensure_unclaimed
 
 KINDS = [outputs.RUN, outputs.SHARDS, outputs.TOY, outputs.TRANSLATED]
 #: Among them: the names that our own commands write.

@@ -17,13 +17,13 @@ from stylebridge.data import check_domain, open_domain
 from stylebridge.engine import Trainer
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.errors import DataError, RunError, UserError
-from stylebridge.jobs import evaluate
-from stylebridge.jobs.pack import pack
+from stylebridge.jobs.datasets.pack import pack
+from stylebridge.jobs.evaluate.model import evaluate
 from support import folders
 from support.folders import World, assert_same, tiny_adapt, told, weights
 
 own_cache, world = folders.own_cache, folders.world
-jobs_pack = importlib.import_module("stylebridge.jobs.pack")
+jobs_pack = importlib.import_module("stylebridge.jobs.datasets.pack")
 
 
 def packed(world: World, out: Path, **options) -> Path:
@@ -117,7 +117,7 @@ def test_overwriting_keeps_the_old_shards_until_the_new_are_whole(world: World, 
 KILLED = """
 import os, sys
 import stylebridge.data.shards.writer as writer
-import stylebridge.jobs.pack as job
+import stylebridge.jobs.datasets.pack as job
 original = writer._Shards.write
 def write(self, packed):
     if len(self.entries) == 2:

@@ -9,12 +9,12 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from stylebridge.cli import app
+from stylebridge.cli.tables import print_adaptation
 from stylebridge.errors import DataError, RunError, UserError
-from stylebridge.jobs import AdaptationResult, adapt
-from stylebridge.jobs.export import export
-from stylebridge.jobs.mix import check_mode
-from stylebridge.jobs.segment import segment
-from stylebridge.jobs.tables import print_adaptation
+from stylebridge.jobs.apply.mix import check_mode
+from stylebridge.jobs.apply.segment import segment
+from stylebridge.jobs.exchange.export import export
+from stylebridge.jobs.tasks.adapt import AdaptationResult, adapt
 from stylebridge.metrics.segmentation import SegmentationScores
 from support import folders
 from support.folders import World, tiny_overrides, write_domain

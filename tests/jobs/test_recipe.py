@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stylebridge.jobs.recipe import (
+from stylebridge.jobs.recipe.adapt import (
     InferenceConfig,
     Recipe,
     StageConfig,

@@ -7,7 +7,7 @@ import yaml
 
 from stylebridge.engine import OptimizerConfig
 from stylebridge.errors import RecipeError
-from stylebridge.jobs.recipe import InferenceConfig, builtin_recipes, load_recipe, parse_recipe
+from stylebridge.jobs.recipe.adapt import InferenceConfig, builtin_recipes, load_recipe, parse_recipe
 
 # --- overrides ----------------------------------------------------------------------------------------------
 

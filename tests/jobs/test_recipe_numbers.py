@@ -10,12 +10,12 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from stylebridge.errors import RecipeError
-from stylebridge.jobs.mix_recipe import MixRecipe, load_mix_recipe, mix_recipes
-from stylebridge.jobs.recipe import Recipe, builtin_recipes, load_recipe
-from stylebridge.jobs.synthesis_recipe import SynthesisRecipe, load_synthesis_recipe, synthesis_recipes
-from stylebridge.jobs.translation_recipe import TranslationRecipe, load_translation_recipe
-from stylebridge.jobs.translators import translation_recipes
-from stylebridge.networks.vit_segmenter import ViTOptions
+from stylebridge.jobs.recipe.adapt import Recipe, builtin_recipes, load_recipe
+from stylebridge.jobs.recipe.mix import MixRecipe, load_mix_recipe, mix_recipes
+from stylebridge.jobs.recipe.synthesize import SynthesisRecipe, load_synthesis_recipe, synthesis_recipes
+from stylebridge.jobs.recipe.translate import TranslationRecipe, load_translation_recipe
+from stylebridge.jobs.recipe.translators import translation_recipes
+from stylebridge.networks.segmenters.vit import ViTOptions
 from stylebridge.settings import Settings
 
 BAD = [math.nan, math.inf, -math.inf, 1e30, -1e30, 10**30, -(10**30)]

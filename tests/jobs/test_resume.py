@@ -12,14 +12,14 @@ import torch
 from stylebridge.engine import Trainer
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.errors import RunError, UserError
-from stylebridge.jobs import stages
-from stylebridge.jobs.recipe import load_recipe
-from stylebridge.jobs.run_folder import RunFolder
+from stylebridge.jobs.recipe.adapt import load_recipe
+from stylebridge.jobs.runs.folder import RunFolder
+from stylebridge.jobs.tasks.adaptation import stages
 from support import folders
 from support.folders import World, assert_same, tiny_adapt, tiny_overrides, told, weights, write_domain
 
 own_cache, world, runs = folders.own_cache, folders.world, folders.runs
-adapt_job = importlib.import_module("stylebridge.jobs.adapt")  # the package's attribute is the function
+adapt_job = importlib.import_module("stylebridge.jobs.tasks.adapt")  # the package's attribute is the function
 
 
 # --- going on after a kill ---------------------------------------------------------------------------

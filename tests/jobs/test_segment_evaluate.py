@@ -11,12 +11,13 @@ import torch
 from PIL import Image
 
 from stylebridge.errors import DataError, RunError
-from stylebridge.jobs import evaluate, segment
-from stylebridge.jobs.inference import predict_files, predict_labels, resize_image
-from stylebridge.jobs.load import load_adapted
-from stylebridge.jobs.outputs import MARKER
-from stylebridge.jobs.recipe import InferenceConfig
-from stylebridge.networks.segmenter import Segmenter
+from stylebridge.jobs.apply.adapted_model import load_adapted
+from stylebridge.jobs.apply.inference import predict_files, predict_labels, resize_image
+from stylebridge.jobs.apply.segment import segment
+from stylebridge.jobs.evaluate.model import evaluate
+from stylebridge.jobs.recipe.adapt import InferenceConfig
+from stylebridge.jobs.runs.outputs import MARKER
+from stylebridge.networks.segmenters.build import Segmenter
 from support import folders
 from support.folders import COLOURS, NAMES, SIZE, CommandLine, World, write_domain
 from support.mini import mini_segmenter

@@ -12,11 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from stylebridge.errors import DataError
-from stylebridge.jobs.inference import predict_labels, slide
-from stylebridge.jobs.recipe import InferenceConfig
-from stylebridge.jobs.segment import segment
-from stylebridge.jobs.segment_inputs import collect_inputs
-from stylebridge.jobs.video import Video, VideoWriter
+from stylebridge.jobs.apply.inference import predict_labels, slide
+from stylebridge.jobs.apply.inputs import collect_inputs
+from stylebridge.jobs.apply.segment import segment
+from stylebridge.jobs.apply.video import Video, VideoWriter
+from stylebridge.jobs.recipe.adapt import InferenceConfig
 from support import folders
 from support.folders import CommandLine, World
 from support.mini import mini_segmenter

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from stylebridge.jobs.evaluate import evaluate
-from stylebridge.jobs.load import load_adapted
+from stylebridge.jobs.apply.adapted_model import load_adapted
+from stylebridge.jobs.evaluate.model import evaluate
 from support import folders
 from support.folders import World, learning, tiny_adapt
 

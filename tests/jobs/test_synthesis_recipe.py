@@ -3,7 +3,7 @@
 import pytest
 
 from stylebridge.errors import RecipeError
-from stylebridge.jobs.synthesis_recipe import load_synthesis_recipe, synthesis_recipes
+from stylebridge.jobs.recipe.synthesize import load_synthesis_recipe, synthesis_recipes
 
 
 @pytest.mark.parametrize("name", synthesis_recipes())

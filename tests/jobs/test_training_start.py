@@ -17,18 +17,20 @@ from rich.console import Console
 
 from stylebridge.data.domain import open_domain
 from stylebridge.errors import RunError, UserError
-from stylebridge.jobs import mix_train, run_lock, synthesize, translate
-from stylebridge.jobs.adapt import adapt
-from stylebridge.jobs.data_files import ensure_unchanged, files_of
-from stylebridge.jobs.mix_recipe import load_mix_recipe, mix_recipes
-from stylebridge.jobs.outputs import MARKER
-from stylebridge.jobs.pack import pack
-from stylebridge.jobs.recipe import builtin_recipes, load_recipe
-from stylebridge.jobs.run_folder import RunFolder
-from stylebridge.jobs.synthesis_recipe import load_synthesis_recipe, synthesis_recipes
-from stylebridge.jobs.training_start import take_run
-from stylebridge.jobs.translation_recipe import load_translation_recipe
-from stylebridge.jobs.translators import translation_recipes
+from stylebridge.jobs.datasets.pack import pack
+from stylebridge.jobs.recipe.adapt import builtin_recipes, load_recipe
+from stylebridge.jobs.recipe.mix import load_mix_recipe, mix_recipes
+from stylebridge.jobs.recipe.synthesize import load_synthesis_recipe, synthesis_recipes
+from stylebridge.jobs.recipe.translate import load_translation_recipe
+from stylebridge.jobs.recipe.translators import translation_recipes
+from stylebridge.jobs.runs import lock as run_lock
+from stylebridge.jobs.runs.data_files import ensure_unchanged, files_of
+from stylebridge.jobs.runs.folder import RunFolder
+from stylebridge.jobs.runs.outputs import MARKER
+from stylebridge.jobs.runs.start import take_run
+from stylebridge.jobs.tasks import mix as mix_train
+from stylebridge.jobs.tasks import synthesize, translate
+from stylebridge.jobs.tasks.adapt import adapt
 from support import folders
 
 own_cache = folders.own_cache
@@ -83,7 +85,7 @@ def begin_only(monkeypatch: pytest.MonkeyPatch) -> None:
         (mix_train, "_train_codes"),
     ):
         monkeypatch.setattr(module, name, stop)
-    monkeypatch.setattr(importlib.import_module("stylebridge.jobs.adapt"), "run_stage", stop)
+    monkeypatch.setattr(importlib.import_module("stylebridge.jobs.tasks.adapt"), "run_stage", stop)
 
 
 def start(task: str, data: Path, out: Path, **options: Any) -> Path:
@@ -198,7 +200,7 @@ def test_a_finished_run_says_so(
             (run / name).mkdir(parents=True)
         (run / "scores.json").write_text("{}")
         (run / "report.html").touch()
-        jobs_adapt = importlib.import_module("stylebridge.jobs.adapt")
+        jobs_adapt = importlib.import_module("stylebridge.jobs.tasks.adapt")
         monkeypatch.setattr(jobs_adapt, "load_segmenter", lambda path: path)
         assert adapt(out=run, resume=True, device="cpu", console=console).run == run
         assert "is finished" in said.getvalue()

@@ -13,10 +13,10 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from stylebridge.interop.nice_gan import save_nice_gan
-from stylebridge.jobs.translate import train_translator
-from stylebridge.jobs.translation_recipe import load_translation_recipe
-from stylebridge.jobs.translator_folder import load_networks, translate
-from stylebridge.jobs.translators import TRANSLATORS, translation_recipes
+from stylebridge.jobs.apply.translator import load_networks, translate
+from stylebridge.jobs.recipe.translate import load_translation_recipe
+from stylebridge.jobs.recipe.translators import TRANSLATORS, translation_recipes
+from stylebridge.jobs.tasks.translate import train_translator
 from stylebridge.networks.nice_gan import NiceGanConfig, NiceGanNetworks
 from support import folders
 from support.folders import CommandLine

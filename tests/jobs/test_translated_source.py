@@ -9,16 +9,16 @@ from PIL import Image
 
 from stylebridge.data.images import read_image
 from stylebridge.errors import RecipeError, RunError
-from stylebridge.jobs.recipe import load_recipe, override_recipe
-from stylebridge.jobs.translated_source import choose_translator
-from stylebridge.jobs.translation_recipe import load_translation_recipe
-from stylebridge.jobs.translator_folder import translate
+from stylebridge.jobs.apply.translator import translate
+from stylebridge.jobs.recipe.adapt import load_recipe, override_recipe
+from stylebridge.jobs.recipe.translate import load_translation_recipe
+from stylebridge.jobs.tasks.adaptation.translated_source import choose_translator
 from support import folders
 from support.folders import World, assert_same, tiny_adapt, weights
 
 own_cache, world = folders.own_cache, folders.world
-adapt_job = importlib.import_module("stylebridge.jobs.adapt")
-translated_job = importlib.import_module("stylebridge.jobs.translated_source")
+adapt_job = importlib.import_module("stylebridge.jobs.tasks.adapt")
+translated_job = importlib.import_module("stylebridge.jobs.tasks.adaptation.translated_source")
 RECIPE = "translate-then-train-small"
 FEW = "[load=null, pixels=6000, trainer.steps=2, trainer.checkpoint_every=1, trainer.sample_every=0]"
 TINY = [f"translator.overrides={FEW}", "translator.pixels=3000"]
@@ -122,7 +122,7 @@ def test_what_does_not_fit_is_named(world: World, tmp_path: Path) -> None:
 
 def test_scenes_are_not_squeezed(world: World, tmp_path: Path) -> None:
     """With pixels the crops are squares of an image at its own aspect ratio, large enough for the networks."""
-    train = importlib.import_module("stylebridge.jobs.translate")
+    train = importlib.import_module("stylebridge.jobs.tasks.translate")
     recipe = load_translation_recipe("nice-gan-small", ["load=null", "pixels=43200"])
     assert train._augmentation(recipe, (480, 360)).resize == (240, 180)
     assert train._augmentation(recipe, (480, 360)).crop == (64, 64)

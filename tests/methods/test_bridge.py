@@ -15,7 +15,7 @@ from stylebridge.methods.bridge import Bridge, BridgeOptions
 from stylebridge.methods.fada import FADAOptions
 from stylebridge.methods.self_training import SelfTrainingOptions
 from stylebridge.networks.bridge import Trunk
-from stylebridge.networks.segmenter import SegmenterConfig, build_segmenter
+from stylebridge.networks.segmenters.build import SegmenterConfig, build_segmenter
 from support.mini import CLASSES, MiniSegmenter, batches, mean_ce, mini_trainer
 
 SIZE = (32, 40)

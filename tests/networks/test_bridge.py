@@ -11,7 +11,7 @@ from stylebridge.networks.bridge import OTHER, BridgeConfig, BridgeTranslator, P
 from stylebridge.networks.bridge.recolour import EPS, apply_map, colour_map
 from stylebridge.networks.bridge.styles import LOOKS, MEAN_DECAY, grain
 from stylebridge.networks.bridge.trunk import Trunk
-from stylebridge.networks.segmenter import SegmenterConfig, build_segmenter
+from stylebridge.networks.segmenters.build import SegmenterConfig, build_segmenter
 from support.mini import MiniSegmenter
 
 CLASSES = 3

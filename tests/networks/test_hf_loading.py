@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from stylebridge.errors import RecipeError, UserError, WeightsError
-from stylebridge.networks import hf_loading, pretrained
-from stylebridge.networks.segmenter import (
+from stylebridge.networks import pretrained
+from stylebridge.networks.segmenters import hf_loading
+from stylebridge.networks.segmenters.build import (
     SegmenterConfig,
     TransformersSegmenter,
     build_segmenter,

@@ -16,7 +16,7 @@ from stylebridge.engine import OptimizerConfig
 from stylebridge.errors import WeightsError
 from stylebridge.methods import SEGMENTATION_METHODS
 from stylebridge.networks import pretrained
-from stylebridge.networks.segmenter import (
+from stylebridge.networks.segmenters.build import (
     load_segmenter,
 )
 from support.hf_models import FAMILIES, build, folder, hf, mobilevit, segformer, spread, upernet

@@ -10,8 +10,8 @@ import torch
 
 from stylebridge.metrics.segmentation import ConfusionMatrix, SegmentationScores
 from stylebridge.networks.model_card import CARD, Training, write_model_card
-from stylebridge.networks.segmenter import build_segmenter
-from stylebridge.networks.segmenter_config import SegmenterConfig
+from stylebridge.networks.segmenters.build import build_segmenter
+from stylebridge.networks.segmenters.config import SegmenterConfig
 
 NAMES = ("sky", "road | kerb", "<b>car</b>")
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from stylebridge.errors import WeightsError
 from stylebridge.networks import pretrained
-from stylebridge.networks.segmenter import SegmenterConfig, build_segmenter
+from stylebridge.networks.segmenters.build import SegmenterConfig, build_segmenter
 
 LITE0 = "tu-tf_efficientnet_lite0"
 

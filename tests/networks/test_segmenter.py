@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from stylebridge.errors import RecipeError, UserError
-from stylebridge.networks.segmenter import (
+from stylebridge.networks.segmenters.build import (
     SMP_ARCHS,
     DeepLabV2Segmenter,
     SegmenterConfig,

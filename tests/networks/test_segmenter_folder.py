@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from stylebridge.errors import WeightsError
-from stylebridge.networks import segmenter_folder
 from stylebridge.networks.deeplab_v2 import set_batch_norm_eps
-from stylebridge.networks.segmenter import (
+from stylebridge.networks.segmenters import folder as segmenter_folder
+from stylebridge.networks.segmenters.build import (
     DeepLabV2Segmenter,
     Segmenter,
     SegmenterConfig,

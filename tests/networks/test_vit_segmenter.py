@@ -17,8 +17,13 @@ from stylebridge.engine import OptimizerConfig
 from stylebridge.errors import RecipeError, WeightsError
 from stylebridge.methods import SEGMENTATION_METHODS
 from stylebridge.networks import pretrained
-from stylebridge.networks.segmenter import SegmenterConfig, ViTSegmenter, build_segmenter, load_segmenter
-from stylebridge.networks.vit_segmenter import chosen_layers
+from stylebridge.networks.segmenters.build import (
+    SegmenterConfig,
+    ViTSegmenter,
+    build_segmenter,
+    load_segmenter,
+)
+from stylebridge.networks.segmenters.vit import chosen_layers
 from support.mini import batches, mini_trainer
 
 SMALL = {"channels": 16, "layers": 3}

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from stylebridge.jobs.mix import load_mixer
-from stylebridge.jobs.mix_train import check_photos, open_boxed_set, train_mixer
+from stylebridge.jobs.apply.mix import load_mixer
+from stylebridge.jobs.tasks.mix import check_photos, open_boxed_set, train_mixer
 from support.mixers import TINY, tiny_mix
 
 torch.set_num_threads(1)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from stylebridge.jobs.evaluate_images import evaluate_images
-from stylebridge.jobs.evaluate_pairs import evaluate_pairs
+from stylebridge.jobs.evaluate.images import evaluate_images
+from stylebridge.jobs.evaluate.pairs import evaluate_pairs
 
 torch.set_num_threads(1)
 

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from studio.pages import TOKEN
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import RunError
-from stylebridge.jobs.load import AdaptedModel
-from stylebridge.jobs.recipe import InferenceConfig
-from stylebridge.jobs.synthesizer import Style, Synthesizer
+from stylebridge.jobs.apply.adapted_model import AdaptedModel
+from stylebridge.jobs.apply.synthesizer import Style, Synthesizer
+from stylebridge.jobs.recipe.adapt import InferenceConfig
 from stylebridge.studio import desk as desk_module
 from stylebridge.studio.desk import Desk
 from stylebridge.studio.runs import Runs

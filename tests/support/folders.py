@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from stylebridge.jobs import AdaptationResult, adapt
-from stylebridge.jobs.recipe import load_recipe
+from stylebridge.jobs.recipe.adapt import load_recipe
+from stylebridge.jobs.tasks.adapt import AdaptationResult, adapt
 
 torch.set_num_threads(1)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from stylebridge.networks.segmenter import SegmenterConfig, TransformersSegmenter, build_segmenter
+from stylebridge.networks.segmenters.build import SegmenterConfig, TransformersSegmenter, build_segmenter
 
 hf = pytest.importorskip(
     "transformers", reason="needs transformers (pip install 'stylebridge[transformers]')"

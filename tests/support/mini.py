@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from stylebridge.engine import OptimizerConfig, Trainer, TrainerConfig, open_accelerator
 from stylebridge.methods import SegmentationMethod
 from stylebridge.networks.pretrained import Normalisation
-from stylebridge.networks.segmenter import Segmenter, SegmenterConfig
+from stylebridge.networks.segmenters.build import Segmenter, SegmenterConfig
 
 CLASSES, CHANNELS, SEED = 4, 6, 5
 SGD = OptimizerConfig(kind="sgd", lr=0.05, momentum=0.9, weight_decay=5e-4)

@@ -34,7 +34,7 @@ from stylebridge.networks.label_gan import MultiScaleDiscriminator, PerceptualLo
 from stylebridge.networks.mixnmatch import FeatureNetworks, MixNMatchConfig, MixNMatchNetworks
 from stylebridge.networks.nice_gan import NiceGanConfig, NiceGanNetworks
 from stylebridge.networks.sean import SEANConfig, SEANNetworks
-from stylebridge.networks.segmenter import SegmenterConfig, build_segmenter
+from stylebridge.networks.segmenters.build import SegmenterConfig, build_segmenter
 from stylebridge.networks.spade import SPADEConfig, SPADENetworks
 from support.mini import CHANNELS, CLASSES, MiniSegmenter, batches
 from support.shared_work import together, whole_run

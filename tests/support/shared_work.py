@@ -20,12 +20,12 @@ from stylebridge.data.label_space import LabelSpace
 from stylebridge.engine import open_accelerator
 from stylebridge.engine.processes import Share, agreed, average_gradients, broadcast_state
 from stylebridge.errors import StylebridgeError
-from stylebridge.jobs.label_free import LabelFreeScores
-from stylebridge.jobs.recipe import InferenceConfig, LabelFreeConfig
-from stylebridge.jobs.run_folder import RunFolder
-from stylebridge.jobs.synthesis_recipe import load_synthesis_recipe
-from stylebridge.jobs.synthesize import gather_mean_styles
-from stylebridge.jobs.together import check_together, make_together
+from stylebridge.jobs.datasets.together import check_together, make_together
+from stylebridge.jobs.recipe.adapt import InferenceConfig, LabelFreeConfig
+from stylebridge.jobs.recipe.synthesize import load_synthesis_recipe
+from stylebridge.jobs.runs.folder import RunFolder
+from stylebridge.jobs.tasks.adaptation.label_free import LabelFreeScores
+from stylebridge.jobs.tasks.synthesize import gather_mean_styles
 from stylebridge.networks.sean import SEANConfig, SEANNetworks
 from support.folders import World, tiny_adapt
 from support.mini import MiniSegmenter

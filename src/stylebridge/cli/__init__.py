@@ -104,8 +104,8 @@ def adapt(
     quiet: Quiet = False,
 ) -> None:
     """Adapt a segmentation model from a labelled source to an unlabelled target."""
-    from stylebridge.jobs.adapt import adapt as job
-    from stylebridge.jobs.tables import print_adaptation
+    from stylebridge.cli.tables import print_adaptation
+    from stylebridge.jobs.tasks.adapt import adapt as job
 
     result = job(
         source,
@@ -159,7 +159,7 @@ def segment(
     quiet: Quiet = False,
 ) -> None:
     """Label images and videos with an adapted model: one palette PNG an image, values are class indices."""
-    from stylebridge.jobs.segment import segment as job
+    from stylebridge.jobs.apply.segment import segment as job
 
     written = job(
         run,
@@ -187,8 +187,8 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Export an adapted model to ONNX (any batch, any size), compared with the torch model on real images."""
-    from stylebridge.jobs.export import export as job
-    from stylebridge.jobs.tables import print_export
+    from stylebridge.cli.tables import print_export
+    from stylebridge.jobs.exchange.export import export as job
 
     print_export(job(run, onnx=onnx, images=images, overwrite=overwrite, quiet=quiet), open_console())
 
@@ -201,8 +201,8 @@ def demo(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out")] = False,
 ) -> None:
     """Draw a toy simulator and a toy camera, adapt a model from one to the other, and write a report."""
-    from stylebridge.jobs.demo import demo as job
-    from stylebridge.jobs.tables import print_adaptation
+    from stylebridge.cli.tables import print_adaptation
+    from stylebridge.jobs.datasets.demo import demo as job
 
     print_adaptation(job(out, seed=seed, device=device, overwrite=overwrite), open_console())
 
@@ -268,8 +268,8 @@ def import_(
     overwrite: Overwrite = False,
 ) -> None:
     """Make a released checkpoint a run folder, which every other command takes."""
-    from stylebridge.jobs.import_weights import import_mixnmatch
-    from stylebridge.jobs.import_weights import import_weights as job
+    from stylebridge.jobs.exchange.import_weights import import_mixnmatch
+    from stylebridge.jobs.exchange.import_weights import import_weights as job
 
     if kind == "mixnmatch":
         if generator is None or encoder is None or file is not None:
@@ -309,7 +309,7 @@ def import_(
 @recipes_app.command("list")
 def recipes_list() -> None:
     """The built-in recipes, a line each."""
-    from stylebridge.jobs.tables import print_recipes
+    from stylebridge.cli.tables import print_recipes
 
     print_recipes(open_console())
 
@@ -317,7 +317,7 @@ def recipes_list() -> None:
 @recipes_app.command("show")
 def recipes_show(name: Annotated[str, typer.Argument(help="Recipe name or YAML file")]) -> None:
     """A recipe as YAML, every default spelt out: a starting point for your own."""
-    from stylebridge.jobs.recipe import load_recipe
+    from stylebridge.jobs.recipe.adapt import load_recipe
 
     print(load_recipe(name).to_yaml(), end="")
 

@@ -46,7 +46,7 @@ def data_doctor(
     With --fix the corrected copy is read again, and what is left in it is listed last. Exit code 1 if something stops
     training, in the copy where there is one.
     """
-    from stylebridge.jobs.doctor import doctor as job
+    from stylebridge.jobs.datasets.doctor import doctor as job
 
     report = job(
         paths,
@@ -76,7 +76,7 @@ def data_pack(
     quiet: Quiet = False,
 ) -> None:
     """Pack a domain into WebDataset shards with an index; train from them with --source OUT or a URL."""
-    from stylebridge.jobs.pack import pack as job
+    from stylebridge.jobs.datasets.pack import pack as job
 
     packed = job(
         data,
@@ -98,7 +98,7 @@ def data_pack(
 @data_app.command("layouts")
 def data_layouts() -> None:
     """The data-set layouts that are read, with their splits."""
-    from stylebridge.jobs.tables import print_layouts
+    from stylebridge.cli.tables import print_layouts
 
     print_layouts(open_console())
 
@@ -106,7 +106,7 @@ def data_layouts() -> None:
 @data_app.command("spaces")
 def data_spaces() -> None:
     """The built-in label spaces and their classes."""
-    from stylebridge.jobs.tables import print_label_spaces
+    from stylebridge.cli.tables import print_label_spaces
 
     print_label_spaces(open_console())
 
@@ -138,7 +138,7 @@ def data_toy(
     ] = False,
 ) -> None:
     """Draw street scenes of the toy world, with exact labels."""
-    from stylebridge.jobs.toy import draw_toy
+    from stylebridge.jobs.datasets.toy import draw_toy
 
     draw_toy(
         out, look, count, first_seed=first_seed, size=(width, height), labels=labels, overwrite=overwrite

@@ -47,8 +47,8 @@ def evaluate_model(
     quiet: Quiet = False,
 ) -> None:
     """Score an adapted model on labelled images: per-class IoU, mIoU, pixel accuracy."""
-    from stylebridge.jobs.evaluate import evaluate as job
-    from stylebridge.jobs.tables import print_scores
+    from stylebridge.cli.tables import print_scores
+    from stylebridge.jobs.evaluate.model import evaluate as job
 
     scores = job(
         run,
@@ -78,8 +78,8 @@ def evaluate_images(
     quiet: Quiet = False,
 ) -> None:
     """Compare two sets of images: FID, KID ± and IS, or the same on Lite0 features under other names."""
-    from stylebridge.jobs.evaluate_images import evaluate_images as job
-    from stylebridge.jobs.evaluate_images import print_image_scores
+    from stylebridge.jobs.evaluate.images import evaluate_images as job
+    from stylebridge.jobs.evaluate.images import print_image_scores
 
     scores = job(
         real,
@@ -112,8 +112,8 @@ def evaluate_pairs(
     quiet: Quiet = False,
 ) -> None:
     """Perceptual distance: the diversity of one set, or images of one name in two."""
-    from stylebridge.jobs.evaluate_pairs import evaluate_pairs as job
-    from stylebridge.jobs.evaluate_pairs import print_pair_scores
+    from stylebridge.jobs.evaluate.pairs import evaluate_pairs as job
+    from stylebridge.jobs.evaluate.pairs import print_pair_scores
 
     scores = job(
         first,

@@ -57,7 +57,7 @@ def mix_apply(
     quiet: Quiet = False,
 ) -> None:
     """Mix photos: one picture, a sheet that varies one or two factors (--vary), or a video (--video)."""
-    from stylebridge.jobs.mix import check_mode
+    from stylebridge.jobs.apply.mix import check_mode
 
     check_mode(mode)
     photos = {"pose": pose, "background": background, "shape": shape, "texture": texture}
@@ -72,17 +72,17 @@ def mix_apply(
     if vary:
         if out is not None:
             raise DataError("With --vary the result is the sheet of --grid: leave out --out.")
-        from stylebridge.jobs.mix_grid import mix_grid
+        from stylebridge.jobs.apply.mixing.grid import mix_grid
 
         made = mix_grid(run, grid, vary=vary, quiet=quiet, **photos, **common)  # type: ignore[arg-type]
         say(open_console(), f"sheet written to {made}")
     elif video is not None:
-        from stylebridge.jobs.mix_video import mix_video
+        from stylebridge.jobs.apply.mixing.video import mix_video
 
         made = mix_video(run, video, out, quiet=quiet, **photos, **common)  # type: ignore[arg-type]
         say(open_console(), f"video written to {made}")
     else:
-        from stylebridge.jobs.mix import mix_images
+        from stylebridge.jobs.apply.mix import mix_images
 
         made = mix_images(run, out, **photos, **common)  # type: ignore[arg-type]
         say(open_console(), f"picture written to {made}")
@@ -109,7 +109,7 @@ def mix_evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Whether mixing keeps texture, shape and background, and how near mixes are to photos."""
-    from stylebridge.jobs.mix_evaluate import evaluate_mixing, print_mix_scores
+    from stylebridge.jobs.evaluate.mixing import evaluate_mixing, print_mix_scores
 
     scores = evaluate_mixing(
         run,

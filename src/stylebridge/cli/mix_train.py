@@ -39,7 +39,7 @@ def mix_train(
     quiet: Quiet = False,
 ) -> None:
     """Train both stages (code mode, then feature mode) on photos with a box around each object."""
-    from stylebridge.jobs.mix_train import train_mixer
+    from stylebridge.jobs.tasks.mix import train_mixer
 
     run = train_mixer(
         data,
@@ -65,6 +65,6 @@ def mix_train(
 
 def mix_recipes() -> None:
     """The built-in recipes of mixers, a line each."""
-    from stylebridge.jobs.tables import print_mix_recipes
+    from stylebridge.cli.tables import print_mix_recipes
 
     print_mix_recipes(open_console())

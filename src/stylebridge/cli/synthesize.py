@@ -51,7 +51,7 @@ def synthesize_train(
     quiet: Quiet = False,
 ) -> None:
     """Train networks that draw a picture from a label map (SEAN: with a style for each class)."""
-    from stylebridge.jobs.synthesize import train_synthesizer
+    from stylebridge.jobs.tasks.synthesize import train_synthesizer
 
     run = train_synthesizer(
         data,
@@ -131,7 +131,7 @@ def synthesize_apply(
     quiet: Quiet = False,
 ) -> None:
     """Draw pictures from label maps."""
-    from stylebridge.jobs.synthesize_apply import synthesize
+    from stylebridge.jobs.apply.synthesize import synthesize
 
     sides = parse_size(size, "--size")
     written = synthesize(
@@ -157,6 +157,6 @@ def synthesize_apply(
 @synthesize_app.command("recipes")
 def synthesize_recipes() -> None:
     """The built-in synthesis recipes, a line each."""
-    from stylebridge.jobs.tables import print_synthesis_recipes
+    from stylebridge.cli.tables import print_synthesis_recipes
 
     print_synthesis_recipes(open_console())

@@ -46,7 +46,7 @@ def translate_train(
     quiet: Quiet = False,
 ) -> None:
     """Train a translator between two sets of images that need not correspond."""
-    from stylebridge.jobs.translate import train_translator
+    from stylebridge.jobs.tasks.translate import train_translator
 
     run = train_translator(
         a,
@@ -126,7 +126,7 @@ def translate_apply(
     quiet: Quiet = False,
 ) -> None:
     """Translate images with a trained translator."""
-    from stylebridge.jobs.translate_apply import apply_translator
+    from stylebridge.jobs.apply.translate import apply_translator
 
     written = apply_translator(
         run,
@@ -153,6 +153,6 @@ def translate_apply(
 @translate_app.command("recipes")
 def translate_recipes() -> None:
     """The built-in translation recipes, a line each."""
-    from stylebridge.jobs.tables import print_translation_recipes
+    from stylebridge.cli.tables import print_translation_recipes
 
     print_translation_recipes(open_console())

@@ -18,7 +18,7 @@ from stylebridge.errors import WeightsError
 from stylebridge.networks.deeplab_v2 import load_fada_state
 from stylebridge.networks.pixel_discriminator import PixelDiscriminator
 from stylebridge.networks.pretrained import strip_prefix
-from stylebridge.networks.segmenter import DeepLabV2Segmenter, SegmenterConfig
+from stylebridge.networks.segmenters.build import DeepLabV2Segmenter, SegmenterConfig
 
 _FORM = "a dict with feature_extractor and classifier"
 

@@ -17,7 +17,7 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from stylebridge.errors import WeightsError
-from stylebridge.networks.segmenter import Segmenter
+from stylebridge.networks.segmenters.build import Segmenter
 
 OPSET = 18
 _MISSING = "ONNX export takes onnx, onnxscript and onnxruntime: `pip install 'stylebridge[export]'`."

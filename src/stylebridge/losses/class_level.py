@@ -59,7 +59,7 @@ def class_level_loss(
         encoding: [B, K, H, W], see :func:`domain_encoding`; takes no gradient.
         domain: the half that ``encoding`` is put in.
         canvas: size (H', W') ≥ (H, W) that the logits' grid covers, if its features came from a padded image
-            (:meth:`stylebridge.networks.segmenter.Segmenter.canvas`); the encoding lies in its upper left.
+            (:meth:`stylebridge.networks.segmenters.build.Segmenter.canvas`); the encoding lies in its upper left.
 
     Raises:
         ValueError: the shapes do not go together, or ``domain`` is neither "source" nor "target".

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from stylebridge.engine.config import Strict
 from stylebridge.engine.method import Method, Step
 from stylebridge.losses.segmentation import cross_entropy_sum
-from stylebridge.networks.segmenter import Segmenter
+from stylebridge.networks.segmenters.build import Segmenter
 
 
 class SegmentationOptions(Strict):

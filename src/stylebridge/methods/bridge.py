@@ -34,7 +34,7 @@ from stylebridge.networks.bridge import (
     critics,
     encode,
 )
-from stylebridge.networks.segmenter import Segmenter
+from stylebridge.networks.segmenters.build import Segmenter
 
 
 class BridgeOptions(SegmentationOptions):

@@ -20,7 +20,7 @@ from stylebridge.losses.class_level import class_level_loss, domain_encoding
 from stylebridge.methods.base import SegmentationMethod, SegmentationOptions, mean_cross_entropy
 from stylebridge.methods.colour_transfer import match_colour
 from stylebridge.networks.pixel_discriminator import PixelDiscriminator
-from stylebridge.networks.segmenter import Segmenter
+from stylebridge.networks.segmenters.build import Segmenter
 
 
 class FADAOptions(SegmentationOptions):

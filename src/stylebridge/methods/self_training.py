@@ -19,7 +19,7 @@ from stylebridge.engine.method import Average, Losses, Phase, Step, Term
 from stylebridge.methods.base import SegmentationMethod, SegmentationOptions, mean_cross_entropy
 from stylebridge.methods.colour_transfer import match_colour
 from stylebridge.methods.mixing import blur, class_mask, jitter_colour
-from stylebridge.networks.segmenter import Segmenter
+from stylebridge.networks.segmenters.build import Segmenter
 
 
 class SelfTrainingOptions(SegmentationOptions):

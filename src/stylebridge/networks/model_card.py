@@ -14,7 +14,7 @@ from typing import Any
 from stylebridge.atomic import write_text
 from stylebridge.data.text_files import read_json
 from stylebridge.metrics.segmentation import SegmentationScores
-from stylebridge.networks.segmenter_config import DEEPLAB_V2, HF_PREFIX, VIT_LIGHT
+from stylebridge.networks.segmenters.config import DEEPLAB_V2, HF_PREFIX, VIT_LIGHT
 from stylebridge.version import __version__
 
 CARD = "README.md"
@@ -127,7 +127,7 @@ def _classes(facts: Mapping[str, Any]) -> str:
 def _use(facts: Mapping[str, Any]) -> str:
     return (
         "## Use\n\nFOLDER is this folder.\n\n```\nstylebridge segment FOLDER PHOTOS --out masks/\n```\n\n```python\n"
-        "from stylebridge.networks.segmenter import load_segmenter\n\n"
+        "from stylebridge.networks.segmenters.build import load_segmenter\n\n"
         f"segmenter = load_segmenter(FOLDER)  # takes RGB images [B, 3, H, W] in [0, 1]\n```{_without_us(facts)}"
     )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stylebridge.errors import RunError
-from stylebridge.jobs.run_folder import RunFolder, command_of
+from stylebridge.jobs.runs.folder import RunFolder, command_of
 
 #: How deep below the start folder runs are looked for, in how many folders, and how many models stay in memory.
 _DEPTH, _FOLDERS, _MODELS = 4, 3000, 4

@@ -15,7 +15,7 @@ from stylebridge.data.files import PackedFile
 from stylebridge.data.images import UnreadableError, read_header, read_image
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import DataError
-from stylebridge.jobs.label_options import space_of_map
+from stylebridge.jobs.datasets.label_options import space_of_map
 from stylebridge.studio.canvas import fitted, resize_labels, resize_picture
 
 #: What the studio accepts; the page says so.

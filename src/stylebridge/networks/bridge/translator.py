@@ -13,7 +13,7 @@ from stylebridge.networks.bridge.generator import Generator
 from stylebridge.networks.bridge.styles import StyleHead, Styles
 from stylebridge.networks.bridge.trunk import Trunk
 from stylebridge.networks.nice_gan.config import STRIDE
-from stylebridge.networks.segmenter import Segmenter
+from stylebridge.networks.segmenters.build import Segmenter
 
 #: The two domains, and the one each is translated to.
 OTHER = {"source": "target", "target": "source"}

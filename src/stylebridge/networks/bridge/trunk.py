@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from stylebridge.errors import RecipeError
 from stylebridge.networks.nice_gan.config import STRIDE
-from stylebridge.networks.segmenter import Segmenter
-from stylebridge.networks.smp_segmenter import SmpSegmenter
+from stylebridge.networks.segmenters.build import Segmenter
+from stylebridge.networks.segmenters.smp import SmpSegmenter
 
 #: Halvings of the sides by the trunk: as many as by NICE-GAN's encoder.
 DEPTH = 2

@@ -1,0 +1,162 @@
+"""What jobs print on the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from stylebridge.data.text_files import read_yaml
+from stylebridge.metrics.segmentation import SegmentationScores
+from stylebridge.report.formats import gain, movers
+from stylebridge.terminal import say
+
+if TYPE_CHECKING:
+    from stylebridge.jobs.exchange.export import ExportResult
+    from stylebridge.jobs.tasks.adapt import AdaptationResult
+
+
+def percent(value: float | None) -> str:
+    """A ratio as a percentage with one decimal; a dash where there is none."""
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def print_scores(
+    scores: SegmentationScores, console: Console, title: str, before: SegmentationScores | None = None
+) -> None:
+    """Per-class IoU and the means, in per cent; with ``before``, both and the difference."""
+    table = Table(title=title, title_style="bold", title_justify="left")
+    table.add_column("class")
+    if before is not None:
+        table.add_column("before", justify="right")
+    table.add_column("IoU %" if before is None else "after", justify="right")
+
+    def row(name: str, old: float | None, new: float | None, style: str = "") -> None:
+        table.add_row(name, *([percent(old)] if before is not None else []), percent(new), style=style)
+
+    for index, name in enumerate(scores.classes):
+        row(name, before.iou[index] if before else None, scores.iou[index])
+    table.add_section()
+    row("mIoU, classes present", before.miou_present if before else None, scores.miou_present, "bold")
+    row("mIoU, all classes", before.miou_all if before else None, scores.miou_all)
+    old_subsets = dict(before.subsets) if before else {}
+    for name, value in scores.subsets:
+        row(f"mIoU, {name}", old_subsets.get(name), value)
+    row("pixel accuracy", before.pixel_accuracy if before else None, scores.pixel_accuracy)
+    console.print(table)
+    say(console, f"protocol {scores.protocol}")
+
+
+def print_movers(before: SegmentationScores, after: SegmentationScores, console: Console) -> None:
+    """Which classes got worse, then which gained, by how many points of IoU."""
+    lost, gained = movers(after.classes, before.iou, after.iou)
+    for word, classes, style in (("got worse", lost, "red"), ("gained", gained, "green")):
+        named = ", ".join(f"{name} {text}" for name, text in classes) or "no class"
+        console.print(Text.assemble((f"{word:<9}  ", style), named))
+
+
+def print_adaptation(result: AdaptationResult, console: Console) -> None:
+    """The outcome of an adaptation and where to find it."""
+    if result.after is not None:
+        print_scores(result.after, console, "on the target (source-only → adapted)" if result.before else
+                     "on the target", result.before)  # fmt: skip
+        if result.before is not None:
+            before, after = result.before.miou_present, result.after.miou_present
+            print_movers(result.before, result.after, console)
+            style = "bold red" if after < before else "bold"
+            console.print(f"mIoU {percent(before)} → {percent(after)} ({gain(before, after)})", style=style)
+    say(console, f"report   {result.report}")
+    say(console, f"model    {result.run / 'segmenter'}")
+    if result.onnx is not None:
+        say(console, f"onnx     {result.onnx}")
+    say(console, f"use it   stylebridge segment {result.run} PHOTO_OR_FOLDER --out masks/")
+
+
+def print_export(result: ExportResult, console: Console) -> None:
+    """What was exported, and how it compares."""
+    sizes = ", ".join(f"{b} × {w}×{h}" for b, w, h in result.checked)
+    say(console, f"written     {result.path} ({result.bytes / 1e6:.1f} MB)")
+    say(console, f"compared    on {result.images}: {sizes}")
+    say(
+        console,
+        f"difference  at most {result.max_difference:.2g} (logits reach {result.largest_logit:.3g}); the same class in "
+        f"{100 * result.agreement:.3f} % of pixels",
+    )
+
+
+def print_recipes(console: Console) -> None:
+    """The built-in recipes and what they are."""
+    from stylebridge.jobs.recipe.adapt import builtin_recipes
+    from stylebridge.jobs.tasks.adapt import DEFAULT_RECIPE
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("recipe", style="bold")
+    table.add_column("what it is")
+    for name, path in builtin_recipes().items():
+        description = read_yaml(path).get("description", "")
+        default = Text(" (default)", style="dim") if name == DEFAULT_RECIPE else Text()
+        table.add_row(Text(name) + default, " ".join(str(description).split()))
+    console.print(table)
+
+
+def print_translation_recipes(console: Console) -> None:
+    """The built-in translation recipes and what they are."""
+    from stylebridge.jobs.recipe.translators import translation_recipes
+
+    _print_recipes(translation_recipes(), console)
+
+
+def print_synthesis_recipes(console: Console) -> None:
+    """The built-in synthesis recipes and what they are."""
+    from stylebridge.jobs.recipe.synthesize import synthesis_recipes
+
+    _print_recipes(synthesis_recipes(), console)
+
+
+def print_mix_recipes(console: Console) -> None:
+    """The built-in recipes of mixers and what they are."""
+    from stylebridge.jobs.recipe.mix import mix_recipes
+
+    _print_recipes(mix_recipes(), console)
+
+
+def _print_recipes(recipes: dict[str, Path], console: Console) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("recipe", style="bold")
+    table.add_column("what it is")
+    for name, path in recipes.items():
+        table.add_row(name, str(read_yaml(path).get("description", "")))
+    console.print(table)
+
+
+def print_layouts(console: Console) -> None:
+    """The layouts that are read, their splits (the first is trained on), and the space of their labels."""
+    from stylebridge.data.layouts import LAYOUTS
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("layout", "what it is", "splits", "scored", "label space"):
+        table.add_column(column, style="bold" if column == "layout" else "")
+    for layout in LAYOUTS.values():
+        more = ", …" if len(layout.splits) > 7 else ""
+        splits = "; ".join(part for part in (", ".join(layout.splits[:7]) + more, layout.free_splits) if part)
+        splits, scored = splits or "–", layout.evaluation_split or "–"
+        table.add_row(layout.name, layout.title, splits, scored, layout.space or "as the files say")
+    table.add_row("shards", "made by `stylebridge data pack`; also an address", "–", "–", "as packed")
+    console.print(table)
+
+
+def print_label_spaces(console: Console) -> None:
+    """The built-in label spaces."""
+    from stylebridge.data.label_space import LabelSpace, builtin_label_spaces
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("label space", "classes", "names"):
+        table.add_column(column, style="bold" if column == "label space" else "")
+    for name in builtin_label_spaces():
+        space = LabelSpace.load(name)
+        shown = ", ".join(space.classes[:24]) + (", …" if space.num_classes > 24 else "")
+        table.add_row(name, str(space.num_classes), shown)
+    console.print(table)

@@ -1,0 +1,86 @@
+"""Instance maps beside label maps: found by name, read, and turned into the edges that networks take."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from PIL import Image
+
+from stylebridge.data.files import FileRef, is_image_name
+from stylebridge.data.images import read_label
+from stylebridge.errors import DataError
+from stylebridge.jobs.apply.inputs import collect_inputs
+from stylebridge.layers.label_maps import instance_edges
+
+#: The ends of Cityscapes' file names.
+LABEL_IDS, INSTANCE_IDS = "_labelIds", "_instanceIds"
+
+
+class InstanceMaps:
+    """The instance maps of label maps.
+
+    Args:
+        given: the instance map of one label map, or a folder or zip file of them.
+        single: whether there is one label map; then ``given`` may be a file.
+
+    Raises:
+        DataError: there is nothing, or it is of another form.
+    """
+
+    def __init__(self, given: Path, single: bool) -> None:
+        self.given = given
+        self.only: FileRef | None = None
+        self.files: dict[PurePosixPath, FileRef] = {}
+        if given.is_file() and is_image_name(given.name):
+            if not single:
+                raise DataError(
+                    f"--instances {given} is one file, --labels a folder: give a folder of instance maps."
+                )
+            self.only = given
+        else:
+            self.files = {name: file for file, name in collect_inputs([given]).images.items()}
+
+    def edges(
+        self, file: FileRef, name: PurePosixPath, labels: np.ndarray, size: tuple[int, int] | None = None
+    ) -> np.ndarray:
+        """Where instances meet, bool [H, W].
+
+        Args:
+            file, name: the label map, and its place below its folder without the ending.
+            labels: [H, W], as read.
+            size: (width, height) that the instance map is resized to before edges are looked for.
+
+        Raises:
+            DataError: there is no instance map of this name, it cannot be read, or has another size.
+        """
+        found = self._find(file, name)
+        instances = read_label(found).astype(np.int32)
+        if instances.shape != labels.shape:
+            (rows, columns), (height, width) = instances.shape, labels.shape
+            raise DataError(
+                f"Instance map {found} is {columns}×{rows} and label map {file} {width}×{height}: "
+                f"give both in one size."
+            )
+        instances = instances if size is None else nearest(instances, size)
+        return instance_edges(torch.from_numpy(instances)[None])[0].numpy()
+
+    def _find(self, file: FileRef, name: PurePosixPath) -> FileRef:
+        if self.only is not None:
+            return self.only
+        for wanted in (name.with_name(name.name.replace(LABEL_IDS, INSTANCE_IDS)), name):
+            if wanted in self.files:
+                return self.files[wanted]
+        raise DataError(f"{self.given} holds no instance map for {file}: give one of the same name.")
+
+
+def nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A map [H, W] of uint8 or int32 resized to (width, height), to the nearest pixel."""
+    return np.array(Image.fromarray(values).resize(size, Image.Resampling.NEAREST))
+
+
+def label_ids_only(files: dict[FileRef, PurePosixPath]) -> dict[FileRef, PurePosixPath]:
+    """Cityscapes keeps four files a picture in one folder: of such a folder the label ids, else all files."""
+    ids = {file: name for file, name in files.items() if name.name.endswith(LABEL_IDS)}
+    return ids or files

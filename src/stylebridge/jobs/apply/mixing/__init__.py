@@ -1,0 +1,1 @@
+"""Sheets and videos of mixes."""

@@ -1,0 +1,1 @@
+"""Data sets: opened, checked, packed, drawn."""

@@ -1,0 +1,1 @@
+"""Recipes: their models, and how they are read."""

@@ -1,0 +1,233 @@
+"""The folder of one run: self-contained, and safe against being mixed up or written over."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stylebridge.atomic import OTHER_OUT, explained, write_text, written_folder
+from stylebridge.data.domain import DomainSpec
+from stylebridge.data.label_space import LabelSpace
+from stylebridge.data.text_files import TextFileError, read_yaml
+from stylebridge.errors import DataError, RunError
+from stylebridge.jobs.runs.outputs import MARKER, PART, RUN, ensure_free, mark, remove_ours, write_marker
+from stylebridge.jobs.recipe.adapt import Recipe, parse_recipe
+from stylebridge.jobs.runs.files import DATA_FILES, HOLDER, LOCK
+from stylebridge.jobs.runs.lock import hold
+
+_RECIPE, _RUN = "recipe.yaml", "run.yaml"
+#: Keys of ``run.yaml`` that name data.
+DATA_KEYS = ("source", "target", "target_labels", "evaluate_on", "a", "b", "data", "boxes")
+
+_COMMANDS = {"synthesize": "synthesize train", "translate": "translate train", "mix": "mix train"}
+#: What can be done with a run of one kind that was given for another.
+_INSTEAD = {("adapt", "synthesize"): ", or paint images with a Bridge run by `stylebridge translate apply`"}
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run: ``recipe.yaml`` as resolved, ``run.yaml`` (kind, domains, label space, versions), and the results."""
+
+    path: Path
+
+    @property
+    def segmenter(self) -> Path:
+        """The adapted segmenter, an ordinary Hugging Face folder."""
+        return self.path / "segmenter"
+
+    @property
+    def onnx(self) -> Path:
+        """The adapted segmenter as an ONNX file, where the recipe asks for one."""
+        return self.path / "segmenter.onnx"
+
+    @property
+    def report(self) -> Path:
+        """The self-contained page."""
+        return self.path / "report.html"
+
+    def stage(self, name: str) -> Path:
+        """What a finished stage handed on; the folder exists only when the stage is complete."""
+        return self.path / "stages" / name
+
+    def facts(self) -> dict[str, Any]:
+        """The contents of ``run.yaml``."""
+        return _read_yaml(self.path / _RUN)
+
+    def recipe(self) -> Recipe:
+        """The resolved recipe."""
+        return parse_recipe(_read_yaml(self.path / _RECIPE), str(self.path / _RECIPE))
+
+    def begin(self, recipe: Any, facts: dict[str, Any], data: dict[str, Any] | None = None) -> None:
+        """Write what the run is, before anything is trained. ``run.yaml`` comes last: a folder that has it is a
+        run that can be resumed. Of an old run in the folder, the files that it wrote are removed.
+
+        Args:
+            data: for each set of the run, the files and what tells that they are the same
+                (:func:`stylebridge.jobs.runs.data_files.files_of`).
+
+        Raises:
+            RunError: another process has the folder, or files that are not ours came into it.
+        """
+        with explained(self.path, mend=OTHER_OUT):
+            self.path.mkdir(parents=True, exist_ok=True)
+        hold(self.path)
+        ensure_free(self.path, RUN, overwrite=True)
+        write_marker(self.path, {RUN: ()})  # first: what a killed start leaves is known as ours
+        (self.path / _RUN).unlink(missing_ok=True)  # what is left of an old run is none
+        remove_ours(self.path, RUN, keep=frozenset((MARKER, LOCK, HOLDER)))
+        write_text(self.path / _RECIPE, recipe.to_yaml(), mend=OTHER_OUT)
+        if data is not None:
+            write_text(self.path / DATA_FILES, json.dumps(data, ensure_ascii=True), mend=OTHER_OUT)
+        facts_yaml = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
+        write_text(self.path / _RUN, facts_yaml, mend=OTHER_OUT)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        data = read_yaml(path)
+    except (OSError, TextFileError) as error:
+        reason = " ".join(str(error).split())
+        raise RunError(f"{path} cannot be read ({reason}): the folder is not a stylebridge run.") from error
+    if not isinstance(data, dict):
+        raise RunError(f"{path} is not a mapping of keys: the folder is not a stylebridge run.")
+    return data
+
+
+def data_of(facts: Mapping[str, Any]) -> dict[str, Path]:
+    """The places of the data that a run was made with, by what messages call them."""
+    found = {}
+    for key in DATA_KEYS:
+        if isinstance(facts.get(key), str):
+            with contextlib.suppress(DataError):  # it is gone
+                found[f"the run's {key.replace('_', ' ')}"] = DomainSpec.parse(facts[key]).path
+    return found
+
+
+def open_run(path: Path, kind: str) -> RunFolder:
+    """Open an existing run.
+
+    Raises:
+        RunError: there is no run, or it is of another kind.
+    """
+    run, found = find_run(path, kind)
+    facts = run.facts()
+    if found != kind:
+        raise RunError(
+            f"{path} is a run of `stylebridge {command_of(found)}`, not of `stylebridge {command_of(kind)}`",
+            f"give another run{_INSTEAD.get((found, kind), '')}",
+        )
+    missing = [key for key in ("source", "target", "label_space") if key not in facts]
+    if kind == "adapt" and missing:
+        raise RunError(
+            f"{path / _RUN} does not say {missing[0]!r}: it was changed or damaged; start a new run."
+        )
+    return run
+
+
+def find_run(path: Path, kind: str) -> tuple[RunFolder, str]:
+    """An existing run and its kind, where a command takes runs of several kinds.
+
+    Args:
+        kind: the kind that is named to a user who gave no run.
+
+    Raises:
+        RunError: there is no run.
+    """
+    mend = f"give the --out folder of an earlier `stylebridge {command_of(kind)}`"
+    if not path.is_dir():
+        raise RunError(f"{path} {'is a file' if path.exists() else 'does not exist'}", mend)
+    if not (path / _RUN).is_file():
+        raise RunError(f"{path} is not a stylebridge run (it has no {_RUN})", mend)
+    run = RunFolder(path)
+    return run, str(run.facts().get("kind"))
+
+
+def command_of(kind: str) -> str:
+    """The command that makes runs of a kind, as a user types it."""
+    return _COMMANDS.get(kind, kind)
+
+
+def new_run(path: Path, overwrite: bool, resumable: bool = True) -> RunFolder:
+    """Take a folder for a new run. Nothing is removed yet: :meth:`RunFolder.begin` replaces an old run when all
+    else was found right.
+
+    Args:
+        resumable: whether a run that is there already could be continued instead.
+
+    Raises:
+        RunError: something is there already, or no folder can be made there.
+    """
+    ensure_free(path, RUN, overwrite, otherwise="continue it with --resume" if resumable else "")
+    return RunFolder(path)
+
+
+def take_over_stages(other: RunFolder, run: RunFolder) -> list[str]:
+    """Copy the finished stages of another run that would come out the same here; returns their names.
+
+    Stages are compared from the first on: seed, segmenter, precision, data and every setting must be equal.
+
+    Raises:
+        RunError: the other run was made from other data.
+    """
+    theirs, ours = other.recipe().spelt_out(), run.recipe().spelt_out()
+    old, new = other.facts(), run.facts()
+    for key in ("source", "target", "target_labels", "read_as", "label_space"):
+        # A run of an older version does not have every key: one that is absent means nothing of the kind.
+        same = (old.get(key) or None) == (new.get(key) or None)
+        if key == "label_space":
+            same = LabelSpace.from_dict(old[key]) == LabelSpace.from_dict(new[key])
+        if not same:
+            raise RunError(f"{other.path} has another {key} than this run: leave out --reuse.")
+    taken: list[str] = []
+    run.stage("x").parent.mkdir(exist_ok=True)
+    if (theirs.seed, theirs.segmenter, theirs.precision) != (ours.seed, ours.segmenter, ours.precision):
+        return taken
+    translated = ours.translator is None or theirs.translator == ours.translator
+    if translated:
+        _take_over_translation(other, run)
+    for index, (a, b) in enumerate(zip(theirs.stages, ours.stages, strict=False)):
+        name = ours.stage_name(index)
+        if a != b or not other.stage(name).is_dir() or (a.translated and not translated):
+            break
+        _copy_folder(other.stage(name), run.stage(name))
+        taken.append(name)
+    return taken
+
+
+def _take_over_translation(other: RunFolder, run: RunFolder) -> None:
+    """Finished translations only: the folder `translated` exists when every image is there."""
+    if run.recipe().translator is not None and (other.path / "translated").is_dir():
+        for name in ("translator", "translated"):
+            if (other.path / name).is_dir():
+                _copy_folder(other.path / name, run.path / name, whole=name == "translated")
+
+
+def _copy_folder(old: Path, new: Path, whole: bool = True) -> None:
+    with written_folder(new, mend=OTHER_OUT) as beside:
+        shutil.copytree(old, beside, dirs_exist_ok=True)
+        if whole:
+            mark(beside, PART)
+
+
+def first_difference(old: Any, new: Any, where: str = "") -> tuple[str, Any, Any] | None:
+    """The first key, in the order of ``old``, whose values differ, and both values; None: there is none."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in old.keys() | new.keys() if old.keys() != new.keys() else old:
+            found = first_difference(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))
+            if found:
+                return found
+        return None
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for index, (a, b) in enumerate(zip(old, new, strict=True)):
+            found = first_difference(a, b, f"{where}.{index}")
+            if found:
+                return found
+        return None
+    return None if old == new else (where, old, new)

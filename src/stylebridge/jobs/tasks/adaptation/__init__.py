@@ -1,0 +1,1 @@
+"""The parts of an adaptation: its data, pictures and report."""

@@ -1,0 +1,78 @@
+"""Sample pictures while a mixer trains: what the generator paints of codes, and what becomes of photos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from stylebridge.data.boxes import BoxedImages, ViewDraw, object_view
+from stylebridge.data.images import read_image
+from stylebridge.jobs.apply.translator import as_pixels
+from stylebridge.jobs.runs.networks_folder import write_png
+from stylebridge.networks.mixnmatch import Categories, Mixer, MixNMatchConfig, one_hot, parent_of, to_unit
+
+#: What each row of a sample grid shows, from the top.
+ROWS = (
+    "painted of random codes (a texture and its own shape)",
+    "its background",
+    "its shape alone",
+    "its texture alone",
+    "photo",
+    "the photo's four codes painted",
+    "pose and shape of the photo, background and texture of the next",
+    "the same in feature mode (grey before the second stage)",
+)
+COLUMNS = 8
+_GREY = 0.5
+
+
+class MixPictures:
+    """Writes ``samples/STEP.png``, rows as in :data:`ROWS`; photos, codes and columns are the same at every step.
+
+    Args:
+        images: photos are evenly spaced among them, cut about the object as in training but nothing of it random.
+    """
+
+    def __init__(self, run: Path, images: BoxedImages, config: MixNMatchConfig, device: torch.device) -> None:
+        self.run, self.config, self.device = run, config, device
+        chosen = np.linspace(0, len(images) - 1, min(COLUMNS, len(images))).astype(int)
+        views = []
+        for i in (int(number) for number in chosen):
+            image = read_image(images.images[i])
+            box = images.boxes.inside(images.names[i], image.shape[1], image.shape[0])
+            views.append(object_view(image, box, images.side, ViewDraw(0.5, 0.5, False)))
+        self.photos = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).float() / 255
+        textures = torch.linspace(0, config.textures - 1, len(views)).long()
+        categories = Categories(textures, parent_of(textures, config), textures)
+        pose = torch.randn(len(views), config.pose, generator=torch.Generator().manual_seed(0))
+        self.codes = one_hot(pose, categories, config)
+
+    @torch.no_grad()
+    def write(self, step: int, mixer: Mixer) -> None:
+        """Write the picture of a step.
+
+        Args:
+            mixer: in evaluation mode, on the device.
+        """
+        photos = self.photos.to(self.device)
+        after = photos.roll(-1, 0)
+        made = mixer.generator(type(self.codes)(*(code.to(self.device) for code in self.codes)))
+        rows = [made.image, made.background, made.masked_parent, made.masked_child]
+        rows = [to_unit(row) for row in rows] + [
+            photos,
+            to_unit(mixer.mix(photos, photos, photos, photos).image),
+            to_unit(mixer.mix(photos, after, photos, after).image),
+            torch.full_like(photos, _GREY)
+            if mixer.extractor is None
+            else to_unit(mixer.mix_features(photos, after, after).image),
+        ]
+        write_png(Image.fromarray(as_pixels(_grid(rows))), self.run / "samples" / f"{step:06}.png")
+
+
+def _grid(rows: list[Tensor]) -> Tensor:
+    """Rows of images [N, 3, S, S] as one picture [3, rows·S, N·S] on the CPU."""
+    return torch.cat([torch.cat(list(row.float().cpu()), 2) for row in rows], 1)

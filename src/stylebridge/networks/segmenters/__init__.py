@@ -1,0 +1,1 @@
+"""Segmentation networks: their settings, families and folders."""

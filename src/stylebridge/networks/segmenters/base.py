@@ -1,0 +1,151 @@
+"""The segmenter, the model that is adapted: what all families of architectures have in common."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stylebridge.networks.pretrained import Normalisation
+from stylebridge.networks.segmenters.config import SegmenterConfig
+
+
+class Segmenter(nn.Module, ABC):
+    """A segmentation network in two halves: features, and the classifier that reads classes off them.
+
+    Attributes:
+        config: what it was built from.
+        num_classes: K.
+        feature_channels: C of :meth:`features`.
+        extra: free JSON-able facts that travel with a saved segmenter (the label space, for one).
+    """
+
+    feature_channels: int
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: SegmenterConfig, num_classes: int, normalisation: Normalisation) -> None:
+        super().__init__()
+        self.config = config
+        self.num_classes = num_classes
+        self.normalisation = normalisation
+        self.extra: dict[str, Any] = {}
+        # Not persistent: the state dict holds what is learnt, and the folder's stylebridge.json holds these.
+        self.register_buffer("mean", torch.tensor(normalisation.mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(normalisation.std).view(1, -1, 1, 1), persistent=False)
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """RGB [B, 3, H, W] in [0, 1] to what the network was pretrained on."""
+        if self.normalisation.bgr:
+            image = image.flip(1)
+        return (image - self.mean) / self.std
+
+    @abstractmethod
+    def features(self, image: Tensor) -> Tensor:
+        """RGB [B, 3, H, W] in [0, 1] to features [B, C, h, w], which cover the image's :meth:`canvas`."""
+
+    @abstractmethod
+    def classify(self, features: Tensor, size: tuple[int, int]) -> Tensor:
+        """Features [B, C, h, w] of images of ``size`` (H, W) to logits [B, K, H, W]."""
+
+    @abstractmethod
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """All parameters, as ``encoder`` (pretrained) and ``head`` (fresh), for two learning rates."""
+
+    def canvas(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The (H, W) that features of an image of ``size`` cover: the size itself, or padded below and right.
+
+        Whoever resizes a map that lies on the features' grid (a discriminator's output) to the image must
+        resize it to the canvas and cut out the upper left ``size``.
+        """
+        return size
+
+    def encoder_module(self) -> nn.Module | None:
+        """The pretrained part, which ``freeze_encoder`` and ``freeze_batch_norm`` keep as it is."""
+        return None
+
+    def groups_by_encoder(self) -> dict[str, list[nn.Parameter]]:
+        """:meth:`parameter_groups` of a network whose encoder is :meth:`encoder_module`."""
+        module = self.encoder_module()
+        encoder = [] if module is None else list(module.parameters())
+        ours = {id(parameter) for parameter in encoder}
+        return {"encoder": encoder, "head": [p for p in self.parameters() if id(p) not in ours]}
+
+    def hold_encoder(self) -> None:
+        """Take a frozen encoder's weights out of training; called once the network is built."""
+        encoder = self.encoder_module()
+        if encoder is not None and self.config.freeze_encoder:
+            encoder.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training or evaluation mode; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        encoder = self.encoder_module()
+        if encoder is not None and self.config.freeze_encoder:
+            encoder.eval()
+        elif encoder is not None and self.config.batch_norm_frozen:
+            for layer in encoder.modules():
+                if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                    layer.eval()
+        return self
+
+    def forward(self, image: Tensor) -> Tensor:
+        """RGB [B, 3, H, W] in [0, 1] to logits [B, K, H, W]."""
+        height, width = image.shape[-2:]
+        return self.classify(self.features(image), (height, width))
+
+    def logits_at(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+        """Logits [B, K, *size] of images [B, 3, H, W] in [0, 1], brought from the image's size to ``size`` (H, W)."""
+        return resize_logits(self(image), size)
+
+    def save_pretrained(self, folder: str | Path, extra: Mapping[str, Any] | None = None) -> None:
+        """Write a folder that :func:`~stylebridge.networks.segmenters.build.load_segmenter` reads.
+
+        What lies in it and which errors are raised: :mod:`stylebridge.networks.segmenters.folder`.
+        """
+        from stylebridge.networks.segmenters.folder import save_segmenter
+
+        save_segmenter(self, Path(folder), extra)
+
+
+def resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """[B, K, H, W] to [B, K, *size] in float32, bilinear with aligned corners; nothing is done at that size."""
+    if logits.shape[-2:] == size:
+        return logits
+    return F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=True)
+
+
+def round_up(size: tuple[int, int], stride: int, smallest: int = 0) -> tuple[int, int]:
+    """(H, W) up to multiples of ``stride``, no side below ``smallest``."""
+    height, width = (max(-(-side // stride) * stride, smallest) for side in size)
+    return height, width
+
+
+def pad_to(image: Tensor, canvas: tuple[int, int]) -> Tensor:
+    """Pad [B, C, H, W] below and to the right to [B, C, *canvas]: mirrored, or with the edge's pixels repeated
+    where the image is too small for that."""
+    height, width = image.shape[-2:]
+    down, right = canvas[0] - height, canvas[1] - width
+    if not down and not right:
+        return image
+    mode = "reflect" if down < height and right < width else "replicate"
+    return F.pad(image, (0, right, 0, down), mode=mode)
+
+
+def logits_on_image(logits: Tensor, canvas: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """Logits [B, K, h, w] that cover ``canvas`` to [B, K, *size]: bilinear with aligned corners, then cut.
+
+    Raises ValueError if their grid has not the canvas's proportions: they are not of images of ``size``.
+    """
+    height, width = logits.shape[-2:]
+    if height * canvas[1] != width * canvas[0]:
+        raise ValueError(
+            f"features of {tuple(logits.shape[-2:])} are not those of images of size {tuple(size)}"
+        )
+    if (height, width) != canvas:
+        logits = F.interpolate(logits, size=canvas, mode="bilinear", align_corners=True)
+    return logits[..., : size[0], : size[1]]

@@ -1,0 +1,171 @@
+"""Segmenters of transformers: any model of its ``AutoModelForSemanticSegmentation``.
+
+Nothing here imports transformers; reading and building its models: :mod:`stylebridge.networks.segmenters.hf_loading`.
+"""
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stylebridge.errors import RecipeError
+from stylebridge.networks.pretrained import Normalisation
+from stylebridge.networks.segmenters.base import Segmenter, logits_on_image, pad_to, round_up
+from stylebridge.networks.segmenters.config import SegmenterConfig
+
+#: Models that take square images only (their tokens are laid out as a square): images are resized to it.
+SQUARE_MODELS = ("dpt", "data2vec-vision")
+#: Models whose own output is enlarged to their input without aligned corners.
+ENLARGING_MODELS = ("upernet",)
+
+
+class _Tap(nn.Module):
+    """Stands in the classifier's place during one pass and keeps what reaches it. One channel goes on, so that
+    what the model does behind its classifier (it may enlarge to the image's size) costs next to nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: Tensor | None = None
+
+    def forward(self, features: Tensor) -> Tensor:
+        self.taken = features
+        return features[:, :1]
+
+
+class TransformersSegmenter(Segmenter):
+    """A transformers model for semantic segmentation, for images of any size.
+
+    Images are padded below and to the right to a multiple of ``stride``, or resized to ``fixed_size`` (height,
+    width) where the model takes no other. Features are what reaches the model's last convolution, the classifier.
+    Logits are the model's own, enlarged with aligned corners to the padded image, and cut.
+
+    Args:
+        model: with K labels, without auxiliary head.
+
+    Raises:
+        RecipeError: the model's classifier or encoder cannot be told from the rest.
+    """
+
+    def __init__(self, model: Any, config: SegmenterConfig, normalisation: Normalisation) -> None:
+        super().__init__(config, int(model.config.num_labels), normalisation)
+        self.model: Any = model
+        conv_path, self.classifier_path = find_classifier(model, config.arch)
+        self.feature_channels = int(model.get_submodule(conv_path).in_channels)
+        self.encoder_path = _find_encoder(model, self.classifier_path, config.arch)
+        self.fixed_size = _fixed_size(model.config)
+        self.stride = _stride(model.config)
+        self.smallest = 2 * self.stride  # the coarsest map of some models must have more than one cell
+        self.hold_encoder()
+
+    def canvas(self, size: tuple[int, int]) -> tuple[int, int]:
+        return size if self.fixed_size else round_up(size, self.stride, self.smallest)
+
+    def features(self, image: Tensor) -> Tensor:
+        height, width = image.shape[-2:]
+        image = self.normalise(image)
+        if self.fixed_size is None:
+            image = pad_to(image, self.canvas((height, width)))
+        elif self.fixed_size != (height, width):
+            image = F.interpolate(
+                image, size=self.fixed_size, mode="bilinear", align_corners=False, antialias=True
+            )
+        tap, classifier = _Tap(), self.model.get_submodule(self.classifier_path)
+        try:
+            _put(self.model, self.classifier_path, tap)
+            self.model(pixel_values=image)
+        finally:
+            _put(self.model, self.classifier_path, classifier)
+        assert tap.taken is not None
+        return tap.taken
+
+    def classify(self, features: Tensor, size: tuple[int, int]) -> Tensor:
+        canvas = self.canvas(size)
+        logits = self.model.get_submodule(self.classifier_path)(features)
+        for layer in _layers_behind(self.model, self.classifier_path):
+            logits = layer(logits)
+        if self.model.config.model_type in ENLARGING_MODELS:
+            height, width = logits.shape[-2:]
+            if height * canvas[1] == width * canvas[0]:
+                logits = F.interpolate(logits, size=canvas, mode="bilinear", align_corners=False)
+        if self.fixed_size is not None:
+            return F.interpolate(logits, size=size, mode="bilinear", align_corners=True)
+        return logits_on_image(logits, canvas, size)
+
+    def encoder_module(self) -> nn.Module:
+        return self.model.get_submodule(self.encoder_path)
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        return self.groups_by_encoder()
+
+    def name_classes(self, names: Iterable[str]) -> None:
+        """Write the classes' names into the model's configuration, if there are K of them."""
+        named = {index: str(name) for index, name in enumerate(names)}
+        if len(named) == self.num_classes:
+            self.model.config.id2label = named
+            self.model.config.label2id = {name: index for index, name in named.items()}
+
+
+def find_classifier(model: Any, arch: str) -> tuple[str, str]:
+    """Paths of the convolution whose outputs are the classes, and of the largest module that holds no other weights.
+
+    It is the one that grows with the number of labels: the model is laid out (without memory) with one more.
+
+    Raises RecipeError if not exactly one convolution does.
+    """
+    config = copy.deepcopy(model.config)
+    config.num_labels = model.config.num_labels + 1
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        wider = {name: value.shape for name, value in type(model)(config).named_parameters()}
+    grown = [name for name, value in model.named_parameters() if wider[name] != value.shape]
+    paths = {name.rpartition(".")[0] for name in grown if not name.startswith("auxiliary")}
+    if len(paths) != 1 or not isinstance(model.get_submodule(next(iter(paths))), nn.Conv2d):
+        raise RecipeError(
+            f"segmenter.arch: {arch} ({type(model).__name__}) does not end in one convolution that classifies pixels; "
+            "choose a model like SegFormer, UperNet, DPT or BEiT."
+        )
+    conv = path = paths.pop()
+    count = len(list(model.get_submodule(path).parameters()))
+    while len(list(model.get_submodule(path.rpartition(".")[0]).parameters())) == count:
+        path = path.rpartition(".")[0]
+    return conv, path
+
+
+def _find_encoder(model: Any, classifier_path: str, arch: str) -> str:
+    for path in (model.base_model_prefix, "backbone", "encoder", "model"):
+        module = getattr(model, path, None) if path else None
+        if isinstance(module, nn.Module) and not classifier_path.startswith(f"{path}."):
+            return path
+    raise RecipeError(
+        f"segmenter.arch: the encoder of {arch} ({type(model).__name__}) cannot be told from its head; choose a "
+        "model like SegFormer, UperNet, DPT or BEiT."
+    )
+
+
+def _fixed_size(config: Any) -> tuple[int, int] | None:
+    if config.model_type not in SQUARE_MODELS:
+        return None
+    size = getattr(config, "image_size", None) or getattr(config.backbone_config, "image_size", 384)
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
+def _stride(config: Any) -> int:
+    """Sides that every pyramid of these models divides: 32, or two patches where 32 holds no whole ones."""
+    patch = getattr(config, "patch_size", None) or getattr(
+        getattr(config, "backbone_config", None), "patch_size", 1
+    )
+    patch = max(patch) if isinstance(patch, list | tuple) else int(patch or 1)
+    return 32 if 32 % patch == 0 else 2 * patch
+
+
+def _put(model: nn.Module, path: str, module: nn.Module) -> None:
+    parent, _, name = path.rpartition(".")
+    model.get_submodule(parent)._modules[name] = module
+
+
+def _layers_behind(model: nn.Module, path: str) -> list[nn.Module]:
+    parent, _, name = path.rpartition(".")
+    siblings = model.get_submodule(parent)
+    return list(siblings)[int(name) + 1 :] if isinstance(siblings, nn.Sequential) else []
