@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo test lint types check clean
+.PHONY: install demo test lint types house check clean
 
 install: $(STAMP)
 
@@ -25,6 +25,9 @@ lint: install
 
 types: install
 	$(BIN)/pyright
+
+house:  ## Import circles, upward imports, long files and functions, full folders: there must be none.
+	$(PYTHON) tools/house.py
 
 check: lint types test
 
