@@ -18,6 +18,11 @@ def shorten(text: str, most: int) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def one_line(error: object) -> str:
+    """What an exception says, in one line."""
+    return " ".join(str(error).split())
+
+
 def did_you_mean(given: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """`` (did you mean NAME?)`` for a name that is not known, or nothing where no known one is near.
 

@@ -20,9 +20,9 @@ from torch import nn
 from stylebridge.engine import Average, Losses, Method, OptimizerConfig, Phase, Step, Term
 from stylebridge.jobs.recipe.synthesizers import SYNTHESIZERS
 from stylebridge.jobs.recipe.translators import TRANSLATORS
-from stylebridge.methods import SEGMENTATION_METHODS
 from stylebridge.methods.mixnmatch import MixNMatch
 from stylebridge.methods.mixnmatch_features import MixNMatchFeatures
+from stylebridge.methods.registry import classes_of
 from support import folders, pair
 from support.mini import batches, mini_trainer
 from support.shared_work import STAGES, together, whole_run
@@ -115,8 +115,8 @@ def test_two_processes_reproduce_one(name, two, tmp_path):
 def test_every_registered_method_is_among_them():
     kinds = {case.kind for case in pair.CASES.values()}
     translators = {kind.method for kind in TRANSLATORS.values()}
-    assert kinds >= {*SEGMENTATION_METHODS.values(), *translators, MixNMatch, MixNMatchFeatures}
-    assert pair.CASES.keys() >= {*SEGMENTATION_METHODS, *TRANSLATORS, *SYNTHESIZERS}
+    assert kinds >= {*classes_of("adapt").values(), *translators, MixNMatch, MixNMatchFeatures}
+    assert pair.CASES.keys() >= {*classes_of("adapt"), *TRANSLATORS, *SYNTHESIZERS}
 
 
 class Seldom(Method):

@@ -12,7 +12,7 @@ from stylebridge.jobs.recipe.adapt import (
     load_recipe,
     size_for,
 )
-from stylebridge.methods import SEGMENTATION_METHODS
+from stylebridge.methods.registry import classes_of
 
 CITYSCAPES, GTA5 = (2048, 1024), (1914, 1052)
 
@@ -46,7 +46,7 @@ def test_every_built_in_recipe_loads_and_comes_back_from_yaml_unchanged(name: st
 
 @pytest.mark.parametrize("name", builtin_recipes())
 def test_every_built_in_recipe_gives_each_trained_network_its_optimiser(name: str) -> None:
-    trains = {method: {"segmenter"} for method in SEGMENTATION_METHODS} | {
+    trains = {method: {"segmenter"} for method in classes_of("adapt")} | {
         "fada": {"segmenter", "discriminator"}
     }
     for stage in load_recipe(name).stages:
@@ -129,8 +129,8 @@ def test_fada_has_the_published_discriminator() -> None:
     assert (adam.kind, adam.lr, adam.betas, adam.weight_decay) == ("adam", 1e-4, (0.9, 0.99), 0.0)
     assert (adam.schedule.kind, adam.schedule.power, adam.schedule.total) == ("poly", 0.9, 62_500)
     options = stage_of(load_recipe("fada"), "adversarial").options
-    published = SEGMENTATION_METHODS["fada"].Options()
-    assert SEGMENTATION_METHODS["fada"].Options(**options) == published
+    published = classes_of("adapt")["fada"].Options()
+    assert classes_of("adapt")["fada"].Options(**options) == published
 
 
 def test_fada_has_the_published_data_preparation() -> None:

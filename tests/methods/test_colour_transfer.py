@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 
 from stylebridge.methods.colour_transfer import ColourTransfer, match_colour
-from stylebridge.methods.supervised import SelfDistillation, SourceOnly, SupervisedOptions
+from stylebridge.methods.self_distillation import SelfDistillation, SourceOnly, SupervisedOptions
 from support.mini import SGD, assert_same_weights, batches, mean_ce, mini_segmenter, mini_trainer
 
 

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from stylebridge.engine import OptimizerConfig, Trainer
 from stylebridge.engine.method import Batch
-from stylebridge.methods import SEGMENTATION_METHODS, SegmentationMethod
+from stylebridge.methods.base import SegmentationMethod
 from stylebridge.methods.bridge import Bridge, BridgeOptions
 from stylebridge.methods.colour_transfer import ColourTransfer
 from stylebridge.methods.fada import FADA, FADAOptions
+from stylebridge.methods.registry import classes_of
 from stylebridge.methods.self_training import SelfTraining, SelfTrainingOptions
 from support.mini import SGD, assert_same_weights, batches, mini_segmenter, mini_trainer
 
@@ -96,10 +97,10 @@ def test_a_target_label_is_never_asked_for(tmp_path: Path, name: str) -> None:
 
 
 def test_every_method_with_an_unlabelled_target_is_looked_at() -> None:
-    unlabelled = {n for n, m in SEGMENTATION_METHODS.items() if m.streams.get("target") is False}
+    unlabelled = {n for n, m in classes_of("adapt").items() if m.streams.get("target") is False}
     assert unlabelled == set(MAKERS)
     # The one method that reads labels with target images reads its own predictions.
-    labelled = {n for n, m in SEGMENTATION_METHODS.items() if m.streams.get("target")}
+    labelled = {n for n, m in classes_of("adapt").items() if m.streams.get("target")}
     assert labelled == {"self-distillation"}
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stylebridge.engine import OptimizerConfig, Trainer, TrainerConfig, open_accelerator
-from stylebridge.methods import SegmentationMethod
+from stylebridge.methods.base import SegmentationMethod
 from stylebridge.networks.pretrained import Normalisation
 from stylebridge.networks.segmenters.build import Segmenter, SegmenterConfig
 

@@ -20,14 +20,16 @@ from torch.nn import functional as F
 
 from stylebridge.engine import Method, OptimizerConfig, Trainer, TrainerConfig, open_accelerator
 from stylebridge.engine.devices import Precision
-from stylebridge.methods import ColourTransfer, SelfDistillation, SourceOnly
 from stylebridge.methods.bridge import Bridge, BridgeOptions
+from stylebridge.methods.colour_transfer import ColourTransfer
 from stylebridge.methods.cyclegan import CycleGAN, CycleGANOptions
 from stylebridge.methods.fada import FADA, FADAOptions
 from stylebridge.methods.mixnmatch import MixNMatch
 from stylebridge.methods.mixnmatch_features import MixNMatchFeatures, MixNMatchFeaturesOptions
 from stylebridge.methods.nice_gan import NiceGAN
+from stylebridge.methods.self_distillation import SelfDistillation
 from stylebridge.methods.self_training import SelfTraining, SelfTrainingOptions
+from stylebridge.methods.source_only import SourceOnly
 from stylebridge.methods.synthesis import Synthesis
 from stylebridge.networks.cyclegan import CycleGANConfig, CycleGANNetworks
 from stylebridge.networks.label_gan import MultiScaleDiscriminator, PerceptualLoss

@@ -22,6 +22,7 @@ from stylebridge.losses.adversarial import least_squares
 from stylebridge.losses.class_level import class_level_loss, domain_encoding
 from stylebridge.methods.base import SegmentationMethod, SegmentationOptions, mean_cross_entropy
 from stylebridge.methods.fada import FADA, FADAOptions
+from stylebridge.methods.registry import MethodSpec
 from stylebridge.methods.self_training import SelfTraining, SelfTrainingOptions, use_batch_statistics
 from stylebridge.networks.bridge import (
     OTHER,
@@ -323,3 +324,12 @@ def _look_distance(step: Step, styles: Styles, wanted: Styles) -> Tensor:
     )
     difference = torch.cat([(a - b.detach()).abs() for a, b in zip(mine, others, strict=True)], 2) * shown
     return step.mean(difference.sum(), shown.sum() * difference.shape[-1])
+
+
+METHOD = MethodSpec(
+    name="bridge",
+    task="adapt",
+    method=Bridge,
+    title="Bridge",
+    paper="ours (docs/bridge.md)",
+)

@@ -9,7 +9,8 @@ from torch import Tensor
 from stylebridge.engine.method import Losses, Step, Term
 from stylebridge.layers.precision import at_least_float32
 from stylebridge.methods.base import mean_cross_entropy
-from stylebridge.methods.supervised import SourceOnly
+from stylebridge.methods.registry import MethodSpec
+from stylebridge.methods.source_only import SourceOnly
 
 
 def match_colour(image: Tensor, reference: Tensor) -> Tensor:
@@ -45,3 +46,12 @@ class ColourTransfer(SourceOnly):
             step, self.segmenter(image), source["label"], temperature=self.options.temperature
         )
         yield Term("cross_entropy", loss)
+
+
+METHOD = MethodSpec(
+    name="colour-transfer",
+    task="adapt",
+    method=ColourTransfer,
+    title="Colour transfer",
+    paper="a baseline: Reinhard et al., 2001",
+)

@@ -15,7 +15,8 @@ from stylebridge.engine.method import Losses, Method, Phase, Step, Term
 from stylebridge.errors import DataError
 from stylebridge.layers.precision import at_least_float32
 from stylebridge.losses.adversarial import least_squares
-from stylebridge.networks.cyclegan import OTHER, CycleGANNetworks
+from stylebridge.methods.registry import MethodSpec, Networks
+from stylebridge.networks.cyclegan import OTHER, PRESETS, CycleGANConfig, CycleGANNetworks
 
 #: Epochs at the full rate and as many with it falling; an epoch is as many steps as the larger domain has batches.
 PUBLISHED_EPOCHS = 200
@@ -123,3 +124,16 @@ def published_optimizers() -> dict[str, OptimizerConfig]:
 def published_steps(images_a: int, images_b: int, batch: int = 1) -> int:
     """Steps of the published number of epochs over domains of so many images."""
     return PUBLISHED_EPOCHS * -(-max(images_a, images_b) // batch)
+
+
+METHOD = MethodSpec(
+    name="cyclegan",
+    task="translate",
+    method=CycleGAN,
+    title="CycleGAN",
+    paper="Zhu et al., ICCV 2017, arXiv 1703.10593",
+    networks=Networks(CycleGANNetworks, CycleGANConfig, PRESETS),
+    optimizers=published_optimizers,
+    length=f"{PUBLISHED_EPOCHS} epochs",
+    resample="bicubic",
+)

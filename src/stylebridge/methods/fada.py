@@ -2,7 +2,7 @@
 
 The discriminator has 2K outputs: domain and class at once. Its targets are the segmenter's own softened
 class probabilities, placed in the source or in the target half. Stages 1 and 3 are plain supervised
-training (:mod:`stylebridge.methods.supervised`).
+training (:mod:`stylebridge.methods.source_only`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from stylebridge.engine.method import Losses, Phase, Step, Term
 from stylebridge.losses.class_level import class_level_loss, domain_encoding
 from stylebridge.methods.base import SegmentationMethod, SegmentationOptions, mean_cross_entropy
 from stylebridge.methods.colour_transfer import match_colour
+from stylebridge.methods.registry import MethodSpec
 from stylebridge.networks.pixel_discriminator import PixelDiscriminator
 from stylebridge.networks.segmenters.build import Segmenter
 
@@ -108,3 +109,13 @@ class FADA(SegmentationMethod[FADAOptions]):
 def _size(image: Tensor) -> tuple[int, int]:
     height, width = image.shape[-2:]
     return height, width
+
+
+METHOD = MethodSpec(
+    name="fada",
+    task="adapt",
+    method=FADA,
+    title="FADA",
+    paper="Wang et al., ECCV 2020, arXiv 2007.09222",
+    length="40,000 steps after 20,000 of source-only",
+)

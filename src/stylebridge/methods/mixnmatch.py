@@ -21,13 +21,16 @@ from stylebridge.losses.mixnmatch import (
     cross_entropy_of_logits,
     gradient_penalty,
 )
+from stylebridge.methods.registry import MethodSpec, Networks
 from stylebridge.networks.mixnmatch import (
     FIELD_STRIDES,
     LAYOUT,
+    PRESETS,
     Categories,
     Codes,
     Encoded,
     Generated,
+    MixNMatchConfig,
     MixNMatchNetworks,
     conversions,
     one_hot,
@@ -332,3 +335,15 @@ def keeping_statistics(*networks: nn.Module) -> Iterator[None]:
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
+
+
+METHOD = MethodSpec(
+    name="mixnmatch",
+    task="mix",
+    method=MixNMatch,
+    title="MixNMatch, code mode",
+    paper="Li et al., CVPR 2020, arXiv 1911.11758",
+    networks=Networks(MixNMatchNetworks, MixNMatchConfig, PRESETS),
+    optimizers=published_optimizers,
+    length=f"{PUBLISHED_EPOCHS} epochs of CUB",
+)

@@ -15,6 +15,7 @@ from stylebridge.engine.method import Conversions, Losses, Method, Phase, Step, 
 from stylebridge.layers.precision import at_least_float32
 from stylebridge.losses.mixnmatch import cross_entropy_of_logits
 from stylebridge.methods.mixnmatch import category, keeping_statistics, learning, normal, scaled
+from stylebridge.methods.registry import MethodSpec
 from stylebridge.networks.mixnmatch import LAYOUT, Categories, Codes, FeatureNetworks, conversions, one_hot
 
 #: Epochs of the second stage.
@@ -119,3 +120,14 @@ def published_optimizers() -> dict[str, OptimizerConfig]:
     """The published settings of the second stage."""
     rates = {"feature_discriminator": 2e-5, "feature_extractor": 2e-4}
     return {name: OptimizerConfig(kind="adam", lr=lr, betas=(0.5, 0.999)) for name, lr in rates.items()}
+
+
+METHOD = MethodSpec(
+    name="mixnmatch-features",
+    task="mix",
+    method=MixNMatchFeatures,
+    title="MixNMatch, feature mode",
+    paper="Li et al., CVPR 2020, arXiv 1911.11758",
+    optimizers=published_optimizers,
+    length=f"{PUBLISHED_EPOCHS} epochs of CUB",
+)

@@ -18,7 +18,15 @@ from stylebridge.engine.config import OptimizerConfig, ScheduleConfig, Strict
 from stylebridge.engine.method import Losses, Method, Phase, Step, Term
 from stylebridge.layers.precision import at_least_float32
 from stylebridge.losses.adversarial import sum_least_squares
-from stylebridge.networks.nice_gan import OTHER, Discriminator, Generator, NiceGanNetworks
+from stylebridge.methods.registry import MethodSpec, Networks
+from stylebridge.networks.nice_gan import (
+    OTHER,
+    PRESETS,
+    Discriminator,
+    Generator,
+    NiceGanConfig,
+    NiceGanNetworks,
+)
 
 #: Steps of the published command line's default; the paper's results are of 100,000.
 PUBLISHED_STEPS = 300_000
@@ -141,3 +149,16 @@ def published_optimizers() -> dict[str, OptimizerConfig]:
         schedule=ScheduleConfig(kind="linear-from-half"),
     )
     return dict.fromkeys(NiceGAN.trains, one)
+
+
+METHOD = MethodSpec(
+    name="nice-gan",
+    task="translate",
+    method=NiceGAN,
+    title="NICE-GAN",
+    paper="Chen et al., CVPR 2020, arXiv 2003.00273",
+    networks=Networks(NiceGanNetworks, NiceGanConfig, PRESETS),
+    optimizers=published_optimizers,
+    length="100,000 steps (the program's default: 300,000)",
+    resample="bilinear",
+)

@@ -19,6 +19,7 @@ from stylebridge.engine.method import Average, Losses, Phase, Step, Term
 from stylebridge.methods.base import SegmentationMethod, SegmentationOptions, mean_cross_entropy
 from stylebridge.methods.colour_transfer import match_colour
 from stylebridge.methods.mixing import blur, class_mask, jitter_colour
+from stylebridge.methods.registry import MethodSpec
 from stylebridge.networks.segmenters.build import Segmenter
 
 
@@ -125,3 +126,13 @@ def use_batch_statistics(network: nn.Module, gather: bool = True) -> None:
             module.track_running_stats = gather
         else:
             module.training = False
+
+
+METHOD = MethodSpec(
+    name="self-training",
+    task="adapt",
+    method=SelfTraining,
+    title="Self-training as in DAFormer",
+    paper="Hoyer et al., CVPR 2022, arXiv 2111.14887",
+    length="40,000 steps",
+)

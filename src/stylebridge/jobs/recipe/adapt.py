@@ -21,7 +21,7 @@ from stylebridge.data.augment import Augmentation, Blur, Jitter
 from stylebridge.data.text_files import MAX_DEPTH, TextFileError, parse_yaml, read_yaml
 from stylebridge.engine.config import OptimizerConfig, ScheduleConfig, Strict, TrainerConfig
 from stylebridge.errors import RecipeError, did_you_mean
-from stylebridge.methods import SEGMENTATION_METHODS
+from stylebridge.methods.registry import classes_of
 from stylebridge.networks.segmenters.build import SegmenterConfig
 from stylebridge.settings import LARGEST_SEED, MOST_PIXELS, allowed_range
 
@@ -105,13 +105,13 @@ class StageConfig(Strict):
     @field_validator("method")
     @classmethod
     def _known(cls, value: str) -> str:
-        if value not in SEGMENTATION_METHODS:
-            raise ValueError(f"{value!r} is no method; choose one of {sorted(SEGMENTATION_METHODS)}")
+        if value not in classes_of("adapt"):
+            raise ValueError(f"{value!r} is no method; choose one of {sorted(classes_of('adapt'))}")
         return value
 
     @model_validator(mode="after")
     def _fits_method(self) -> StageConfig:
-        method = SEGMENTATION_METHODS[self.method]
+        method = classes_of("adapt")[self.method]
         try:
             options = method.Options(**self.options)
         except ValidationError as error:
@@ -200,7 +200,7 @@ class Recipe(Strict):
         """The same recipe with every option of its methods."""
         stages = []
         for stage in self.stages:
-            options = SEGMENTATION_METHODS[stage.method].Options(**stage.options)
+            options = classes_of("adapt")[stage.method].Options(**stage.options)
             stages.append(stage.model_copy(update={"options": options.model_dump(mode="json")}))
         return self.model_copy(update={"stages": tuple(stages)})
 
@@ -342,7 +342,7 @@ def describe_validation(error: ValidationError) -> str:
 def _close_key(error: ValidationError, problem: Any) -> str:
     """Name the key that was probably meant: the model that refused it is found by walking the location."""
     models = {model.__name__: model for model in _all_models(Recipe)}
-    models |= {m.Options.__name__: m.Options for m in SEGMENTATION_METHODS.values()}
+    models |= {m.Options.__name__: m.Options for m in classes_of("adapt").values()}
     names = {name for model in models.values() for name in model.model_fields}
     own = models.get(error.title)
     if own is not None and own is not Recipe:

@@ -16,7 +16,8 @@ from stylebridge.jobs.apply.translator import as_pixels, as_tensor
 from stylebridge.jobs.recipe.adapt import InferenceConfig
 from stylebridge.jobs.runs.folder import RunFolder
 from stylebridge.jobs.runs.networks_folder import write_png
-from stylebridge.methods import Bridge, SegmentationMethod
+from stylebridge.methods.base import SegmentationMethod
+from stylebridge.methods.bridge import Bridge
 from stylebridge.networks.segmenters.build import Segmenter
 from stylebridge.report.pictures import overlay, sample_grid
 

@@ -38,7 +38,8 @@ from stylebridge.jobs.runs.start import check_training
 from stylebridge.jobs.streams import stream_opener
 from stylebridge.jobs.tasks.adaptation.label_free import LabelFreeScores
 from stylebridge.jobs.tasks.adaptation.pictures import SamplePictures
-from stylebridge.methods import SEGMENTATION_METHODS, SegmentationMethod
+from stylebridge.methods.base import SegmentationMethod
+from stylebridge.methods.registry import classes_of
 from stylebridge.networks.segmenters.build import Segmenter, SegmenterConfig, build_segmenter, load_segmenter
 
 _STREAM_SEEDS = {"source": 1, "target": 2}
@@ -142,7 +143,7 @@ def check_stages(recipe: Recipe, num_classes: int, processes: int) -> None:
     """
     for stage in recipe.stages:
         config = {**recipe.segmenter.model_dump(), **stage.segmenter, "weights": None}
-        kind = SEGMENTATION_METHODS[stage.method]
+        kind = classes_of("adapt")[stage.method]
 
         def build(
             kind: type[SegmentationMethod[Any]] = kind,
@@ -163,7 +164,7 @@ def _build_method(context: StageContext, index: int) -> SegmentationMethod[Any]:
     else:
         config = SegmenterConfig(**{**context.recipe.segmenter.model_dump(), **stage.segmenter})
         segmenter = build_segmenter(config, context.space.num_classes)
-    kind = SEGMENTATION_METHODS[stage.method]
+    kind = classes_of("adapt")[stage.method]
     method = kind(segmenter, kind.Options(**stage.options))
     if index:
         _inherit(method, context.run.stage(context.recipe.stage_name(index - 1)))

@@ -1,4 +1,4 @@
-"""Plain supervised training: on the labelled source, or on a target that carries pseudo-labels."""
+"""Supervised training on the labelled source: the model without adaptation."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import Field
 
 from stylebridge.engine.method import Losses, Phase, Step, Term
 from stylebridge.methods.base import SegmentationMethod, SegmentationOptions, mean_cross_entropy
+from stylebridge.methods.registry import MethodSpec
 
 
 class SupervisedOptions(SegmentationOptions):
@@ -34,11 +35,10 @@ class SourceOnly(SegmentationMethod[SupervisedOptions]):
         yield Term("cross_entropy", loss)
 
 
-class SelfDistillation(SourceOnly):
-    """Cross-entropy on target images with the labels that the stage before predicted (FADA's stage 3).
-
-    The labels are *pseudo-labels*: hard predictions of our own model. True target labels are never read.
-    """
-
-    name = "self-distillation"
-    streams: ClassVar[dict[str, bool]] = {"target": True}
+METHOD = MethodSpec(
+    name="source-only",
+    task="adapt",
+    method=SourceOnly,
+    title="Source only",
+    paper="the baseline without adaptation",
+)
