@@ -33,7 +33,7 @@ from safetensors.torch import load_file
 from adaptation import METHODS, Pair, camvid_pair, run_one, toy_pair
 from stylebridge.data.domain import open_domain
 from stylebridge.data.label_space import LabelSpace
-from stylebridge.jobs.apply.inference import confusion_of
+from stylebridge.jobs.apply.models.inference import confusion_of
 from stylebridge.jobs.recipe.adapt import load_recipe
 from stylebridge.jobs.runs.folder import RunFolder
 from stylebridge.jobs.runs.machine import device_name

@@ -34,9 +34,9 @@ from stylebridge.data.dataset import read_pair
 from stylebridge.data.domain import Domain, open_domain
 from stylebridge.data.images import read_image
 from stylebridge.data.label_space import IGNORE, LabelSpace
-from stylebridge.jobs.apply.adapted_model import AdaptedModel, load_adapted
-from stylebridge.jobs.apply.bridge_run import BridgeRun
-from stylebridge.jobs.apply.inference import predict_arrays
+from stylebridge.jobs.apply.models.bridge import BridgeRun
+from stylebridge.jobs.apply.models.inference import predict_arrays
+from stylebridge.jobs.apply.models.segmenter import AdaptedModel, load_adapted
 from stylebridge.layers.sean import region_means
 from stylebridge.networks.segmenters.build import load_segmenter
 from stylebridge.report.pictures import sample_grid

@@ -24,8 +24,8 @@ from rich.console import Console
 
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.toy import render
-from stylebridge.jobs.apply.adapted_model import AdaptedModel
-from stylebridge.jobs.apply.inference import predict_labels
+from stylebridge.jobs.apply.models.inference import predict_labels
+from stylebridge.jobs.apply.models.segmenter import AdaptedModel
 from stylebridge.jobs.apply.segment import segment
 from stylebridge.jobs.recipe.adapt import InferenceConfig, load_recipe
 from stylebridge.jobs.runs.machine import device_name

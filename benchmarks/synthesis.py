@@ -32,7 +32,7 @@ from torchmetrics.functional.image import (
 from stylebridge.data.domain import open_domain
 from stylebridge.data.images import read_image
 from stylebridge.data.label_space import LabelSpace
-from stylebridge.jobs.apply.synthesizer import Synthesizer
+from stylebridge.jobs.apply.models.synthesizer import Synthesizer
 from stylebridge.jobs.evaluate.images import evaluate_images
 from stylebridge.jobs.evaluate.model import evaluate
 from stylebridge.jobs.evaluate.pairs import evaluate_pairs

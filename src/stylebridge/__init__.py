@@ -8,9 +8,9 @@ from stylebridge.version import __version__
 
 if TYPE_CHECKING:
     from stylebridge.jobs.apply.mix import mix_images
+    from stylebridge.jobs.apply.models.translator import translate
     from stylebridge.jobs.apply.segment import segment
     from stylebridge.jobs.apply.synthesize import synthesize
-    from stylebridge.jobs.apply.translator import translate
     from stylebridge.jobs.datasets.demo import demo
     from stylebridge.jobs.datasets.doctor import doctor
     from stylebridge.jobs.datasets.pack import pack
@@ -44,7 +44,7 @@ _JOBS = {
     "synthesize": "apply.synthesize",
     "train_synthesizer": "tasks.synthesize",
     "train_translator": "tasks.translate",
-    "translate": "apply.translator",
+    "translate": "apply.models.translator",
 }
 
 __all__ = [

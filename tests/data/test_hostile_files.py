@@ -20,7 +20,7 @@ from stylebridge.data.files import open_tree
 from stylebridge.data.images import check_image, decode_image, read_header, read_image, read_label
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import DataError
-from stylebridge.jobs.apply.inputs import collect_inputs
+from stylebridge.jobs.apply.files.inputs import collect_inputs
 from stylebridge.studio.uploads import take
 from support import corrupt
 

@@ -14,7 +14,7 @@ from torchvision.models import resnet101
 
 from stylebridge.errors import WeightsError
 from stylebridge.interop.fada import read_released
-from stylebridge.jobs.apply.adapted_model import load_adapted
+from stylebridge.jobs.apply.models.segmenter import load_adapted
 from support import folders
 from support.folders import CommandLine
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine.trainer import Trainer
 from stylebridge.errors import RunError
-from stylebridge.jobs.apply.mix import load_mixer
+from stylebridge.jobs.apply.models.mixer import load_mixer
 from stylebridge.jobs.tasks.mix import train_mixer
 from support import published_mixnmatch as published
 from support import released

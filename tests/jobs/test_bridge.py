@@ -13,7 +13,7 @@ from stylebridge.data.label_space import LabelSpace
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.errors import DataError, RunError, WeightsError
 from stylebridge.interop.onnx import OnnxSegmenter
-from stylebridge.jobs.apply.bridge_run import BridgeRun
+from stylebridge.jobs.apply.models.bridge import BridgeRun
 from stylebridge.jobs.apply.translate import apply_translator
 from stylebridge.jobs.tasks.adapt import adapt
 from stylebridge.jobs.tasks.adaptation import report as adapt_report

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from stylebridge.jobs.apply.adapted_model import load_adapted
+from stylebridge.jobs.apply.models.segmenter import load_adapted
 from stylebridge.jobs.evaluate.model import evaluate
 from stylebridge.jobs.recipe.adapt import load_recipe
 from support import folders

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from stylebridge.interop.onnx import OnnxSegmenter, export_onnx
-from stylebridge.jobs.apply.adapted_model import load_adapted
+from stylebridge.jobs.apply.models.segmenter import load_adapted
 from stylebridge.jobs.exchange import export as job
 from stylebridge.jobs.exchange.export import export
 from stylebridge.networks.segmenters.build import SegmenterConfig, build_segmenter

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from stylebridge.data.images import read_image
-from stylebridge.jobs.apply.adapted_model import load_adapted
+from stylebridge.jobs.apply.models.segmenter import load_adapted
 from stylebridge.jobs.recipe.adapt import load_recipe
 from stylebridge.jobs.tasks.adaptation.stages import check_stages
 from stylebridge.networks.segmenters.build import TransformersSegmenter, ViTSegmenter

@@ -19,8 +19,8 @@ from stylebridge.atomic import partial_path
 from stylebridge.data import loader
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import WorkerError
-from stylebridge.jobs.apply import styles as region_styles
-from stylebridge.jobs.apply.styles import StylePhotos
+from stylebridge.jobs.apply.models import styles as region_styles
+from stylebridge.jobs.apply.models.styles import StylePhotos
 from stylebridge.jobs.runs.outputs import MARKER
 from support import corrupt, folders
 from support.folders import CommandLine, World, tiny_overrides

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from stylebridge.data.boxes import ViewDraw, object_view, read_boxes
-from stylebridge.jobs.apply.mix import Mixed
 from stylebridge.jobs.apply.mixing.checks import CHECKS, check_of, compare, draw_groups
+from stylebridge.jobs.apply.models.mixer import Mixed
 from stylebridge.jobs.evaluate import mixing as job
 from stylebridge.metrics.frechet import GaussianStatistics, frechet_distance
 from stylebridge.metrics.image_sets import FeatureKind

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from stylebridge.errors import DataError
-from stylebridge.jobs.apply.mix import BATCH, FACTORS, Mixing, pixels
 from stylebridge.jobs.apply.mixing.grid import crossed, mix_grid, parse_vary
 from stylebridge.jobs.apply.mixing.sheet import Reference, sheet
+from stylebridge.jobs.apply.models.mixer import BATCH, FACTORS, Mixing, pixels
 from stylebridge.networks.mixnmatch import Mixer
 from support import folders
 from support.folders import CommandLine

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine.trainer import Trainer
 from stylebridge.errors import DataError, RecipeError, RunError
-from stylebridge.jobs.apply.mix import load_mixer
+from stylebridge.jobs.apply.models.mixer import load_mixer
 from stylebridge.jobs.datasets.doctor import doctor
 from stylebridge.jobs.recipe.mix import load_mix_recipe
 from stylebridge.jobs.tasks.mix import check_amounts, check_photos, open_boxed_set, train_mixer

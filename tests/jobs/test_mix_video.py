@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from stylebridge.jobs.apply.mix import pixels, squared
+from stylebridge.jobs.apply.files.video import Video, VideoWriter
 from stylebridge.jobs.apply.mixing.video import mix_video
-from stylebridge.jobs.apply.video import Video, VideoWriter
+from stylebridge.jobs.apply.models.mixer import pixels, squared
 from stylebridge.networks.mixnmatch import Mixer
 from support import folders
 from support.folders import CommandLine

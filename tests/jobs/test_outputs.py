@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from stylebridge.errors import RunError, UserError
-from stylebridge.jobs.apply.inputs import collect_inputs, places_of
+from stylebridge.jobs.apply.files.inputs import collect_inputs, places_of
 from stylebridge.jobs.apply.labelled_set import write_translated_set
 from stylebridge.jobs.datasets.demo import demo
 from stylebridge.jobs.datasets.doctor import doctor

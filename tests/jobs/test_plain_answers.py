@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from stylebridge.cli import app
 from stylebridge.cli.tables import print_adaptation
 from stylebridge.errors import DataError, RunError, UserError
-from stylebridge.jobs.apply.mix import check_mode
+from stylebridge.jobs.apply.models.mixer import check_mode
 from stylebridge.jobs.apply.segment import segment
 from stylebridge.jobs.exchange.export import export
 from stylebridge.jobs.tasks.adapt import AdaptationResult, adapt

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from stylebridge.errors import DataError, RunError
-from stylebridge.jobs.apply.adapted_model import load_adapted
-from stylebridge.jobs.apply.inference import predict_files, predict_labels, resize_image
+from stylebridge.jobs.apply.models.inference import predict_files, predict_labels, resize_image
+from stylebridge.jobs.apply.models.segmenter import load_adapted
 from stylebridge.jobs.apply.segment import segment
 from stylebridge.jobs.evaluate.model import evaluate
 from stylebridge.jobs.recipe.adapt import InferenceConfig

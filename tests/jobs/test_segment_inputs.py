@@ -12,10 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from stylebridge.errors import DataError
-from stylebridge.jobs.apply.inference import predict_labels, slide
-from stylebridge.jobs.apply.inputs import collect_inputs
+from stylebridge.jobs.apply.files.inputs import collect_inputs
+from stylebridge.jobs.apply.files.video import Video, VideoWriter
+from stylebridge.jobs.apply.models.inference import predict_labels, slide
 from stylebridge.jobs.apply.segment import segment
-from stylebridge.jobs.apply.video import Video, VideoWriter
 from stylebridge.jobs.recipe.adapt import InferenceConfig
 from support import folders
 from support.folders import CommandLine, World

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from stylebridge.jobs.apply.adapted_model import load_adapted
+from stylebridge.jobs.apply.models.segmenter import load_adapted
 from stylebridge.jobs.evaluate.model import evaluate
 from support import folders
 from support.folders import World, learning, tiny_adapt

@@ -16,9 +16,9 @@ from stylebridge.data.domain import open_domain
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RunError, WeightsError
-from stylebridge.jobs.apply.styles import labels_beside, parse_region_styles
+from stylebridge.jobs.apply.models.styles import labels_beside, parse_region_styles
+from stylebridge.jobs.apply.models.synthesizer import Synthesizer, mix, save_synthesizer
 from stylebridge.jobs.apply.synthesize import synthesize
-from stylebridge.jobs.apply.synthesizer import Synthesizer, mix, save_synthesizer
 from stylebridge.jobs.exchange.import_weights import import_weights
 from stylebridge.jobs.recipe.synthesize import load_synthesis_recipe
 from stylebridge.jobs.tasks.synthesize import gather_mean_styles, train_synthesizer

@@ -13,7 +13,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from stylebridge.interop.nice_gan import save_nice_gan
-from stylebridge.jobs.apply.translator import load_networks, translate
+from stylebridge.jobs.apply.models.translator import load_networks, translate
 from stylebridge.jobs.recipe.translate import load_translation_recipe
 from stylebridge.jobs.recipe.translators import TRANSLATORS, translation_recipes
 from stylebridge.jobs.tasks.translate import train_translator

@@ -9,7 +9,7 @@ from PIL import Image
 
 from stylebridge.data.images import read_image
 from stylebridge.errors import RecipeError, RunError
-from stylebridge.jobs.apply.translator import translate
+from stylebridge.jobs.apply.models.translator import translate
 from stylebridge.jobs.recipe.adapt import load_recipe, override_recipe
 from stylebridge.jobs.recipe.translate import load_translation_recipe
 from stylebridge.jobs.tasks.adaptation.translated_source import choose_translator

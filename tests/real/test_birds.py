@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from stylebridge.jobs.apply.mix import load_mixer
+from stylebridge.jobs.apply.models.mixer import load_mixer
 from stylebridge.jobs.tasks.mix import check_photos, open_boxed_set, train_mixer
 from support.mixers import TINY, tiny_mix
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from studio.pages import TOKEN
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import RunError
-from stylebridge.jobs.apply.adapted_model import AdaptedModel
-from stylebridge.jobs.apply.synthesizer import Style, Synthesizer
+from stylebridge.jobs.apply.models.segmenter import AdaptedModel
+from stylebridge.jobs.apply.models.synthesizer import Style, Synthesizer
 from stylebridge.jobs.recipe.adapt import InferenceConfig
 from stylebridge.studio import desk as desk_module
 from stylebridge.studio.desk import Desk

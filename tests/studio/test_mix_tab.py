@@ -12,7 +12,7 @@ from PIL import Image
 
 from studio import pages
 from studio.pages import TOKEN
-from stylebridge.jobs.apply.mix import pixels
+from stylebridge.jobs.apply.models.mixer import pixels
 from stylebridge.networks.mixnmatch import Mixer
 from stylebridge.studio.app import calls_of
 from stylebridge.studio.desk import Desk

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from stylebridge.jobs.apply.mix import save_mixer
+from stylebridge.jobs.apply.models.mixer import save_mixer
 from stylebridge.networks.mixnmatch import Encoders, FeatureExtractor, Generator, Mixer, MixNMatchConfig
 
 SIDE = 64

@@ -57,7 +57,7 @@ def mix_apply(
     quiet: Quiet = False,
 ) -> None:
     """Mix photos: one picture, a sheet that varies one or two factors (--vary), or a video (--video)."""
-    from stylebridge.jobs.apply.mix import check_mode
+    from stylebridge.jobs.apply.models.mixer import check_mode
 
     check_mode(mode)
     photos = {"pose": pose, "background": background, "shape": shape, "texture": texture}

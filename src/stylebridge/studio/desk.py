@@ -11,11 +11,11 @@ import torch
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError
-from stylebridge.jobs.apply.adapted_model import AdaptedModel, load_adapted
-from stylebridge.jobs.apply.bridge_run import BridgeRun
-from stylebridge.jobs.apply.inference import predict_arrays
-from stylebridge.jobs.apply.synthesizer import Synthesizer
-from stylebridge.jobs.apply.translator import as_pixels, as_tensor, load_networks
+from stylebridge.jobs.apply.models.bridge import BridgeRun
+from stylebridge.jobs.apply.models.inference import predict_arrays
+from stylebridge.jobs.apply.models.segmenter import AdaptedModel, load_adapted
+from stylebridge.jobs.apply.models.synthesizer import Synthesizer
+from stylebridge.jobs.apply.models.translator import as_pixels, as_tensor, load_networks
 from stylebridge.studio.runs import Models, Runs, identity, kind_of
 from stylebridge.studio.style_wells import StyleStore
 from stylebridge.studio.uploads import read_map, read_photo

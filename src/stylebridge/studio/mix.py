@@ -13,7 +13,7 @@ import torch
 
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError
-from stylebridge.jobs.apply.mix import FACTORS, Coded, Mixed, Mixing, load_mixer, pixels, squared
+from stylebridge.jobs.apply.models.mixer import FACTORS, Coded, Mixed, Mixing, load_mixer, pixels, squared
 from stylebridge.networks.mixnmatch import Mixer
 from stylebridge.studio.canvas import picture_url
 from stylebridge.studio.desk import Desk, text

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from stylebridge.errors import DataError
-from stylebridge.jobs.apply.synthesizer import Style, Synthesizer, mix
+from stylebridge.jobs.apply.models.synthesizer import Style, Synthesizer, mix
 
 #: In place of a photo: the mean style of the class.
 MEAN = "mean"

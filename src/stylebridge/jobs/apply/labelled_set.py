@@ -21,9 +21,9 @@ from stylebridge.data.images import read_image
 from stylebridge.data.label_space import IGNORE, LabelSpace
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError
-from stylebridge.jobs.apply.bridge_run import BridgeRun, domain_of
-from stylebridge.jobs.apply.inference import write_label_png
-from stylebridge.jobs.apply.translator import as_pixels, as_tensor, load_networks, resample_of
+from stylebridge.jobs.apply.models.bridge import BridgeRun, domain_of
+from stylebridge.jobs.apply.models.inference import write_label_png
+from stylebridge.jobs.apply.models.translator import as_pixels, as_tensor, load_networks, resample_of
 from stylebridge.jobs.datasets.domains import open_labelled, reopen_adaptation
 from stylebridge.jobs.recipe.adapt import size_for
 from stylebridge.jobs.runs.folder import RunFolder, data_of, find_run

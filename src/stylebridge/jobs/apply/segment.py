@@ -17,10 +17,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from stylebridge.atomic import OTHER_OUT, written_file
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import RunError
-from stylebridge.jobs.apply.adapted_model import AdaptedModel, load_adapted
-from stylebridge.jobs.apply.inference import predict_arrays, predict_files, write_label_png
-from stylebridge.jobs.apply.inputs import Inputs, collect_inputs, places_of
-from stylebridge.jobs.apply.video import Video, VideoWriter
+from stylebridge.jobs.apply.files.inputs import Inputs, collect_inputs, places_of
+from stylebridge.jobs.apply.files.video import Video, VideoWriter
+from stylebridge.jobs.apply.models.inference import predict_arrays, predict_files, write_label_png
+from stylebridge.jobs.apply.models.segmenter import AdaptedModel, load_adapted
 from stylebridge.jobs.recipe.adapt import InferenceConfig
 from stylebridge.jobs.runs.claimed_files import claimed_files, ensure_unclaimed, frames_of
 from stylebridge.jobs.runs.outputs import LABEL_MAPS, ensure_apart

@@ -16,11 +16,11 @@ from stylebridge.data.augment import resize
 from stylebridge.data.files import FileRef, is_image_name
 from stylebridge.data.images import check_image, read_image
 from stylebridge.errors import DataError, RunError
-from stylebridge.jobs.apply.adapted_model import load_adapted
-from stylebridge.jobs.apply.inputs import collect_inputs
-from stylebridge.jobs.apply.instances import InstanceMaps, label_ids_only, nearest
-from stylebridge.jobs.apply.styles import MEAN, RegionStyle, StylePhotos, parse_region_styles, read_map
-from stylebridge.jobs.apply.synthesizer import MAX_PIXELS, Style, Synthesizer, mix
+from stylebridge.jobs.apply.files.inputs import collect_inputs
+from stylebridge.jobs.apply.files.instances import InstanceMaps, label_ids_only, nearest
+from stylebridge.jobs.apply.models.segmenter import load_adapted
+from stylebridge.jobs.apply.models.styles import MEAN, RegionStyle, StylePhotos, parse_region_styles, read_map
+from stylebridge.jobs.apply.models.synthesizer import MAX_PIXELS, Style, Synthesizer, mix
 from stylebridge.jobs.datasets.label_options import parse_read_as, space_of_map
 from stylebridge.jobs.runs.claimed_files import claimed_files, ensure_unclaimed
 from stylebridge.jobs.runs.networks_folder import write_png

@@ -12,10 +12,10 @@ from rich.progress import track
 from stylebridge.data.images import read_image
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError
-from stylebridge.jobs.apply.bridge_run import BridgeRun
 from stylebridge.jobs.apply.labelled_set import write_translated_set
-from stylebridge.jobs.apply.styles import StylePhotos, parse_region_styles
-from stylebridge.jobs.apply.translator import outputs_of, translate
+from stylebridge.jobs.apply.models.bridge import BridgeRun
+from stylebridge.jobs.apply.models.styles import StylePhotos, parse_region_styles
+from stylebridge.jobs.apply.models.translator import outputs_of, translate
 from stylebridge.jobs.datasets.label_options import parse_read_as
 from stylebridge.jobs.runs.claimed_files import claimed_files
 from stylebridge.jobs.runs.folder import find_run
@@ -48,7 +48,7 @@ def apply_translator(
     Args:
         images: files, folders or patterns. With ``labels="keep"`` one labelled set, or none: the run's own.
         style, style_labels, region_styles, mixes: of Bridge runs: whose region styles the images take; see
-            :mod:`stylebridge.jobs.apply.styles`.
+            :mod:`stylebridge.jobs.apply.models.styles`.
         read_as: the space that label maps are read in whatever their palettes show; ``run``: the run's own.
         seed: of the styles that ``labels="keep"`` draws.
 

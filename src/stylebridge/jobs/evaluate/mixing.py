@@ -20,7 +20,6 @@ from torch import Tensor
 from stylebridge.data.boxes import ViewDraw, object_view
 from stylebridge.data.images import read_image
 from stylebridge.errors import DataError, RecipeError
-from stylebridge.jobs.apply.mix import BATCH, Mixing, Mode, check_mode, pixels, squared
 from stylebridge.jobs.apply.mixing.checks import (
     CHECKS,
     FEWEST,
@@ -30,6 +29,7 @@ from stylebridge.jobs.apply.mixing.checks import (
     draw_groups,
     pictures_of,
 )
+from stylebridge.jobs.apply.models.mixer import BATCH, Mixing, Mode, check_mode, pixels, squared
 from stylebridge.jobs.evaluate.images import images_of, open_progress, output_file, write_scores
 from stylebridge.jobs.tasks.mix import open_boxed_set
 from stylebridge.metrics.image_sets import Score, SetFeatures, compare_sets, limits, splits_for

@@ -13,8 +13,8 @@ from stylebridge.data.domain import check_domain
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError
-from stylebridge.jobs.apply.adapted_model import load_adapted
-from stylebridge.jobs.apply.inference import confusion_of
+from stylebridge.jobs.apply.models.inference import confusion_of
+from stylebridge.jobs.apply.models.segmenter import load_adapted
 from stylebridge.jobs.datasets.domains import open_labelled
 from stylebridge.jobs.evaluate.images import output_file
 from stylebridge.metrics.segmentation import SegmentationScores

@@ -19,7 +19,7 @@ from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
 from stylebridge.errors import DataError, RunError, WeightsError
 from stylebridge.interop.onnx import OnnxSegmenter, export_onnx
-from stylebridge.jobs.apply.adapted_model import AdaptedModel, load_adapted
+from stylebridge.jobs.apply.models.segmenter import AdaptedModel, load_adapted
 from stylebridge.jobs.runs.folder import open_run
 from stylebridge.jobs.runs.outputs import ensure_writable
 from stylebridge.terminal import open_console

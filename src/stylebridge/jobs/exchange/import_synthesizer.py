@@ -18,7 +18,7 @@ from stylebridge.interop.label_channels import (
     published_space,
 )
 from stylebridge.interop.sean import label_channels, load_sean, load_spade, load_spade_encoder
-from stylebridge.jobs.apply.synthesizer import save_synthesizer
+from stylebridge.jobs.apply.models.synthesizer import save_synthesizer
 from stylebridge.jobs.exchange.imported_run import origin, versions, write_run
 from stylebridge.jobs.recipe.synthesize import SynthesisRecipe, load_synthesis_recipe
 from stylebridge.jobs.runs.outputs import RUN, replaced_folder

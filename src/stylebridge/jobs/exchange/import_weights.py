@@ -11,8 +11,8 @@ from stylebridge.errors import DataError, RunError
 from stylebridge.interop.fada import ReleasedDeepLab, read_released
 from stylebridge.interop.mixnmatch import load_mixnmatch
 from stylebridge.interop.nice_gan import load_nice_gan
-from stylebridge.jobs.apply.mix import save_mixer
-from stylebridge.jobs.apply.translator import save_networks
+from stylebridge.jobs.apply.models.mixer import save_mixer
+from stylebridge.jobs.apply.models.translator import save_networks
 from stylebridge.jobs.exchange.import_synthesizer import SynthesizerFile, Upsampling, import_synthesizer
 from stylebridge.jobs.exchange.imported_run import origin, versions, write_run
 from stylebridge.jobs.recipe.adapt import InferenceConfig, Recipe, load_recipe

@@ -17,10 +17,10 @@ from stylebridge.data.domain import DomainSpec
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.text_files import TextFileError, read_yaml
 from stylebridge.errors import DataError, RunError
-from stylebridge.jobs.runs.outputs import MARKER, PART, RUN, ensure_free, mark, remove_ours, write_marker
 from stylebridge.jobs.recipe.adapt import Recipe, parse_recipe
 from stylebridge.jobs.runs.files import DATA_FILES, HOLDER, LOCK
 from stylebridge.jobs.runs.lock import hold
+from stylebridge.jobs.runs.outputs import MARKER, PART, RUN, ensure_free, mark, remove_ours, write_marker
 
 _RECIPE, _RUN = "recipe.yaml", "run.yaml"
 #: Keys of ``run.yaml`` that name data.

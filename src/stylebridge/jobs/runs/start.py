@@ -21,9 +21,9 @@ from stylebridge.engine.config import OptimizerConfig, TrainerConfig
 from stylebridge.engine.method import Method
 from stylebridge.engine.optim import check_groups
 from stylebridge.errors import DataError, RecipeError, RunError
-from stylebridge.jobs.runs.outputs import RUN, ensure_apart, ensure_free, remove_ours
 from stylebridge.jobs.runs.folder import RunFolder, first_difference, open_run
 from stylebridge.jobs.runs.lock import hold
+from stylebridge.jobs.runs.outputs import RUN, ensure_apart, ensure_free, remove_ours
 from stylebridge.launch import is_main
 
 

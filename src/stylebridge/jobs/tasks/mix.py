@@ -27,7 +27,7 @@ from stylebridge.engine.method import Batch, Method
 from stylebridge.engine.processes import Share
 from stylebridge.engine.rng import seed_everything
 from stylebridge.errors import DataError, RecipeError
-from stylebridge.jobs.apply.mix import load_mixer, save_mixer
+from stylebridge.jobs.apply.models.mixer import load_mixer, save_mixer
 from stylebridge.jobs.datasets.together import progress_bar
 from stylebridge.jobs.recipe.mix import CodeStage, FeatureStage, MixRecipe, load_mix_recipe
 from stylebridge.jobs.report import write_training_report

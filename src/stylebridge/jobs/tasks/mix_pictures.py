@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stylebridge.data.boxes import BoxedImages, ViewDraw, object_view
 from stylebridge.data.images import read_image
-from stylebridge.jobs.apply.translator import as_pixels
+from stylebridge.jobs.apply.models.translator import as_pixels
 from stylebridge.jobs.runs.networks_folder import write_png
 from stylebridge.networks.mixnmatch import Categories, Mixer, MixNMatchConfig, one_hot, parent_of, to_unit
 

@@ -24,8 +24,8 @@ from stylebridge.engine.method import Batch
 from stylebridge.engine.processes import Share
 from stylebridge.engine.rng import seed_everything
 from stylebridge.errors import DataError
-from stylebridge.jobs.apply.synthesizer import save_synthesizer
-from stylebridge.jobs.apply.translator import as_pixels
+from stylebridge.jobs.apply.models.synthesizer import save_synthesizer
+from stylebridge.jobs.apply.models.translator import as_pixels
 from stylebridge.jobs.datasets.domains import open_labelled
 from stylebridge.jobs.datasets.label_options import ensure_classes_present
 from stylebridge.jobs.datasets.together import check_together, progress_bar

@@ -25,7 +25,7 @@ from stylebridge.engine import Trainer, open_accelerator
 from stylebridge.engine.method import Batch
 from stylebridge.engine.rng import seed_everything
 from stylebridge.errors import DataError
-from stylebridge.jobs.apply.translator import as_pixels, as_tensor, save_networks
+from stylebridge.jobs.apply.models.translator import as_pixels, as_tensor, save_networks
 from stylebridge.jobs.datasets.together import check_together
 from stylebridge.jobs.recipe.adapt import size_for
 from stylebridge.jobs.recipe.translate import TranslationRecipe, load_translation_recipe

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from stylebridge.jobs.apply.mix import FACTORS, Mixed, Mixing
+from stylebridge.jobs.apply.models.mixer import FACTORS, Mixed, Mixing
 from stylebridge.metrics.disentanglement import background_difference, colour_distance, mask_iou
 
 #: Photos that a mix of all factors is made of, and so the fewest that can be evaluated on.

@@ -10,18 +10,9 @@ from PIL import Image
 
 from stylebridge.data.files import FileRef, open_tree
 from stylebridge.errors import DataError
-from stylebridge.jobs.apply.mix import (
-    FACTORS,
-    Mixing,
-    Mode,
-    check_mode,
-    check_photos,
-    mask_paths,
-    output_path,
-    photos_of,
-    pixels,
-)
+from stylebridge.jobs.apply.mix import check_photos, mask_paths, output_path, photos_of
 from stylebridge.jobs.apply.mixing.sheet import Reference, sheet
+from stylebridge.jobs.apply.models.mixer import FACTORS, Mixing, Mode, check_mode, pixels
 from stylebridge.jobs.evaluate.images import open_progress
 from stylebridge.jobs.runs.networks_folder import write_png
 from stylebridge.terminal import open_console
@@ -53,7 +44,7 @@ def mix_grid(
         grid: the PNG file to write.
         vary: ``FACTOR=PHOTOS`` once or twice, PHOTOS a folder, a zip file or a photo. The first varies from left to
             right, the second from top to bottom.
-        mode: see :class:`stylebridge.jobs.apply.mix.Mixing`.
+        mode: see :class:`stylebridge.jobs.apply.models.mixer.Mixing`.
         masks: also write the same sheet of the masks of shape and texture: ``NAME-shape-mask.png`` and
             ``NAME-texture-mask.png``.
 

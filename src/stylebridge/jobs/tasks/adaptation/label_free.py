@@ -16,7 +16,7 @@ from stylebridge.data.domain import Domain
 from stylebridge.data.images import read_image
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine.processes import Share
-from stylebridge.jobs.apply.inference import resize_image
+from stylebridge.jobs.apply.models.inference import resize_image
 from stylebridge.jobs.recipe.adapt import InferenceConfig, LabelFreeConfig
 from stylebridge.jobs.runs.folder import RunFolder
 from stylebridge.methods.mixing import blur, jitter_colour

@@ -11,8 +11,8 @@ from PIL import Image
 from stylebridge.data.dataset import read_pair
 from stylebridge.data.domain import Domain
 from stylebridge.data.images import read_image
-from stylebridge.jobs.apply.inference import predict_files, resize_image
-from stylebridge.jobs.apply.translator import as_pixels, as_tensor
+from stylebridge.jobs.apply.models.inference import predict_files, resize_image
+from stylebridge.jobs.apply.models.translator import as_pixels, as_tensor
 from stylebridge.jobs.recipe.adapt import InferenceConfig
 from stylebridge.jobs.runs.folder import RunFolder
 from stylebridge.jobs.runs.networks_folder import write_png

@@ -21,8 +21,8 @@ from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
 from stylebridge.engine.processes import Share
 from stylebridge.errors import DataError, UserError
-from stylebridge.jobs.apply.bridge_run import BridgeRun, bridge_stage
-from stylebridge.jobs.apply.inference import confusion_of, predict_files
+from stylebridge.jobs.apply.models.bridge import BridgeRun, bridge_stage
+from stylebridge.jobs.apply.models.inference import confusion_of, predict_files
 from stylebridge.jobs.datasets.domains import AdaptationDomains
 from stylebridge.jobs.datasets.together import check_together, progress_bar
 from stylebridge.jobs.exchange.export import export

@@ -29,7 +29,7 @@ from stylebridge.engine import Trainer
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine.method import Batch
 from stylebridge.engine.rng import seed_everything
-from stylebridge.jobs.apply.inference import predict_files, write_label_png
+from stylebridge.jobs.apply.models.inference import predict_files, write_label_png
 from stylebridge.jobs.datasets.together import make_together, progress_bar
 from stylebridge.jobs.recipe.adapt import InferenceConfig, Recipe, StageConfig, StreamConfig
 from stylebridge.jobs.runs.folder import RunFolder

@@ -14,7 +14,7 @@ from stylebridge.data.domain import Domain
 from stylebridge.data.files import FileRef, path_below
 from stylebridge.engine.processes import agreed
 from stylebridge.errors import RecipeError
-from stylebridge.jobs.apply.translator import load_networks, resample_of, translate_files
+from stylebridge.jobs.apply.models.translator import load_networks, resample_of, translate_files
 from stylebridge.jobs.datasets.together import make_together
 from stylebridge.jobs.recipe.adapt import Recipe
 from stylebridge.jobs.recipe.translate import load_translation_recipe

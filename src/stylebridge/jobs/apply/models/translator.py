@@ -16,7 +16,7 @@ from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RunError
-from stylebridge.jobs.apply.inputs import collect_inputs, places_of
+from stylebridge.jobs.apply.files.inputs import collect_inputs, places_of
 from stylebridge.jobs.recipe.adapt import size_for
 from stylebridge.jobs.recipe.translate import load_translation_recipe
 from stylebridge.jobs.runs.claimed_files import claimed_files, ensure_unclaimed

@@ -14,8 +14,8 @@ from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import DataError
-from stylebridge.jobs.apply.adapted_model import AdaptedModel
-from stylebridge.jobs.apply.inference import predict_labels
+from stylebridge.jobs.apply.models.inference import predict_labels
+from stylebridge.jobs.apply.models.segmenter import AdaptedModel
 from stylebridge.jobs.datasets.label_options import space_of_map
 
 #: In place of a photo: the mean style of the class.

@@ -11,7 +11,7 @@ from PIL import Image
 from stylebridge.data.files import FileRef, is_image_name
 from stylebridge.data.images import read_label
 from stylebridge.errors import DataError
-from stylebridge.jobs.apply.inputs import collect_inputs
+from stylebridge.jobs.apply.files.inputs import collect_inputs
 from stylebridge.layers.label_maps import instance_edges
 
 #: The ends of Cityscapes' file names.

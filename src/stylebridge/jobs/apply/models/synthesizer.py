@@ -15,7 +15,7 @@ from stylebridge.data.label_space import IGNORE, LabelSpace
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import RunError
 from stylebridge.interop.label_channels import PUBLISHED
-from stylebridge.jobs.apply.translator import as_pixels, as_tensor
+from stylebridge.jobs.apply.models.translator import as_pixels, as_tensor
 from stylebridge.jobs.recipe.synthesize import load_synthesis_recipe
 from stylebridge.jobs.runs.folder import open_run
 from stylebridge.jobs.runs.networks_folder import load_parts, save_parts

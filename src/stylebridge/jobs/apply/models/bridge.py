@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.errors import DataError, RunError
-from stylebridge.jobs.apply.adapted_model import AdaptedModel, load_adapted
-from stylebridge.jobs.apply.styles import MEAN, RegionStyle, StylePhotos, predict_map
-from stylebridge.jobs.apply.translator import as_pixels, as_tensor
+from stylebridge.jobs.apply.models.segmenter import AdaptedModel, load_adapted
+from stylebridge.jobs.apply.models.styles import MEAN, RegionStyle, StylePhotos, predict_map
+from stylebridge.jobs.apply.models.translator import as_pixels, as_tensor
 from stylebridge.jobs.recipe.adapt import Recipe
 from stylebridge.jobs.runs.folder import RunFolder, open_run
 from stylebridge.methods.bridge import Bridge, BridgeOptions

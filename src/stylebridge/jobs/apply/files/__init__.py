@@ -1,0 +1,1 @@
+"""The images, videos, folders and instance maps that commands are given."""

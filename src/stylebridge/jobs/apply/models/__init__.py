@@ -1,0 +1,1 @@
+"""Finished runs, opened: one object for any run, and what its capabilities need."""

@@ -1,0 +1,207 @@
+"""A finished MixNMatch run: its networks, and the mixing of photos with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from stylebridge.data.files import FileRef
+from stylebridge.data.images import read_image
+from stylebridge.data.text_files import parse_json
+from stylebridge.engine import checkpoint as ckpt
+from stylebridge.engine import open_accelerator
+from stylebridge.errors import RunError, did_you_mean
+from stylebridge.jobs.runs.folder import open_run
+from stylebridge.jobs.runs.networks_folder import load_parts, save_parts
+from stylebridge.networks.mixnmatch import (
+    LAYOUT,
+    Codes,
+    Encoders,
+    FeatureExtractor,
+    Generator,
+    Mixer,
+    MixNMatchConfig,
+    conversions,
+    to_unit,
+)
+
+Mode = Literal["code", "feature"]
+#: The factors, in the order in which commands and pages name them.
+FACTORS = ("pose", "background", "shape", "texture")
+#: Photos or mixes a forward pass.
+BATCH = 16
+
+#: What the encoders of one factor give N photos, [N, …] each: the background's pose code and categories, the parent
+#: features of a shape in feature mode, one code otherwise.
+Coded = tuple[Tensor, ...]
+
+
+class Mixed(NamedTuple):
+    """Pictures [B, 3, S, S] in [0, 1], and where the generator pasted shape and texture: masks [B, 1, S, S]."""
+
+    image: Tensor
+    shape_mask: Tensor
+    texture_mask: Tensor
+
+    @property
+    def object_mask(self) -> Tensor:
+        """How much of each pixel is not background: 1 − (1 − shape)·(1 − texture), [B, 1, S, S]."""
+        return 1 - (1 - self.shape_mask) * (1 - self.texture_mask)
+
+
+class Mixing:
+    """A mixer in use: photos are encoded once, and any of their codes mixed in batches.
+
+    Args:
+        mode: ``code``: pose and shape are codes. ``feature``: both are taken pixel by pixel from the shape photo.
+
+    Raises:
+        RunError: there is no such mode, or the mixer has no feature extractor for it.
+    """
+
+    def __init__(self, mixer: Mixer, mode: Mode = "code") -> None:
+        check_mode(mode)
+        if mode == "feature" and mixer.extractor is None:
+            raise RunError(
+                "Feature mode needs a feature extractor, which this run does not have: train its second stage with "
+                "`stylebridge mix train --resume`, import it with --feature-extractor, or choose code mode."
+            )
+        self.mixer, self.mode = mixer, mode
+        #: Those that need a photo.
+        self.factors = FACTORS if mode == "code" else FACTORS[1:]
+        self.side = mixer.config.image_size
+
+    @classmethod
+    def open(cls, run: str | Path, mode: Mode = "code", device: str = "auto") -> Mixing:
+        """That of a run. Raises UserError."""
+        return cls(load_mixer(Path(run)).to(open_accelerator(device).device), mode)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.mixer.parameters()).device
+
+    def read(self, files: Sequence[FileRef]) -> np.ndarray:
+        """Photos resized to the networks' square, whatever their aspect (as published): uint8 [N, S, S, 3].
+
+        Raises:
+            DataError: a file is not an image.
+        """
+        return np.stack([squared(read_image(file), self.side) for file in files])
+
+    @torch.inference_mode()
+    def encode(self, factor: str, photos: np.ndarray) -> Coded:
+        """Encode photos uint8 [N, S, S, 3] by the encoders of one factor alone, a batch at a time."""
+        parts = [self._encoded(factor, photos[i : i + BATCH]) for i in range(0, len(photos), BATCH)]
+        return tuple(torch.cat(part) for part in zip(*parts, strict=True))
+
+    def _encoded(self, factor: str, photos: np.ndarray) -> Coded:
+        unit = torch.from_numpy(photos).to(self.device).permute(0, 3, 1, 2).float() / 255
+        image, encoders = unit * 2 - 1, self.mixer.encoders
+        if factor == "pose":
+            return (encoders.pose(image),)
+        if factor == "background":
+            return encoders.pose(image), encoders.model_b(image).softmax(1)
+        if factor == "texture":
+            return (encoders.model_c(image).softmax(1),)
+        if self.mode == "feature":
+            assert self.mixer.extractor is not None
+            return (self.mixer.extractor(image),)
+        return (encoders.model_p(image).softmax(1),)
+
+    def paint(self, coded: Mapping[str, Coded], picks: Mapping[str, Sequence[int]]) -> Iterator[Mixed]:
+        """Mix, a batch at a time.
+
+        Args:
+            coded: of the photos of each of :attr:`factors`.
+            picks: for each of them, which of its photos each of M mixes takes: M numbers.
+        """
+        count = len(picks[self.factors[0]])
+        for first in range(0, count, BATCH):
+            chosen = {f: torch.as_tensor(picks[f][first : first + BATCH]) for f in self.factors}
+            yield self._painted({f: tuple(t[chosen[f].to(t.device)] for t in coded[f]) for f in self.factors})
+
+    @torch.inference_mode()
+    def _painted(self, coded: Mapping[str, Coded]) -> Mixed:
+        behind, background = coded["background"]
+        (shape,), (texture,) = coded["shape"], coded["texture"]
+        if self.mode == "code":
+            codes = Codes(coded["pose"][0], background, shape, texture)
+            made = self.mixer.generator(codes, background_pose=behind)
+        else:
+            # The shape code has no part where features are given.
+            no_shape = behind.new_zeros(len(behind), self.mixer.config.shapes)
+            made = self.mixer.generator(Codes(behind, background, no_shape, texture), features=shape)
+        return Mixed(to_unit(made.image).float(), made.parent_mask.float(), made.child_mask.float())
+
+
+def check_mode(mode: str) -> None:
+    """See that there is such a mode, before anything else is looked at.
+
+    Raises:
+        RunError: there is none.
+    """
+    if mode not in get_args(Mode):
+        hint = did_you_mean(mode, get_args(Mode))
+        raise RunError(f"--mode {mode!r} is not known{hint}", "choose code or feature")
+
+
+def squared(photo: np.ndarray, side: int) -> np.ndarray:
+    """RGB uint8 [H, W, 3] resized to [side, side, 3], whatever its aspect."""
+    if photo.shape[:2] == (side, side):
+        return photo
+    return np.array(Image.fromarray(photo).resize((side, side), Image.Resampling.BILINEAR))
+
+
+def pixels(pictures: Tensor) -> np.ndarray:
+    """Pictures or masks [B, 3 or 1, H, W] in [0, 1] as RGB uint8 [B, H, W, 3]."""
+    rgb = pictures.expand(-1, 3, -1, -1)
+    return (rgb.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def save_mixer(mixer: Mixer, run: Path) -> None:
+    """Write ``networks/``: settings, generator, encoders and, where there is one, the feature extractor."""
+    settings = json.dumps({"layout": LAYOUT, **mixer.config.model_dump(mode="json")})
+    save_parts(dict(mixer.named_children()), settings, run, "the networks")
+
+
+def load_mixer(run: Path) -> Mixer:
+    """The networks of a finished run.
+
+    Raises:
+        RunError: there is no run, it is of another kind, not finished, or damaged.
+    """
+    opened = open_run(run, "mix")
+    folder = opened.path / "networks"
+    if not folder.is_dir():
+        raise RunError(
+            f"{run} has no finished networks: continue it with `stylebridge mix train --resume --out {run}`."
+        )
+
+    # Of runs without a number, trained ones have layout 1; imported files were kept as published, which is 2.
+    layout = 2 if opened.facts().get("imported") else 1
+
+    def build(settings: str) -> Mixer:
+        nonlocal layout
+        kept = parse_json(settings)
+        layout = kept.pop("layout", layout)
+        if layout > LAYOUT:
+            raise RunError(
+                f"{folder} was written by a newer stylebridge: update stylebridge to use this run."
+            )
+        config = MixNMatchConfig.model_validate(kept)
+        with torch.device("meta"):
+            extractor = FeatureExtractor(config) if (folder / "extractor.safetensors").is_file() else None
+            return Mixer(Generator(config), Encoders(config), extractor)
+
+    def convert(part: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return ckpt.convert_tensors(tensors, conversions(layout)) if part == "generator" else tensors
+
+    return load_parts(folder, build, convert).requires_grad_(False).eval()
