@@ -1,14 +1,14 @@
-"""Files and folders that are whole or not there: written beside their place, then renamed.
+"""Atomic writes: a file or folder is written under a temporary name beside its place, then renamed.
 
-What is being written is called ``.partial-NAME`` and lies in the folder of ``NAME``. A folder that is replaced is
-called ``.replaced-NAME`` until the new one has its name. Whatever a killed process leaves under these names is removed
-by the next one that writes ``NAME``; an old folder whose new one never got the name is put back.
+New content for ``NAME`` is written to ``.partial-NAME`` in the same folder. A folder that is being replaced is renamed
+to ``.replaced-NAME`` until the new one is in place. If a process is killed, the next one that writes ``NAME`` removes
+the leftovers; if the old folder was moved away and the new one is not in place, the old one is restored.
 
-What is written gets the permissions that the user's umask (or the folder's default ACL) gives new files. Libraries
-that write through a private temporary file (safetensors, ``tempfile``) would leave it readable by its owner alone.
+Files get the permissions of the user's umask (or the folder's default ACL). Libraries that write through a private
+temporary file (safetensors, ``tempfile``) would leave a file that only its owner can read.
 
-A write that fails because of the disk (full, read-only, no permission, a name that is too long) is one sentence that
-names the path and what to do: :class:`~stylebridge.errors.WriteError`.
+A write that fails because of the disk (full, read-only, no permission, name too long) raises one sentence that names
+the path and the remedy: :class:`~stylebridge.errors.WriteError`.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from pathlib import Path
 from stylebridge.errors import StylebridgeError, WriteError
 
 PARTIAL = ".partial-"
-#: What a user can do if an output cannot be written, as the end of a sentence.
+#: Remedy for an output that cannot be written, as the end of a sentence.
 OTHER_OUT = "choose another --out"
-#: The same for the last files of a run whose training is done.
+#: Remedy for the last files of a run whose training is complete.
 RESUME = "move the run to another disk; then continue it with --resume"
 _REPLACED = ".replaced-"
-#: Bytes of a file name that common file systems take.
+#: Longest file name that common file systems accept, in bytes.
 _NAME_BYTES = 255
-#: Words of libraries that report a failed write by an exception which is no OSError.
+#: Words in the messages of libraries that report a failed write by an exception other than OSError.
 _WRITE_WORDS = ("No space left", "os error", "I/O error", "PytorchStreamWriter", "failed writing")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def partial_path(path: Path, shared: bool = False) -> Path:
-    """Where the new content of ``path`` is written: beside it, with the same ending.
+    """The temporary path for the new content of ``path``: in the same folder, with the same suffix.
 
     Args:
-        shared: several processes or threads may write ``path`` at the same time; each gets a name of its own.
+        shared: several processes or threads may write ``path`` at once; each gets a unique temporary name.
     """
     owner = f"{os.getpid()}-{threading.get_ident()}-" if shared else ""
     return _named(path, f"{PARTIAL}{owner}")
@@ -51,7 +51,7 @@ def partial_path(path: Path, shared: bool = False) -> Path:
 
 def _named(path: Path, prefix: str) -> Path:
     name = f"{prefix}{path.name}"
-    if len(os.fsencode(name)) > _NAME_BYTES:  # the user's own name is allowed, ours is longer
+    if len(os.fsencode(name)) > _NAME_BYTES:  # the user's name is short enough, ours is not
         digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]
         name = f"{prefix}{digest}{path.suffix if len(os.fsencode(path.suffix)) < 16 else ''}"
     return path.with_name(name)
@@ -66,15 +66,15 @@ def written_file(
     durable: bool = False,
     shared: bool = False,
 ) -> Iterator[Path]:
-    """Gives the path to write a file to; the file gets its name when the block ends without an error.
+    """Yield a temporary path to write to; rename it to ``path`` if the block ends without an error.
 
-    Folders above are made. A symbolic link at ``path`` stays: the file that it points to is replaced.
+    Parent folders are created. If ``path`` is a symbolic link, the link stays and its target is replaced.
 
     Args:
-        mend: what the user can do if the place cannot be written, as the end of a sentence.
-        error: what is raised if it cannot be written; None: what the system raised.
-        durable: the file and its name are on the disk when the block ends.
-        shared: several processes or threads may write ``path`` at the same time.
+        mend: the remedy if ``path`` cannot be written, as the end of a sentence.
+        error: the error to raise if ``path`` cannot be written; None: re-raise the system's error.
+        durable: sync the file and its folder entry to the disk.
+        shared: several processes or threads may write ``path`` at once.
 
     Raises:
         StylebridgeError: of the type ``error``; the file that was there before is unchanged.
@@ -84,7 +84,7 @@ def written_file(
         place.parent.mkdir(parents=True, exist_ok=True)
         beside = partial_path(place, shared)
         try:
-            beside.unlink(missing_ok=True)  # of a killed process
+            beside.unlink(missing_ok=True)  # left by a killed process
             yield beside
             if not stat.S_IMODE(beside.lstat().st_mode) & 0o077:
                 _set_mode(beside, _usual_mode(place.parent, shared))
@@ -106,7 +106,7 @@ def write_text(
     error: type[StylebridgeError] | None = WriteError,
     durable: bool = False,
 ) -> None:
-    """Write a text file in UTF-8, whole or not at all; see :func:`written_file`."""
+    """Write a UTF-8 text file atomically; see :func:`written_file`."""
     with written_file(path, mend=mend, error=error, durable=durable) as beside:
         beside.write_text(text, encoding="utf-8")
 
@@ -115,9 +115,9 @@ def write_text(
 def written_folder(
     path: Path, *, mend: str = "choose another folder", error: type[StylebridgeError] | None = WriteError
 ) -> Iterator[Path]:
-    """Gives a new empty folder to write into; it takes the place of ``path`` when the block ends without an error.
+    """Yield a new empty folder to write into; it replaces ``path`` if the block ends without an error.
 
-    Whether a folder that is there may be replaced is for the caller to decide beforehand.
+    The caller decides beforehand whether an existing folder may be replaced.
 
     Raises:
         StylebridgeError: of the type ``error``; the folder that was there before is unchanged.
@@ -132,12 +132,12 @@ def written_folder(
 
 
 def open_folder(path: Path) -> Path:
-    """Make the empty folder in which the new ``path`` is written, and remove what a killed process left.
+    """Create the empty temporary folder for a new ``path``, and remove what a killed process left.
 
-    For work that :func:`written_folder` cannot enclose; :func:`put_in_place` ends it.
+    For work that cannot be wrapped in :func:`written_folder`; finish with :func:`put_in_place`.
 
     Raises:
-        OSError: the folder cannot be made; see :func:`explained`.
+        OSError: the folder cannot be created; see :func:`explained`.
     """
     place = Path(os.path.realpath(path))
     clear_leftovers(place)
@@ -147,8 +147,8 @@ def open_folder(path: Path) -> Path:
 
 
 def clear_leftovers(path: Path) -> None:
-    """Remove what a killed process left of writing the folder ``path``; put back the folder that it was replacing if
-    the new one did not get its name."""
+    """Remove what a killed process left while it wrote the folder ``path``; restore the old folder if the new one is
+    not in place."""
     replaced = _named(path, _REPLACED)
     if replaced.is_dir() and not os.path.lexists(path):
         os.replace(replaced, path)
@@ -157,13 +157,13 @@ def clear_leftovers(path: Path) -> None:
 
 
 def put_in_place(beside: Path, path: Path, durable: bool = False) -> None:
-    """Give a finished folder its name. A folder that has the name is removed after the new one has it.
+    """Rename a finished folder to ``path``; an existing folder there is removed afterwards.
 
     Args:
-        durable: the name is on the disk when this returns.
+        durable: sync the folder entry to the disk.
 
     Raises:
-        OSError: see :func:`explained`; ``path`` is what it was.
+        OSError: see :func:`explained`; ``path`` is unchanged.
     """
     place = Path(os.path.realpath(path))
     give_usual_modes(beside)
@@ -187,7 +187,7 @@ def put_in_place(beside: Path, path: Path, durable: bool = False) -> None:
 
 
 def flush(path: Path) -> None:
-    """Make sure that a file's contents, or a folder's entries, are on the disk."""
+    """Sync a file's contents, or a folder's entries, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -199,8 +199,8 @@ def flush(path: Path) -> None:
 
 
 def give_usual_modes(folder: Path) -> None:
-    """Give each file in a folder of ours the permissions that the user's new files have there. Links, and files that
-    have another name elsewhere, are left alone."""
+    """Set the permissions of each file in a folder that we wrote to those of new files. Symbolic links and files with
+    other hard links are left alone."""
     mode = _usual_mode(folder)
     for inside, _, names in os.walk(folder):
         for name in names:
@@ -208,8 +208,8 @@ def give_usual_modes(folder: Path) -> None:
 
 
 def _usual_mode(folder: Path, shared: bool = False) -> int:
-    """The permissions of a new file in ``folder``: of one that is made and removed, because umask is for the whole
-    process to read and does not know about default ACLs."""
+    """The permissions of a new file in ``folder``, read from a temporary file: reading the umask changes it for the
+    whole process, and the umask ignores default ACLs."""
     probe = partial_path(folder / "mode", shared)
     with contextlib.suppress(FileNotFoundError):
         probe.unlink()
@@ -238,13 +238,13 @@ def explained(
     mend: str = "choose another folder",
     error: type[StylebridgeError] | None = WriteError,
 ) -> Iterator[None]:
-    """Turn a write that the disk refuses into one sentence.
+    """Turn a failed write into an error with one sentence.
 
     Args:
-        path: what is being written.
-        what: what a message calls it (default: the path).
-        mend: what the user can do besides freeing space or changing permissions, as the end of a sentence.
-        error: what is raised; None: what the system raised, for a caller who explains it.
+        path: the path that is written.
+        what: its name in the message (default: the path).
+        mend: the remedy besides freeing space or changing permissions, as the end of a sentence.
+        error: the error to raise; None: re-raise the system's error, for a caller that explains it.
 
     Raises:
         StylebridgeError: of the type ``error``.
@@ -260,9 +260,9 @@ def explained(
 
 
 def write_problem(problem: Exception) -> tuple[str, str] | None:
-    """Why the disk refused a write, and what to do about it; None: the exception is about something else."""
+    """Why a write failed, and the remedy; None if the exception has another cause."""
     if isinstance(problem, StylebridgeError):
-        return None  # explained already
+        return None  # already explained
     text = " ".join(str(problem).split())
     if not isinstance(problem, OSError):
         if not any(word in text for word in _WRITE_WORDS):
@@ -270,7 +270,7 @@ def write_problem(problem: Exception) -> tuple[str, str] | None:
         full = "No space left" in text or "os error 28" in text
         return text, "make room" if full else "check the disk"
     why = problem.strerror or text or type(problem).__name__
-    # PyAV adds its own words to those of the system.
+    # PyAV adds its own text to the system's.
     name = os.fspath(problem.filename) if isinstance(problem.filename, str | bytes | os.PathLike) else ""
     named = f"{why}: {os.fsdecode(name)}" if name else why
     if problem.errno in _FULL:

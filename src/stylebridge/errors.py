@@ -1,16 +1,15 @@
-"""The errors a user can meet. Each message is one sentence that names the file, key or value, and the mend."""
+"""Errors shown to users. Each message is one sentence that names the file, key or value, and the remedy."""
 
 import difflib
 from collections.abc import Iterable
 
-#: Characters of a message: values that users gave are repeated in it, however long they are.
+#: Longest message, in characters: messages quote user input, which may be of any length.
 MAX_MESSAGE = 2000
 
 
 def shorten(text: str, most: int) -> str:
-    """A text of up to ``most`` characters that every terminal can print: the middle of a longer one is left out, line
-    breaks become spaces, and control characters (a file's name may hold some) and bytes that are not UTF-8 are shown
-    as escapes."""
+    """A text of at most ``most`` characters that every terminal can print: a longer text loses its middle, line breaks
+    become spaces, and control characters (possible in file names) and bytes that are not UTF-8 become escapes."""
     if len(text) > most:
         keep = max(1, (most - 3) // 2)
         text = f"{text[:keep]} … {text[-keep:]}"
@@ -24,26 +23,26 @@ def one_line(error: object) -> str:
 
 
 def did_you_mean(given: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """`` (did you mean NAME?)`` for a name that is not known, or nothing where no known one is near.
+    """`` (did you mean NAME?)`` for an unknown name, or an empty string if no known name is similar.
 
     Args:
-        cutoff: the least similarity of a near name, between 0 and 1 (:func:`difflib.get_close_matches`).
+        cutoff: the least similarity of a suggestion, between 0 and 1 (:func:`difflib.get_close_matches`).
     """
     close = difflib.get_close_matches(given, list(known), n=1, cutoff=cutoff)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
 class StylebridgeError(Exception):
-    """Base of every error raised on purpose; the command line prints its message without a traceback.
+    """Base of all expected errors; the command line prints the message without a traceback.
 
     Args:
         problem: what is wrong; with ``mend`` given, without a full stop. Without it, the whole message.
-        mend: what the user can do, without a full stop.
-        option: what an option of a command can do instead, without a full stop.
+        mend: the remedy, without a full stop.
+        option: a remedy by a command-line option, without a full stop.
 
     Attributes:
-        problem, mend, option: as given; ``mend`` is None if the message was given in one piece. A caller whose user has
-            other means (no such option, or a page in place of a command) raises its own error with these parts.
+        problem, mend, option: as given; ``mend`` is None if the message was given as a whole. A caller without that
+            option (a page, another command) builds its own error from these parts.
     """
 
     exit_code = 1
@@ -54,18 +53,18 @@ class StylebridgeError(Exception):
         self.problem, self.mend, self.option = problem, mend, option
 
     def __str__(self) -> str:
-        """The message, cut to :data:`MAX_MESSAGE` characters."""
+        """The message, shortened to :data:`MAX_MESSAGE` characters."""
         return shorten(super().__str__(), MAX_MESSAGE)
 
 
 class UserError(StylebridgeError):
-    """What was asked for cannot be done as asked: a path, an option or a value is wrong (exit code 2)."""
+    """The request cannot be carried out: a path, an option or a value is wrong (exit code 2)."""
 
     exit_code = 2
 
 
 class DataError(UserError):
-    """An image, a label map or a folder of them is not what it should be."""
+    """An image, a label map or a data folder is invalid."""
 
 
 class RecipeError(UserError):
@@ -73,7 +72,7 @@ class RecipeError(UserError):
 
 
 class RunError(UserError):
-    """A run folder is missing, is in the way, or belongs to another recipe."""
+    """A run folder is missing, already exists, or belongs to another recipe."""
 
 
 class WeightsError(UserError):
@@ -81,30 +80,30 @@ class WeightsError(UserError):
 
 
 class WriteError(RunError):
-    """A file or folder cannot be written: the disk is full, or the place is read-only, forbidden or too long."""
+    """A file or folder cannot be written: disk full, read-only, no permission or name too long."""
 
 
 class WorkerError(UserError):
-    """A process that loads images was ended from outside."""
+    """A data-loading process was killed."""
 
 
 class TrainingStopped(StylebridgeError):
-    """Training had to stop: a loss or gradient was not finite. The last good checkpoint is whole."""
+    """Training stopped because a loss or gradient was not finite. The last good checkpoint is intact."""
 
 
 class CheckpointError(StylebridgeError):
-    """A checkpoint could not be written. The previous checkpoint is whole."""
+    """A checkpoint could not be written. The previous checkpoint is intact."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM ended the work. A training wrote a checkpoint before.
+    """Ctrl-C or SIGTERM ended the work. Training writes a checkpoint first.
 
-    Not a :class:`StylebridgeError`, so that nothing that handles errors swallows it.
+    Not a :class:`StylebridgeError`, so that no error handler swallows it.
 
     Attributes:
-        number: the signal; the exit code is 128 more (130 or 143).
-        where: the step and stage that a checkpoint was written at, or nothing.
-        resume: the command that continues the run, or nothing.
+        number: the signal number; the exit code is 128 + number (130 or 143).
+        where: the step and stage of the checkpoint, or an empty string.
+        resume: the command that continues the run, or an empty string.
     """
 
     def __init__(self, number: int, where: str = "", resume: str = "") -> None:
@@ -113,9 +112,9 @@ class Interrupted(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """What a shell expects of a program that a signal ended."""
+        """The exit code that shells expect of a program ended by a signal."""
         return 128 + self.number
 
     def __str__(self) -> str:
-        where = f" at {self.where}; a checkpoint is written" if self.where else ""
+        where = f" at {self.where}; a checkpoint was written" if self.where else ""
         return f"Interrupted{where}.{f' Continue with: {self.resume}' if self.resume else ''}"

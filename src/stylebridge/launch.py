@@ -1,8 +1,8 @@
-"""What the launcher (torchrun, ``accelerate launch``) says of this process; nothing heavy is imported."""
+"""This process's rank, as set by the launcher (torchrun, ``accelerate launch``); no heavy imports."""
 
 import os
 
 
 def is_main() -> bool:
-    """Whether this is the only process, or the first of those that were launched together."""
+    """Whether this is the only process, or the first of a group launched together."""
     return int(os.environ.get("RANK", "0")) == 0

@@ -1,4 +1,4 @@
-"""The base of every settings class: recipes, options of methods, settings of networks."""
+"""Base class of all settings: recipes, method options, network settings."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-#: The largest size of a number for which a field states no upper limit of its own.
+#: Largest absolute value of a number whose field has no limit of its own.
 LARGEST = 10**6
-#: The largest number of steps of anything.
+#: Largest number of steps.
 MOST_STEPS = 10**8
-#: The largest seed: stages, streams and processes derive theirs from it, and all of them fit into 64 bits.
+#: Largest seed: the seeds derived for stages, streams and processes must fit into 64 bits.
 LARGEST_SEED = 2**32 - 1
-#: The largest number of pixels of an image.
+#: Largest number of pixels of an image.
 MOST_PIXELS = 10**9
 
 _NUMERIC_ERRORS = (
@@ -39,23 +39,23 @@ _NUMERIC_ERRORS = (
 
 
 class Settings(BaseModel):
-    """Unknown keys are errors, values cannot be changed afterwards, and numbers are finite and of a sane size."""
+    """Unknown keys are errors, values are immutable, and numbers are finite and limited in size."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @field_validator("*", mode="wrap")
     @classmethod
     def _no_switch_as_number(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-        """YAML's ``yes``, ``on`` and ``true`` would count as 1 where a number is asked for."""
+        """Reject YAML's ``yes``, ``on`` and ``true`` for a number: pydantic would read them as 1."""
         result = handler(value)
         if _switch_became_number(value, result):
-            raise ValueError("a number is asked for, not yes or no")
+            raise ValueError("a number is needed, not yes or no")
         return result
 
     @field_validator("*", mode="after")
     @classmethod
     def _sane_size(cls, value: Any, info: ValidationInfo) -> Any:
-        """What the types do not say: numbers without a limit, and those in free-form values (``options``)."""
+        """Limit numbers that the field types do not limit, including those in free-form values (``options``)."""
         limited = info.field_name is not None and _limits(cls.model_fields[info.field_name].metadata)[1]
         for where, number in _numbers(value):
             if math.isfinite(number) and (limited or abs(number) <= LARGEST):
@@ -69,7 +69,7 @@ class Settings(BaseModel):
 
 
 def _switch_became_number(given: Any, read: Any) -> bool:
-    """Whether a bool, also one in a list or mapping, was read as a number; settings inside check their own."""
+    """Whether a bool, also in a list or mapping, was read as a number; nested settings check their own values."""
     if isinstance(given, bool):
         return isinstance(read, int | float) and not isinstance(read, bool)
     if isinstance(given, dict) and isinstance(read, dict):
@@ -80,8 +80,8 @@ def _switch_became_number(given: Any, read: Any) -> bool:
 
 
 def _numbers(value: Any, where: str = "") -> Iterator[tuple[str, int | float]]:
-    """The numbers in a value and their places, in nested tuples, lists and mappings; not those of settings, which check
-    their own."""
+    """The numbers in a value and their places, in nested tuples, lists and mappings; nested settings check their own
+    values."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         yield where, value
     elif isinstance(value, dict):
@@ -93,9 +93,9 @@ def _numbers(value: Any, where: str = "") -> Iterator[tuple[str, int | float]]:
 
 
 def allowed_range(error: ValidationError) -> str:
-    """The range of the number that a validation error complains of first, such as ``above 0 and at most 100``.
+    """The range of the number that a validation error reports first, such as ``above 0 and at most 100``.
 
-    Empty where the error is about something else, or about a value without a range of its own.
+    Empty if the error has another cause, or the value has no range of its own.
     """
     problem = error.errors()[0]
     model = _by_name(error.title)
@@ -120,7 +120,7 @@ def _by_name(title: str) -> type[BaseModel] | None:
 
 
 def _limits(metadata: list[Any] | tuple[Any, ...]) -> tuple[str, str]:
-    """What a field's annotations say of its lower and its upper limit, in words."""
+    """A field's lower and upper limit from its annotations, in words."""
     lower = upper = ""
     for rule in metadata:
         if isinstance(rule, Gt):
@@ -135,7 +135,7 @@ def _limits(metadata: list[Any] | tuple[Any, ...]) -> tuple[str, str]:
 
 
 def _find(model: type[BaseModel], where: tuple[int | str, ...]) -> list[Any] | None:
-    """The annotations of the value at a place in a model; None: the place is in a free-form value."""
+    """The annotations of the value at a place in a model; None: the place is inside a free-form value."""
     kind: Any = model
     metadata: list[Any] = []
     for part in where:

@@ -1,4 +1,4 @@
-"""What the program prints: names of users' files and classes are shown as they are, whatever signs they hold."""
+"""Console output. File and class names are printed verbatim, whatever characters they hold."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from rich.text import Text
 
 
 def open_console(stderr: bool = False, quiet: bool = False) -> Console:
-    """A console that takes ``[red]`` and ``:car:`` in a text for these five signs.
+    """A console that prints ``[red]`` and ``:car:`` literally.
 
-    With rich's markup a folder ``[/x]`` would end the program, and ``[red]`` vanish from a path. What is meant to be
-    coloured is a :class:`rich.text.Text` or has a ``style``.
+    With rich's markup a folder ``[/x]`` would raise an error, and ``[red]`` would vanish from a path. Coloured
+    text is passed as :class:`rich.text.Text` or with a ``style``.
     """
     return Console(stderr=stderr, quiet=quiet, markup=False, emoji=False, highlight=False)
 
 
 def say(console: Console, text: str | Text, style: str | None = None) -> None:
-    """Print a sentence as it is on a console that may be the caller's own.
+    """Print a sentence verbatim, also on a caller's console.
 
-    Lines are broken by the terminal alone: a path that is broken over two lines cannot be copied.
+    Only the terminal wraps lines: a path that is wrapped by us could not be copied.
     """
     console.print(text, style=style or "", highlight=False, markup=False, emoji=False, soft_wrap=True)

@@ -67,7 +67,7 @@ def test_the_covariance_is_of_all_images() -> None:
 
 def test_more_images_than_announced_are_an_error() -> None:
     gathered = gather(draw(4, 6))
-    with pytest.raises(ValueError, match="5 images came, and 4"):
+    with pytest.raises(ValueError, match="got 5 images, expected 4"):
         gathered.update(draw(1, 6))
 
 
@@ -110,8 +110,8 @@ def test_small_sets_are_told() -> None:
     said = limits(100, 80, KIND.__class__(KIND.names, "", "", dims=100, classes=4))
     assert [s.split(" has ")[0] for s in said[:2]] == ["The real set", "The fake set"]
     assert "100 images, fewer than the 101 that a covariance of 100 features needs: FD-x" in said[0]
-    assert said[2].startswith("KD-x is over 100 subsets of 40 images instead of 1,000")
-    assert said[3].startswith("IS-x is over 10 splits of about 8 images instead of 5,000")
+    assert said[2].startswith("KD-x uses 100 subsets of 40 images instead of 1,000")
+    assert said[3].startswith("IS-x uses 10 splits of about 8 images instead of 5,000")
     assert all(s.endswith(".") and s.count(". ") == 0 for s in said)
     # One image more than features: the covariance can have full rank.
     assert not any("covariance" in s for s in limits(101, 101, FeatureKind(KIND.names, "", "", 100, 4)))

@@ -1,13 +1,13 @@
-"""Checkpoints that survive a kill at any moment: written beside, flushed to the disk, then renamed.
+"""Checkpoints that survive a kill at any moment: written under a temporary name, synced to disk, then renamed.
 
 ``trainer_state/<stage>-<step>/`` holds
 
 * ``state.json``: stage, step, loader positions, byte offset of ``metrics.jsonl``, scalars of the optimisers;
 * ``network.<name>.safetensors`` and ``optimizer.<name>.safetensors``;
 * ``process-<rank>.safetensors`` and ``.json``: random generators and image buffers of each process;
-* ``files.json``: size and SHA-256 of each of these files, so that damage is found before anything is read.
+* ``files.json``: size and SHA-256 of each of these files, so that damage is detected before loading.
 
-A folder with such a name is complete: the rename is the last thing that happens to it.
+A folder with such a name is complete: renaming is the last step.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Checkpoint:
         return json.loads((self.path / "state.json").read_text())
 
     def damage(self) -> str | None:
-        """The first file that is not what was written, and why; None: the checkpoint is whole."""
+        """The first damaged file and its damage; None: the checkpoint is intact."""
         try:
             known = json.loads((self.path / _FILES).read_text()) if (self.path / _FILES).is_file() else None
             state = self.state()
@@ -69,7 +69,7 @@ class Checkpoint:
 
 
 def _file_damage(path: Path, known: dict[str, Any] | None) -> str | None:
-    """Why a file is not what was written. ``known``: its size and hash; None: of an older version, which kept none."""
+    """A file's damage. ``known``: its size and hash; None: written by an older version, without them."""
     if not path.is_file():
         return "it is missing"
     if known is not None:
@@ -79,7 +79,7 @@ def _file_damage(path: Path, known: dict[str, Any] | None) -> str | None:
         return None if _sha256(path) == known["sha256"] else "its contents changed after it was written"
     try:
         if path.suffix == ".safetensors":
-            with safe_open(path, "pt"):  # reads the header and compares it with the file's size
+            with safe_open(path, "pt"):  # checks the header against the file's size
                 return None
         json.loads(path.read_text())
     except (OSError, ValueError, SafetensorError) as error:
@@ -93,7 +93,7 @@ def _sha256(path: Path) -> str:
 
 
 def find_checkpoints(folder: Path) -> list[Checkpoint]:
-    """All complete checkpoints, oldest first: by the number that stage names start with, then by step."""
+    """All complete checkpoints, oldest first: by the leading number of the stage's name, then by step."""
     found = []
     for path in folder.iterdir() if folder.is_dir() else ():
         match = _NAME.match(path.name)
@@ -108,20 +108,20 @@ def _number(stage: str) -> int:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Remove what a killed process left half-written or half-removed."""
+    """Remove what a killed process left partly written or partly removed."""
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.name.startswith((PARTIAL, _DISCARDED)):
             shutil.rmtree(path, ignore_errors=True)
 
 
 def last_good(folder: Path) -> str:
-    """Which checkpoint a run that stops can go back to, as part of a sentence."""
+    """The checkpoint that a stopped run can resume from, as part of a sentence."""
     kept = find_checkpoints(folder)
     return f"the last good checkpoint is {kept[-1].path}" if kept else "no checkpoint was written yet"
 
 
 def set_aside(path: Path) -> Path:
-    """Take a damaged checkpoint out of the way, but keep it; returns where it is now."""
+    """Rename a damaged checkpoint; returns the new path."""
     aside = path.with_name(f"{_DAMAGED}{path.name}")
     shutil.rmtree(aside, ignore_errors=True)
     os.rename(path, aside)
@@ -129,7 +129,7 @@ def set_aside(path: Path) -> Path:
 
 
 def discard(path: Path) -> None:
-    """Remove a checkpoint: renamed first, so that a kill never leaves half of one under a valid name."""
+    """Remove a checkpoint. Renamed first: a kill must not leave part of it under a valid name."""
     aside = path.with_name(f"{_DISCARDED}{path.name}")
     os.rename(path, aside)
     shutil.rmtree(aside, ignore_errors=True)
@@ -151,7 +151,7 @@ def save_json(value: Any, path: Path) -> None:
 def convert_tensors(
     tensors: dict[str, Tensor], conversions: Mapping[str, Callable[[Tensor], Tensor]]
 ) -> dict[str, Tensor]:
-    """The tensors, those with a conversion of their name converted."""
+    """The tensors, converted where ``conversions`` has their name."""
     return {name: conversions[name](t) if name in conversions else t for name, t in tensors.items()}
 
 
@@ -161,27 +161,26 @@ def load_network(
     """Load a network's tensors, strictly.
 
     Args:
-        conversions: for parameters that the file keeps in an older layout.
+        conversions: for parameters stored in an older layout.
 
     Raises:
-        RunError: the file's tensors are not those of the network.
+        RunError: the file's tensors do not match the network.
     """
     try:
         network.load_state_dict(convert_tensors(load_file(path), conversions or {}))
     except (RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise RunError(
-            f"{path} does not fit the network of this recipe ({reason}): resume with the recipe the run "
-            f"was started with."
+            f"{path} does not fit the network of this recipe ({reason}): resume with the recipe of the original run."
         ) from error
 
 
 @contextlib.contextmanager
 def explain_full_disk(what: str, folder: Path) -> Iterator[None]:
-    """Turn a write that the disk refuses into a :class:`CheckpointError` that says what is still whole.
+    """Turn a failed write into a :class:`CheckpointError` that names the last intact checkpoint.
 
     Args:
-        folder: that of the run, or of its checkpoints.
+        folder: the folder of the run, or of its checkpoints.
     """
     try:
         yield
@@ -191,7 +190,7 @@ def explain_full_disk(what: str, folder: Path) -> Iterator[None]:
             raise
         kept = find_checkpoints(folder) or find_checkpoints(folder / STATE_FOLDER)
         whole = (
-            f"the previous checkpoint {kept[-1].path} is whole" if kept else "no earlier checkpoint exists"
+            f"the previous checkpoint {kept[-1].path} is intact" if kept else "no earlier checkpoint exists"
         )
         raise CheckpointError(
             f"{what} could not be written ({reason[0]})",
@@ -200,26 +199,26 @@ def explain_full_disk(what: str, folder: Path) -> Iterator[None]:
 
 
 class CheckpointWriter:
-    """One checkpoint in the making. Every process writes its part; the main process renames at the end."""
+    """Writes one checkpoint. Every process writes its part; the main process renames the folder at the end."""
 
     def __init__(self, folder: Path, stage: str, step: int) -> None:
         self.final = folder / f"{stage}-{step:08d}"
         self.partial = partial_path(self.final)
 
     def open(self) -> None:
-        """Make the folder that is written into (main process, before the others write)."""
+        """Create the temporary folder (main process, before the others write)."""
         shutil.rmtree(self.partial, ignore_errors=True)
         self.partial.mkdir(parents=True)
 
     def commit(self, keep: int) -> Checkpoint:
-        """Give the finished folder its name and discard all but the newest ``keep`` (main process)."""
+        """Rename the finished folder and discard all but the newest ``keep`` checkpoints (main process)."""
         folder = self.final.parent
         files = sorted(self.partial.iterdir())
         save_json(
             {file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)} for file in files},
             self.partial / _FILES,
         )
-        if self.final.exists():  # a resumed run writes a checkpoint again that it had resumed before
+        if self.final.exists():  # a resumed run may write a checkpoint again
             discard(self.final)
         put_in_place(self.partial, self.final, durable=True)
         for old in find_checkpoints(folder)[:-keep]:

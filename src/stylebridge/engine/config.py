@@ -1,4 +1,4 @@
-"""Typed settings of the engine. A recipe's YAML maps onto these field by field."""
+"""Typed settings of the engine. They match a recipe's YAML field by field."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -16,12 +16,12 @@ _Factor = Annotated[float, Field(ge=0, le=1000)]
 
 
 class ScheduleConfig(Strict):
-    """How a learning rate moves with the step (0-based): a factor on the optimiser's ``lr``.
+    """Schedule of a learning rate over the steps (0-based): a factor on the optimiser's ``lr``.
 
-    ``constant``: 1. ``poly``: ``(1 − step/total)^power``. ``linear-from-half``: 1 for the first half, then less by
-    ``1/half`` each step, 0 at the end (NICE-GAN, SPADE). ``linear-from-half-cyclegan``: less by ``1/(half + 1)``, which
-    leaves the last step a little; step by step where the published code counts epochs. During the first ``warmup``
-    steps the factor is also multiplied by ``(step + 1)/warmup``. ``total`` may lie beyond the last step (FADA stops at
+    ``constant``: 1. ``poly``: ``(1 − step/total)^power``. ``linear-from-half``: 1 for the first half, then lower by
+    ``1/half`` each step, 0 at the end (NICE-GAN, SPADE). ``linear-from-half-cyclegan``: lower by ``1/(half + 1)``, so
+    above 0 in the last step. Both count steps where the published code counts epochs. During the first ``warmup`` steps
+    the factor is also multiplied by ``(step + 1)/warmup``. ``total`` may exceed the number of steps (FADA: stops at
     64 %).
     """
 
@@ -33,7 +33,7 @@ class ScheduleConfig(Strict):
     warmup: int = Field(default=0, ge=0, le=MOST_STEPS)
 
     def factor(self, step: int, steps: int) -> float:
-        """The factor for one step of a stage that lasts ``steps`` steps; never negative."""
+        """The factor for one step of a stage with ``steps`` steps; never negative."""
         scale = 1.0 if self.warmup == 0 else min(1.0, (step + 1) / self.warmup)
         if self.kind == "constant":
             return scale
@@ -60,44 +60,44 @@ class OptimizerConfig(Strict):
 
 
 class TrainerConfig(Strict):
-    """How long, how large and how often. ``batch`` is global: images a stream, a step, over all processes.
+    """Training length, batch size and intervals. ``batch`` is global: images of a stream in a step, all processes.
 
-    The length is a number of ``steps``, or of ``epochs``, passes over the data set, for methods that are published so:
-    :meth:`for_images` makes steps of them when the set is known.
+    The length is a number of ``steps``, or of ``epochs`` (passes over the data set) for methods published that way:
+    :meth:`for_images` converts epochs to steps when the set is known.
 
-    Three switches trade exactness or start-up time for speed. None of them was measured on a GPU yet, so the defaults
-    are the safe ones:
+    Three switches trade exactness or start-up time for speed. They have not been measured on a GPU, so the defaults are
+    the safe values:
 
-    ``tf32``: matrix products and convolutions of float32 tensors in TF32 on GPUs that have it (10 bits of mantissa).
-    True: both; False: neither; None: torch's own defaults.
-    ``cudnn_benchmark``: cuDNN measures its algorithms for each shape and takes the fastest. A resumed run may then
-    choose others, so its weights need not be equal to the bit.
-    ``compile``: ``torch.compile`` of the networks while they train. Checkpoints and names of weights stay the same;
-    losses may differ in the last digits.
+    ``tf32``: matrix products and convolutions of float32 tensors in TF32 on GPUs that support it (10-bit mantissa).
+    True: both; False: neither; None: torch's defaults.
+    ``cudnn_benchmark``: cuDNN times its algorithms for each shape and takes the fastest. A resumed run may choose other
+    algorithms, so its weights need not be bit-identical.
+    ``compile``: ``torch.compile`` of the networks during training. Checkpoints and weight names stay the same; losses
+    may differ in the last digits.
     """
 
-    steps: int = Field(default=0, gt=0, le=MOST_STEPS, description="left out: as many as `epochs` make")
-    epochs: int | None = Field(default=None, gt=0, le=MOST_STEPS, description="in place of steps")
+    steps: int = Field(default=0, gt=0, le=MOST_STEPS, description="default: computed from `epochs`")
+    epochs: int | None = Field(default=None, gt=0, le=MOST_STEPS, description="instead of steps")
     batch: int = Field(gt=0, le=65536)
-    accumulate: int = Field(default=1, gt=0, le=65536, description="micro-batches that make one step")
-    clip_gradient: float | None = Field(default=None, gt=0, description="largest gradient norm a network")
+    accumulate: int = Field(default=1, gt=0, le=65536, description="micro-batches in one step")
+    clip_gradient: float | None = Field(
+        default=None, gt=0, description="largest gradient norm of each network"
+    )
     log_every: int = Field(default=10, gt=0, le=MOST_STEPS)
     checkpoint_every: int = Field(default=500, gt=0, le=MOST_STEPS)
     keep_checkpoints: int = Field(default=2, gt=0)
     sample_every: int = Field(
-        default=500, ge=0, le=MOST_STEPS, description="0: no sample pictures while training"
+        default=500, ge=0, le=MOST_STEPS, description="0: no sample images during training"
     )
     channels_last: bool = True
     tf32: bool | None = Field(default=None, description="TF32 on GPUs; see the class")
-    cudnn_benchmark: bool = Field(
-        default=False, description="let cuDNN measure its algorithms; see the class"
-    )
+    cudnn_benchmark: bool = Field(default=False, description="let cuDNN time its algorithms; see the class")
     compile: bool = Field(default=False, description="torch.compile the networks; see the class")
 
     @model_validator(mode="before")
     @classmethod
     def _not_known_yet(cls, data: Any) -> Any:
-        """Steps of 0 stand beside epochs where a recipe was written down before the data set was known."""
+        """A recipe saved before the data set was known has ``steps: 0`` beside its epochs."""
         if isinstance(data, dict) and data.get("epochs") is not None and data.get("steps") == 0:
             return {key: value for key, value in data.items() if key != "steps"}
         return data
@@ -110,10 +110,10 @@ class TrainerConfig(Strict):
         return self
 
     def for_images(self, images: int, *, short_batch: bool = False) -> Self:
-        """With steps in place of epochs over so many images.
+        """A copy with steps instead of epochs, for a data set of ``images`` images.
 
         Args:
-            short_batch: whether the images left over at the end of an epoch make a batch (a step) of their own.
+            short_batch: whether the last images of an epoch form a smaller batch (one more step).
         """
         if self.epochs is None:
             return self

@@ -1,4 +1,4 @@
-"""Devices, processes and precision, all by Hugging Face Accelerate."""
+"""Devices, processes and precision, with Hugging Face Accelerate."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from torch import nn
 from stylebridge.errors import RecipeError
 
 Precision = Literal["fp32", "bf16", "fp16"]
-#: How long a process waits for the others before it gives up.
+#: Time after which a process stops waiting for the others.
 LONGEST_WAIT = timedelta(days=1)
 
 
 def open_accelerator(device: str = "auto", precision: Precision = "fp32") -> Accelerator:
-    """Take the device and the process group that this process was launched with.
+    """Open the device and the process group of this process.
 
     Args:
-        device: ``auto`` (a GPU where there is one), ``cpu`` or ``cuda``.
+        device: ``auto`` (a GPU if available), ``cpu`` or ``cuda``.
         precision: ``fp32``, or autocast to ``bf16`` or ``fp16`` (fp16 needs a GPU).
 
     Raises:
-        RecipeError: the device is absent, or cannot run the precision.
+        RecipeError: the device is not available, or does not support the precision.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise RecipeError(f"device is {device!r}: choose auto, cpu or cuda.")
@@ -37,21 +37,21 @@ def open_accelerator(device: str = "auto", precision: Precision = "fp32") -> Acc
         raise RecipeError("precision is 'fp16', which needs a GPU: choose bf16 or fp32.")
     wanted = "no" if precision == "fp32" else precision
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != wanted:
-        # Accelerate keeps one precision a process; a second job in the same process may want another.
+        # Accelerate keeps one precision per process; a second job in the process may use another.
         AcceleratorState._reset_state()
-    # Processes wait for the main one where it works alone: that may take long, and is no failure. If a process dies,
-    # the launcher ends the others at once.
+    # Processes wait while the main one works alone, which may take long and is no failure. If a process dies, the
+    # launcher ends the others at once.
     patience = InitProcessGroupKwargs(timeout=LONGEST_WAIT)
     return Accelerator(mixed_precision=wanted, cpu=on_cpu, kwargs_handlers=[patience])
 
 
 def synchronised(network: nn.Module) -> nn.Module:
-    """The network with batch norms whose statistics are those of all processes.
+    """The network with batch norms synchronised over all processes.
 
-    timm's layers that join a batch norm and its activation keep the activation; torch's own converter drops it.
+    timm's combined layers of batch norm and activation keep the activation, which torch's converter drops.
 
     Raises:
-        RecipeError: the network has a batch norm of a kind that neither library can convert without a loss.
+        RecipeError: the network has a batch norm that neither library can convert faithfully.
     """
     from timm.layers.norm_act import BatchNormAct2d, SyncBatchNormAct, convert_sync_batchnorm
 

@@ -11,7 +11,7 @@ from stylebridge.engine.method import Average
 
 
 def make_average(network: nn.Module) -> nn.Module:
-    """A copy of ``network`` in evaluation mode that never takes gradients."""
+    """A copy of ``network`` in evaluation mode, without gradients."""
     average = copy.deepcopy(network)
     average.requires_grad_(False)
     return average.eval()
@@ -21,10 +21,10 @@ def make_average(network: nn.Module) -> nn.Module:
 def update_average(average: nn.Module, network: nn.Module, setting: Average, step: int) -> None:
     """Move ``average`` towards ``network``: ``a ← d·a + (1 − d)·w`` with ``d = min(decay, 1 − 1/(step+1))``.
 
-    To be called after a step in which the network moved: else the average would decay towards what it has counted
-    already.
+    Call it after steps in which the network was updated; otherwise the average would decay towards weights that are
+    already counted.
 
-    Buffers (batch-norm statistics) are copied, if the setting says so: they are averages already.
+    Buffers (batch-norm statistics, which are averages already) are copied if the setting says so.
     """
     decay = min(setting.decay, 1.0 - 1.0 / (step + 1))
     ours: list[Tensor] = list(average.parameters())

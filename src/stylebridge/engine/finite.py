@@ -1,4 +1,4 @@
-"""Which tensor of a network is not finite."""
+"""Find tensors of a network that are not finite."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 def first_bad_gradient(network: nn.Module) -> str:
-    """The name of the first parameter whose gradient is not finite; ``?`` where none is."""
+    """The name of the first parameter whose gradient is not finite; ``?`` if there is none."""
     for name, parameter in network.named_parameters():
         if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
             return name
@@ -18,9 +18,9 @@ def first_bad_gradient(network: nn.Module) -> str:
 
 @torch.no_grad()
 def first_bad_tensor(networks: Mapping[str, nn.Module]) -> tuple[str, str] | None:
-    """The first network and its first saved tensor (parameter or persistent buffer) that holds an infinity or a NaN.
+    """The first network and its first saved tensor (parameter or persistent buffer) with an infinity or a NaN.
 
-    The answer needs one transfer from the device, whatever the number of tensors.
+    Needs one transfer from the device, whatever the number of tensors.
     """
     names, flags = [], []
     for network, module in networks.items():

@@ -1,9 +1,9 @@
-"""Several processes act as one: what networks draw at random and how batch norm counts, by the global batch.
+"""Several processes act as one: random draws and batch norm of networks depend on the global batch only.
 
-Networks call torch for random numbers: dropout, noise, timm's DropPath. :func:`one_of` sees these calls while a phase
-makes its losses. All processes hold the same state of torch's generator (it is set anew for each phase, see
-:mod:`stylebridge.engine.rng`); each draws for the whole batch, as one process would, and takes its own images' rows.
-Batch norm in training mode takes the statistics of the global batch.
+Networks call torch for random numbers: dropout, noise, timm's DropPath. :func:`one_of` intercepts these calls while the
+losses of a phase are computed. All processes have the same state of torch's generator (set anew for each phase, see
+:mod:`stylebridge.engine.rng`); each draws for the global batch, as one process would, and takes its own images' rows.
+Batch norm in training mode uses the statistics of the global batch.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ from stylebridge.layers.global_batch import Part, batch_norm, global_batch
 
 @contextmanager
 def one_of(part: Part, draws: bool = True) -> Iterator[None]:
-    """Inside, this process does its part of what one process would do. With one process nothing changes.
+    """Inside, this process does its part of the work of one process. With a single process nothing changes.
 
-    Seen are ``torch.rand``, ``randn`` and their ``_like`` forms, ``Tensor.normal_``, ``uniform_``, ``bernoulli_`` and
-    ``exponential_`` with numbers as arguments, ``F.dropout`` … ``F.dropout3d`` and ``F.batch_norm``, wherever they are
-    called from. A tensor is drawn by image if its first axis is a multiple of the images. Others, calls with a
-    generator of their own, and draws inside other operations (attention with dropout) are left alone: these are the
+    Intercepted are ``torch.rand``, ``randn`` and their ``_like`` forms, ``Tensor.normal_``, ``uniform_``,
+    ``bernoulli_`` and ``exponential_`` with numbers as arguments, ``F.dropout`` … ``F.dropout3d`` and ``F.batch_norm``,
+    wherever they are called. A tensor is drawn by image if its first axis is a multiple of the images. Other tensors,
+    calls with their own generator and draws inside other operations (attention with dropout) are left alone: they are
+    the same in every process.
     same in every process.
 
     Args:
-        draws: False: calls are not looked at (compiled networks), so draws and batch norm are this process's own; what
-            layers sum over the global batch is summed all the same.
+        draws: False: calls are not intercepted (compiled networks), so draws and batch norm are local to this process;
+            sums of layers over the global batch still are global.
     """
     if part.count == 1:
         yield
@@ -55,7 +56,7 @@ class _Mode(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         handler = _HANDLERS.get(func)
-        if handler is None:  # nearly always: some microseconds a call
+        if handler is None:  # nearly always: costs microseconds a call
             return func(*args, **kwargs) if kwargs else func(*args)
         kwargs = kwargs or {}
         if kwargs.get("generator") is not None:
@@ -72,7 +73,7 @@ def _own(part: Part, drawn: Tensor) -> Tensor:
 
 
 def _for_all(part: Part, x: Tensor) -> Tensor:
-    """An empty tensor for the global batch, in the memory layout that one process would have."""
+    """An empty tensor for the global batch, in the memory layout of a single process."""
     shape = [x.shape[0] * part.count, *x.shape[1:]]
     strides, stride = [0] * x.dim(), 1
     for axis in sorted(range(x.dim()), key=lambda a: (x.stride(a), -a)):
@@ -118,7 +119,7 @@ def _dropout(
     training: bool = True,
     inplace: bool = False,
 ) -> Tensor:
-    """``F.dropout``, and those of whole channels, whose masks have one number a channel."""
+    """``F.dropout``, and its forms for whole channels, whose masks have one number for each channel."""
     if not training or p == 0 or not _by_image(part, input.shape):
         return func(input, p, training, inplace)
     ones = input.detach()
@@ -142,7 +143,7 @@ def _batch_norm(
 ) -> Tensor:
     if not training:
         return func(input, running_mean, running_var, weight, bias, training, momentum, eps)
-    if math.prod(input.shape) * part.count <= input.shape[1]:  # raises torch's error
+    if math.prod(input.shape) * part.count <= input.shape[1]:  # torch raises its error
         return func(input, running_mean, running_var, weight, bias, training, momentum, eps)
     return batch_norm(input, running_mean, running_var, weight, bias, momentum, eps)
 

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 
 class ImageBuffer(nn.Module):
-    """Keeps up to ``size`` images; each incoming image is, with probability ½, swapped for a kept one.
+    """Keeps up to ``size`` images; each incoming image is swapped for a kept one with probability ½.
 
-    The images are a module buffer, so that a checkpoint holds them (as ``Method.local``). Several processes that give
-    it the global batch hold the same images. Vectorised over the batch.
+    The images are a module buffer, so that a checkpoint saves them (as ``Method.local``). Processes that pass the
+    global batch hold the same images. Vectorised over the batch.
     """
 
     images: Tensor
@@ -26,13 +26,13 @@ class ImageBuffer(nn.Module):
         """Exchange images with the buffer.
 
         Args:
-            incoming: [B, C, H, W]; more than the buffer holds are exchanged in several goes.
+            incoming: [B, C, H, W]; more images than the buffer holds are exchanged in several rounds.
             numbers: [B, 2] uniform in [0, 1): whether to swap, and with which kept image.
 
         Returns:
-            [B, C, H, W]: images of which about half come from earlier calls, once the buffer is full.
+            [B, C, H, W]: about half of the images are from earlier calls, once the buffer is full.
         """
-        incoming = incoming.to(self.images.dtype)  # autocast may hand over bf16
+        incoming = incoming.to(self.images.dtype)  # may be bf16 under autocast
         size, filled, batch = len(self.images), int(self.filled), len(incoming)
         if batch > size:
             goes = zip(incoming.split(size), numbers.split(size), strict=True)

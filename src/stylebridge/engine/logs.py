@@ -1,4 +1,4 @@
-"""What a run tells while it trains: metrics.jsonl, TensorBoard, and a progress bar."""
+"""The output of a training run: metrics.jsonl, TensorBoard, and a progress bar."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from stylebridge.terminal import open_console, say
 
 
 class MetricLog:
-    """Means over a window of steps, appended to ``metrics.jsonl`` and TensorBoard.
+    """Writes means over a window of steps to ``metrics.jsonl`` and TensorBoard.
 
-    A run that starts at ``step`` first drops the lines that it will write again, so that no step is logged twice.
+    A run that starts at ``step`` first removes the lines from there on, so that no step is logged twice.
 
     Args:
-        state: what :meth:`state` returned when the checkpoint was written, for a run that continues from one.
+        state: the result of :meth:`state` in the checkpoint that the run continues from.
 
     Attributes:
-        notice: what a user must know about lines that are missing, or None.
+        notice: a notice about missing lines, or None.
     """
 
     def __init__(self, folder: Path, stage: str, step: int, state: dict[str, Any] | None = None) -> None:
@@ -35,9 +35,9 @@ class MetricLog:
         self.stage = stage
         state = state or {}
         self.notice = cut_back(self.path, stage, step, state.get("offset"))
-        # Unbuffered: a line is on its way to the disk when it is written, and closing cannot fail late.
+        # Unbuffered: a write fails at once and not when the file is closed.
         self.file = self.path.open("ab", buffering=0)
-        # Values are logged under the number of steps done: the first one to come is step + 1.
+        # Values are logged under the number of completed steps: the next one is step + 1.
         self.board = SummaryWriter(str(folder / "tensorboard" / stage), purge_step=step + 1)
         self.sums: dict[str, float] = defaultdict(float, state.get("sums", {}))
         self.counts: dict[str, int] = defaultdict(int, state.get("counts", {}))
@@ -45,14 +45,14 @@ class MetricLog:
         self.window_start = time.perf_counter() - state.get("seconds", 0.0)
 
     def add(self, values: dict[str, float], images: int) -> None:
-        """Take one step's values into the window."""
+        """Add one step's values to the window."""
         for name, value in values.items():
             self.sums[name] += value
             self.counts[name] += 1
         self.images += images
 
     def write(self, step: int) -> dict[str, float]:
-        """Close the window: write the means of its steps under the number of steps done, and return them."""
+        """Close the window: write the means under the number of completed steps, and return them."""
         if not self.sums:
             return {}
         means = {name: total / self.counts[name] for name, total in self.sums.items()}
@@ -68,8 +68,8 @@ class MetricLog:
         return means
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps: the length of the file, which is on the disk when this returns, and the steps of
-        the window that is still open."""
+        """The state for a checkpoint: the length of the file, which is synced to disk first, and the steps of the open
+        window."""
         os.fsync(self.file.fileno())
         with contextlib.suppress(OSError):
             self.board.flush()
@@ -82,20 +82,20 @@ class MetricLog:
         }
 
     def close(self) -> None:
-        """Close; what TensorBoard could not write any more (a full disk) is let go, metrics.jsonl is the truth."""
+        """Close. If TensorBoard cannot write (disk full), its values are dropped; metrics.jsonl has them."""
         self.file.close()
         with contextlib.suppress(OSError):
             self.board.close()
 
 
 def cut_back(path: Path, stage: str, step: int, offset: int | None) -> str | None:
-    """Keep of a log what a run that starts at ``step`` of ``stage`` will not write again.
+    """Cut a log at ``step`` of ``stage``, where a run is about to start.
 
     Args:
-        offset: the length that the log had at the checkpoint; None: the stage starts at its beginning.
+        offset: the length of the log at the checkpoint; None: the stage starts from its beginning.
 
     Returns:
-        A sentence about lines that are missing; None: none are.
+        A sentence about missing lines, or None.
     """
     data = path.read_bytes() if path.exists() else b""
     lines = data[:offset].splitlines(keepends=True)
@@ -110,13 +110,13 @@ def cut_back(path: Path, stage: str, step: int, offset: int | None) -> str | Non
     if offset is None or len(wanted) == offset:
         return None
     return (
-        f"{path} holds {len(wanted)} of the {offset} bytes that it had at the checkpoint: some steps are missing from "
+        f"{path} has {len(wanted)} of its {offset} bytes at the checkpoint: some steps are missing from "
         f"the log. Training is not affected."
     )
 
 
 def _comes_later(line: bytes, stage: str, step: int) -> bool:
-    """Whether a line is of a step that is still to come, or no whole line at all."""
+    """Whether a line is of a later step, or is incomplete."""
     try:
         entry = json.loads(line)
         return not line.endswith(b"\n") or (entry["stage"] == stage and entry["step"] > step)
@@ -125,7 +125,7 @@ def _comes_later(line: bytes, stage: str, step: int) -> bool:
 
 
 class StepProgress:
-    """A rich progress bar over the steps of one stage, with loss, throughput and time left."""
+    """A rich progress bar over the steps of one stage, with losses, throughput and remaining time."""
 
     def __init__(self, title: str, steps: int, done: int, console: Console | None, show: bool) -> None:
         self.console = console or open_console(stderr=True)
@@ -146,7 +146,7 @@ class StepProgress:
             self.bar.start()
 
     def advance(self, step: int, means: dict[str, float]) -> None:
-        """Show that ``step`` steps are done; ``means`` is what the log last wrote, or nothing."""
+        """Show that ``step`` steps are complete; ``means``: the last values of the log, or empty."""
         if self.live:
             self.bar.update(self.task, completed=step)
             if means:
@@ -156,7 +156,7 @@ class StepProgress:
             say(self.console, f"{self.title}  {step}/{self.steps}  {describe(means)}")
 
     def close(self) -> None:
-        """Take the bar down."""
+        """Remove the bar."""
         if self.live:
             self.bar.stop()
 

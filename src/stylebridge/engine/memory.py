@@ -1,4 +1,4 @@
-"""Memory that a training on the CPU lets go in one step and needs again in the next."""
+"""Reuse of freed memory between the steps of training on the CPU."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-#: Numbers of glibc's ``mallopt``, and what they are set to here. Afterwards they take the values to which glibc raises
-#: them by itself in a process that lets large pieces go.
+#: Parameters of glibc's ``mallopt`` and their values here. Afterwards they are set to the values that glibc reaches by
+#: itself in a process that frees large blocks.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _KEEP = {_TRIM_THRESHOLD: 2**31 - 1, _MMAP_THRESHOLD: 1 << 30}
 _USUAL = {_TRIM_THRESHOLD: 64 << 20, _MMAP_THRESHOLD: 32 << 20}
@@ -16,12 +16,11 @@ _USUAL = {_TRIM_THRESHOLD: 64 << 20, _MMAP_THRESHOLD: 32 << 20}
 
 @contextmanager
 def keeping_freed_memory() -> Iterator[None]:
-    """Inside, the process keeps the memory of tensors that are gone, up to 1 GiB apiece, for the next ones.
+    """Inside, the process keeps the memory of freed tensors, up to 1 GiB each, for later ones.
 
-    glibc gives pieces of over 32 MiB back to the system at once, and the system fills each page with zeros when it
-    hands it out again. Weights, gradients and scratch space of large layers pay for that in every step: a first-stage
-    step of MixNMatch takes 15 % longer. Afterwards what is unused goes back to the system. Without glibc nothing
-    happens.
+    glibc returns blocks above 32 MiB to the system at once, and the system zeroes each page when it hands it out again.
+    Weights, gradients and scratch space of large layers pay for this in every step: 15 % of a first-stage step of
+    MixNMatch. Afterwards unused memory is returned. Without glibc this does nothing.
     """
     libc = _glibc()
     if libc is None:

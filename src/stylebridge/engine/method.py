@@ -1,4 +1,4 @@
-"""What a method is: its networks, and the phases of one training step."""
+"""The base class of methods: networks, and the phases of one training step."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Term:
-    """One loss of a phase: a scalar, and its weight in the sum that is minimised. Logged unweighted."""
+    """One loss of a phase: a scalar, and its weight in the minimised sum. Logged without the weight."""
 
     name: str
     value: Tensor
     weight: float = 1.0
 
 
-#: For each network, for each of its parameters: from an older layout of checkpoints to today's. Applied to the weights
-#: and to the optimiser's moments alike, so it must keep the shape.
+#: For each network and parameter: the conversion from an older checkpoint layout to the current one. Applied to the
+#: weights and to the optimiser's moments, so it must keep the shape.
 Conversions = dict[str, dict[str, Callable[[Tensor], Tensor]]]
 
-#: What a phase yields: single terms, or lists of terms that share a graph.
+#: The terms of a phase: single terms, or lists of terms that share a graph.
 Losses = Iterator[Term | list[Term]]
 
 
 @dataclass
 class Step:
-    """What the phases of one step (of one micro-batch) see.
+    """The input of the phases of one step (of one micro-batch).
 
     ``batch`` maps a stream's name to its batch on the device: ``image`` float [B, 3, H, W] in [0, 1],
     ``label`` int64 [B, H, W] where the stream is labelled (255 = ignore), ``index`` and ``position`` [B].
-    ``memo`` carries tensors from one phase to the later phases of the same step, so that nothing is computed
-    twice. Tensors left there must be detached: each phase frees its own graph.
+    ``memo`` passes tensors from one phase to later phases of the step, so that nothing is computed twice. These tensors
+    must be detached: each phase frees its own graph.
     """
 
     number: int
@@ -54,17 +54,17 @@ class Step:
     _draws: int = 0
 
     def rand(self, images: int, *shape: int) -> Tensor:
-        """Uniform numbers in [0, 1), one row an image: [images, *shape] on the device.
+        """Uniform numbers in [0, 1), one row for each image: [images, *shape] on the device.
 
-        Row i belongs to the i-th image of the *global* batch, so the numbers depend neither on how many
-        processes share the batch nor on whether the run was resumed.
+        Row i belongs to image i of the *global* batch, so the numbers depend neither on the number of processes nor on
+        whether the run was resumed.
         """
         self._draws += 1
         rows = self._drawn(images * self.process_count, *shape)
         return self.own(rows).to(self.device)
 
     def rand_of_step(self, *shape: int) -> Tensor:
-        """Uniform numbers in [0, 1) of this shape that belong to the step as a whole: every process has the same."""
+        """Uniform numbers in [0, 1) of this shape for the whole step, equal in all processes."""
         self._draws += 1
         return self._drawn(*shape).to(self.device)
 
@@ -73,11 +73,11 @@ class Step:
         return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
     def own(self, rows: Tensor) -> Tensor:
-        """This process's rows of a tensor that has rows for the global batch."""
+        """This process's rows of a tensor with rows for the global batch."""
         return rows.chunk(self.process_count)[self.process_index]
 
     def gather(self, rows: Tensor) -> Tensor:
-        """The rows of the global batch, of which this process has ``rows``; no gradient. All processes must ask."""
+        """The rows of all processes, without gradient; ``rows`` are this process's. All processes must call it."""
         if self.process_count == 1:
             return rows.detach()
         everywhere = rows.new_zeros(self.process_count * len(rows), *rows.shape[1:])
@@ -85,10 +85,10 @@ class Step:
         return self.sum_over_processes(everywhere)
 
     def mean(self, total: Tensor, count: Tensor) -> Tensor:
-        """``total/count`` with the count taken over all processes.
+        """``total/count`` with the mean count of all processes.
 
-        Averaged over processes (as gradients are) this equals the mean over the global batch, also where
-        the processes hold different numbers of valid pixels. 0 where nothing is counted.
+        Averaged over processes (as gradients are) this equals the mean over the global batch, even if the processes
+        have different numbers of valid pixels. 0 if nothing is counted.
         """
         everywhere = self.sum_over_processes(count.detach().to(torch.float64))
         return total * (self.process_count / everywhere.clamp(min=1)).to(total.dtype)
@@ -96,11 +96,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Phase:
-    """One part of a step: which networks it trains (all others are frozen), what it minimises, how often.
+    """One part of a step: the networks that it trains (all others are frozen), its losses, its interval.
 
-    ``losses`` is a generator of terms. What is yielded is backpropagated at once and its graph is freed, so a
-    phase never holds more graphs than it must; terms that share a graph are yielded together, as a list.
-    After the last term the optimisers of ``trains`` step.
+    ``losses`` is a generator of terms. Each yielded item is backpropagated at once and its graph is freed, so that a
+    phase never holds more graphs than needed; terms that share a graph are yielded together, as a list. After the last
+    term the optimisers of ``trains`` step.
     """
 
     name: str
@@ -111,12 +111,12 @@ class Phase:
 
 @dataclass(frozen=True)
 class Average:
-    """An exponential moving average of a network, kept by the trainer as a network of its own.
+    """An exponential moving average of a network, kept by the trainer as a separate network.
 
     ``decay`` is reached gradually: step t uses ``min(decay, 1 − 1/(t + 1))`` (mean-teacher warm-up). The average moves
-    in those steps in which its network's optimiser stepped, and only then.
-    ``copy_buffers``: buffers (batch-norm statistics) are the network's; else the average keeps its own, which
-    it gathers from what it is shown.
+    only in steps in which its network's optimiser stepped.
+    ``copy_buffers``: copy the network's buffers (batch-norm statistics); else the average collects its own from its
+    inputs.
     """
 
     of: str
@@ -125,26 +125,26 @@ class Average:
 
 
 class Method(ABC):
-    """A training method. It knows its networks and losses, and no device, process count or checkpoint."""
+    """A training method. It knows its networks and losses, but not the device, process count or checkpoints."""
 
     name: ClassVar[str]
-    #: Streams of images the method draws from; True where it reads labels.
+    #: The streams of images that the method reads; True if it reads labels.
     streams: ClassVar[dict[str, bool]]
-    #: Layout of the networks' weights, written into every checkpoint; raised when the order of some weights changes.
+    #: Layout of the networks' weights, written into every checkpoint; incremented when the order of weights changes.
     layout: ClassVar[int] = 1
 
     def __init__(self) -> None:
         self.networks: dict[str, nn.Module] = {}
         self.averages: dict[str, Average] = {}
-        #: Modules besides the networks whose state a checkpoint keeps (image buffers); saved by each process.
+        #: Modules besides the networks whose state is saved in checkpoints (image buffers), by each process.
         self.local: dict[str, nn.Module] = {}
 
     @abstractmethod
     def phases(self) -> Sequence[Phase]:
-        """The phases of one step, in the order in which they run."""
+        """The phases of one step, in order."""
 
     def conversions(self, layout: int) -> Conversions:
-        """How a checkpoint of an older layout is read (1: that of checkpoints without a number)."""
+        """The conversions for checkpoints of an older layout (1: checkpoints without a layout number)."""
         return {}
 
     def parameter_groups(self, network: str) -> dict[str, list[nn.Parameter]]:

@@ -1,4 +1,4 @@
-"""Optimisers from their settings, and their state as plain tensors and JSON."""
+"""Create optimisers from settings, and convert their state to tensors and JSON."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def make_optimizer(
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Set every group's rate to its base rate times ``factor``: a pure function of the step, so that a
-    resumed run cannot apply the decay twice."""
+    """Set every group's rate to its base rate times ``factor``. A function of the step alone, so that a resumed run
+    cannot apply the decay twice."""
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor
 
@@ -70,13 +70,13 @@ def unpack_optimizer(
     scalars: dict[str, Any],
     conversions: Sequence[tuple[Tensor, Callable[[Tensor], Tensor]]] = (),
 ) -> None:
-    """Put back what :func:`pack_optimizer` took; the settings stay those of the live optimiser.
+    """Restore the state from :func:`pack_optimizer`; the current optimiser keeps its settings.
 
     Args:
-        conversions: parameters whose moments are kept in an older layout, and how they are converted.
+        conversions: parameters whose moments have an older layout, and their conversions.
 
-    Each tensor takes the memory layout of its parameter. Fused optimisers read parameters and moments as flat
-    memory, so a contiguous moment beside a channels-last weight would be applied to the wrong elements.
+    Each tensor gets the memory layout of its parameter. Fused optimisers read parameters and moments as flat memory, so
+    a contiguous moment with a channels-last weight would be applied to the wrong elements.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Any]] = {}

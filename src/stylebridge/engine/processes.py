@@ -1,8 +1,8 @@
-"""Several processes: gradients are averaged, states are kept equal, and other work is shared.
+"""Several processes: averaging gradients, synchronising state, and sharing other work.
 
-Gradients are averaged once a phase, in one message a network. torch's DistributedDataParallel would overlap
-this with the backward pass, but expects one forward and one backward a step through every parameter, which
-adversarial phases with frozen networks do not have.
+Gradients are averaged once a phase, with one message for each network. torch's DistributedDataParallel would overlap
+this with the backward pass, but expects one forward and one backward pass per step through every parameter, unlike
+adversarial phases with frozen networks.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ def _write_back(flat: Tensor, tensors: list[Tensor]) -> None:
 
 @torch.no_grad()
 def average_gradients(parameters: list[nn.Parameter], accelerator: Accelerator) -> None:
-    """Replace every gradient by its mean over the processes, taken in float32 at least. Where only some processes have
-    one, the others' counts as zero; where none has, there is none afterwards, so that no optimiser moves it."""
+    """Replace every gradient by its mean over the processes, computed in float32 at least. If only some processes have
+    a gradient, the others count as zero; if none has, the parameter stays without one, so that no optimiser moves
+    it."""
     if accelerator.num_processes == 1:
         return
     for alike in _by_type(parameters):
@@ -56,7 +57,7 @@ def average_gradients(parameters: list[nn.Parameter], accelerator: Accelerator) 
 
 @torch.no_grad()
 def broadcast_state(networks: Iterable[nn.Module], accelerator: Accelerator, parameters: bool) -> None:
-    """Give every process the main process's buffers of all types, and its parameters if asked."""
+    """Give every process the main process's buffers of all types, and optionally its parameters."""
     if accelerator.num_processes == 1:
         return
     tensors: list[Tensor] = []
@@ -65,7 +66,7 @@ def broadcast_state(networks: Iterable[nn.Module], accelerator: Accelerator, par
         if parameters:
             tensors += network.parameters()
     for alike in _by_type([t for t in tensors if t.numel()]):
-        # As bytes: nothing is computed, and no type is unknown to the backend.
+        # As bytes: works for types that the backend does not support.
         flat = torch.cat([t.detach().reshape(-1) for t in alike])
         received = broadcast(flat.view(torch.uint8))
         assert isinstance(received, Tensor)
@@ -73,10 +74,9 @@ def broadcast_state(networks: Iterable[nn.Module], accelerator: Accelerator, par
 
 
 class Share(Generic[Item]):
-    """Work that all processes do together: each takes a part of the items, and what was found out is put together.
+    """Work shared by all processes: each takes a part of the items, and the results are combined.
 
-    A failure is everybody's: where one process raises, all raise the same at the end of the work, and none of them
-    waits for what never comes.
+    If one process raises, all processes raise the same error at the end of the work, so that none waits forever.
 
     Example::
 
@@ -87,23 +87,23 @@ class Share(Generic[Item]):
     """
 
     def __init__(self, items: Sequence[Item], accelerator: Accelerator, group: int = 1) -> None:
-        """``group``: so many items stay together, as the images of a batch."""
+        """``group``: number of items that stay together, such as the images of a batch."""
         self.accelerator = accelerator
         count, rank = accelerator.num_processes, accelerator.process_index
         groups = -(-len(items) // group)
         self.first, self.stop = (
             min(groups * place // count * group, len(items)) for place in (rank, rank + 1)
         )
-        #: This process's part, a run of neighbours.
+        #: This process's part, contiguous.
         self.mine = items[self.first : self.stop]
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """The work: all processes enter, and go on when the last one is done.
+        """Do the work: all processes enter, and continue when the last one is finished.
 
         Raises:
-            Exception: what the first process that failed raised; in the others as a :class:`UserError` of the same
-                words if it was one, else as a :class:`RunError`.
+            Exception: the error of the first process that failed; in the other processes a :class:`UserError` with the
+                same message if it was one, else a :class:`RunError`.
         """
         failure: Exception | None = None
         try:
@@ -123,20 +123,20 @@ class Share(Generic[Item]):
             raise kind(words) if ours else RunError(f"Another process failed: {kind.__name__}: {words}")
 
     def gather(self, own: list[Found]) -> list[Found]:
-        """Every process's list, one after the other: in the order of the items. All processes must ask."""
+        """The lists of all processes, joined in the order of the items. All processes must call it."""
         if self.accelerator.num_processes == 1:
             return own
         return gather_object(own)
 
     def sum(self, own: Tensor) -> Tensor:
-        """The sum of every process's tensor. All processes must ask."""
+        """The sum of all processes' tensors. All processes must call it."""
         total = self.accelerator.reduce(own, "sum") if self.accelerator.num_processes > 1 else own
         assert isinstance(total, Tensor)
         return total
 
 
 def agreed(value: Found, accelerator: Accelerator) -> Found:
-    """The main process's value, in every process: what was read from the disk may have changed in between."""
+    """The main process's value, in every process: data read from the disk may differ between processes."""
     if accelerator.num_processes == 1:
         return value
     return broadcast_object_list([value])[0]

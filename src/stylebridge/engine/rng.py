@@ -1,4 +1,4 @@
-"""This process's random generators: seeds, and their state as tensors and JSON."""
+"""Random generators of this process: seeding, and state as tensors and JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def mixed_seed(*words: int) -> int:
-    """One seed in [0, 2⁶³) of several numbers. Neighbouring numbers do not give neighbouring seeds."""
+    """A seed in [0, 2⁶³) from several numbers. Adjacent numbers give unrelated seeds."""
     state = 0
     for word in words:  # a small mixing hash
         state = (state * 6364136223846793005 + word + 1442695040888963407) % 2**64
@@ -19,15 +19,15 @@ def mixed_seed(*words: int) -> int:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and torch on all devices; every process alike."""
+    """Seed Python, NumPy and torch on all devices, equally in every process."""
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002  (libraries below us may use it)
     torch.manual_seed(seed)
 
 
 def seed_phase(seed: int, step: int, micro: int, phase: int, device: torch.device, process: int = 0) -> None:
-    """Begin the random numbers that networks draw in one phase of a step: they depend on nothing but these arguments,
-    so not on restarts, nor on the process unless it is given. Torch's generators of other devices stay as they are."""
+    """Seed torch for the draws of networks in one phase of a step. The seed depends on the arguments only, so neither
+    on restarts nor on the process unless it is given. Generators of other devices are unchanged."""
     mixed = mixed_seed(seed, step, micro, phase, process)
     random.seed(mixed)
     np.random.seed(mixed % 2**32)  # noqa: NPY002
@@ -38,7 +38,7 @@ def seed_phase(seed: int, step: int, micro: int, phase: int, device: torch.devic
 
 
 def pack_rng() -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Take the generators' state: torch (CPU, GPU) as byte tensors, Python and NumPy as JSON."""
+    """The generators' state: torch (CPU, GPU) as byte tensors, Python and NumPy as JSON."""
     tensors = {"torch": torch.get_rng_state()}
     if torch.cuda.is_available():
         tensors["cuda"] = torch.cuda.get_rng_state()
@@ -51,7 +51,7 @@ def pack_rng() -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def unpack_rng(tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
-    """Put the generators back into the state that :func:`pack_rng` took."""
+    """Restore the state from :func:`pack_rng`."""
     torch.set_rng_state(tensors["torch"].cpu())
     if "cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["cuda"].cpu())

@@ -1,4 +1,4 @@
-"""Switches of torch that a recipe may set for the time of a training."""
+"""torch switches that a recipe may set during training."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import nn
 
 from stylebridge.engine.config import TrainerConfig
 
-#: Of ``torch.compile``.
+#: Options of ``torch.compile``.
 BACKEND = "inductor"
 
 
 @contextlib.contextmanager
 def torch_settings(config: TrainerConfig) -> Iterator[None]:
-    """Set TF32 and cuDNN's benchmark as the recipe says; afterwards they are as before."""
+    """Set TF32 and cuDNN's benchmark as in the recipe, and restore them afterwards."""
     matmul: Any = torch.backends.cuda.matmul
     cudnn: Any = torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
@@ -32,10 +32,10 @@ def torch_settings(config: TrainerConfig) -> Iterator[None]:
 
 @contextlib.contextmanager
 def compiled(networks: Iterable[nn.Module], wanted: bool) -> Iterator[None]:
-    """Let ``torch.compile`` run the networks' forward passes inside, if wanted.
+    """Inside, run the networks' forward passes with ``torch.compile``, if wanted.
 
-    The modules stay the same objects with the same names of weights, so that checkpoints, averages and exports do not
-    notice. A network that is only a container (no ``forward`` of its own) has its parts compiled.
+    The modules stay the same objects with the same weight names, so that checkpoints, averages and exports are not
+    affected. For a network that is only a container (without ``forward``), its parts are compiled.
     """
     parts = [part for network in networks for part in _callable_parts(network)] if wanted else []
     try:
@@ -48,7 +48,7 @@ def compiled(networks: Iterable[nn.Module], wanted: bool) -> Iterator[None]:
 
 
 def _callable_parts(module: nn.Module) -> list[nn.Module]:
-    """The module, or, if it cannot be called, the outermost modules in it that can."""
+    """The module, or, if it cannot be called, the outermost callable modules inside."""
     if type(module).forward is not nn.Module.forward:
         return [module]
     return [part for child in module.children() for part in _callable_parts(child)]

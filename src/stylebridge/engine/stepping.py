@@ -1,4 +1,4 @@
-"""The second half of a phase: one look at all its numbers, then the steps of its optimisers."""
+"""The second half of a phase: check losses and gradients, then step the optimisers."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _MAX_SKIPPED_FP16_STEPS = 20
 
 @dataclass
 class Stepper:
-    """Unscales, checks, clips and steps. Gradients must already be equal on all processes.
+    """Unscales, checks and clips gradients and steps optimisers. Gradients must be equal on all processes.
 
-    With fp16 all optimisers of a phase are unscaled before the first one steps, and the scaler learns once from all
+    With fp16 all optimisers of a phase are unscaled before the first one steps, and the scaler is updated once from all
     of them: a network whose gradients overflowed is not stepped, the others of the phase are.
 
     Attributes:
         stepped: names of the networks that were stepped since :meth:`begin` (one training step).
-        stop: signals; what a process heard of them travels with the phase's numbers.
+        stop: the stop request; it is shared between processes together with the losses.
     """
 
     stage: str
@@ -47,7 +47,7 @@ class Stepper:
     _skipped: dict[str, int] = field(default_factory=dict)
 
     def begin(self) -> None:
-        """A training step begins: nothing of it is stepped yet."""
+        """Begin a training step: clear ``stepped``."""
         self.stepped = set()
 
     def step(self, phase: Phase, terms: dict[str, Tensor], number: int) -> dict[str, float]:
@@ -58,12 +58,12 @@ class Stepper:
             number: the training step, for schedules and messages.
 
         Returns:
-            What the log shows: losses (means over processes), learning rates, gradient norms.
+            Values for the log: losses (means over processes), learning rates, gradient norms.
 
         Raises:
             TrainingStopped: a loss or a gradient is not finite; no optimiser of the phase was stepped.
         """
-        # A scaler refuses an optimiser whose network took no part in the losses.
+        # A scaler rejects an optimiser whose network has no gradient.
         moved = [n for n in phase.trains if any(p.grad is not None for p in self.trainable[n])]
         scaler = self._scaler() if moved else None
         norms = {}
@@ -83,8 +83,8 @@ class Stepper:
     def _look(
         self, terms: dict[str, Tensor], norms: dict[str, Tensor]
     ) -> tuple[dict[str, float], dict[str, float]]:
-        """One transfer to the CPU: the losses (mean over processes), the gradient norms, and whether any process
-        was asked to stop, so that all of them end at the same step."""
+        """One transfer to the CPU: the losses (mean over processes), the gradient norms, and whether any process got a
+        stop signal, so that all of them end at the same step."""
         asked = torch.full((), float(self.stop.heard), device=self.accelerator.device)
         numbers = torch.stack([*terms.values(), *norms.values(), asked])
         numbers = self.accelerator.reduce(numbers, "mean").tolist()  # type: ignore[union-attr]
@@ -100,7 +100,7 @@ class Stepper:
         finite = math.isfinite(norm)
         if scaler is None:
             optimizer.step()
-        elif finite:  # else the scaler would skip this step itself, but could not say so
+        elif finite:  # otherwise the scaler would skip the step silently
             scaler.step(optimizer)
         optimizer.zero_grad(set_to_none=True)
         told = {f"lr/{name}": settings.lr * factor}
@@ -110,7 +110,7 @@ class Stepper:
         return told
 
     def _scaler(self) -> Any:
-        """The scaler of fp16 (``torch.amp.GradScaler``), or None."""
+        """The fp16 scaler (``torch.amp.GradScaler``), or None."""
         return self.accelerator.scaler
 
     def _clip(self, name: str, norm: float) -> None:
@@ -129,7 +129,7 @@ class Stepper:
         if not wrong and not wrong_gradients:
             return
         if not wrong and self._scaler() is not None:
-            # fp16: the scaler finds its scale by overflowing now and then.
+            # fp16: occasional overflows are expected while the scaler adjusts its scale.
             wrong_gradients = [n for n in wrong_gradients if self._skipped[n] >= _MAX_SKIPPED_FP16_STEPS]
             if not wrong_gradients:
                 return
@@ -137,12 +137,12 @@ class Stepper:
             parameter = first_bad_gradient(self.networks[wrong_gradients[0]])
             wrong = [f"the gradient of {wrong_gradients[0]}.{parameter} is not finite (losses: {losses})"]
         raise TrainingStopped(
-            f"Stage {self.stage}, step {number}, phase {phase.name!r}: {'; '.join(wrong)}. Nothing was "
-            f"stepped with it; {ckpt.last_good(self.folder)}. {ADVICE}"
+            f"Stage {self.stage}, step {number}, phase {phase.name!r}: {'; '.join(wrong)}. No network was "
+            f"stepped; {ckpt.last_good(self.folder)}. {ADVICE}"
         )
 
 
-#: What a user does about numbers that are not finite.
+#: Remedy for numbers that are not finite.
 ADVICE = "Lower the learning rate, clip gradients (clip_gradient) or use fp32."
 
 

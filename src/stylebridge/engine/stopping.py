@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a stage trains: a wish that is granted at the end of a step."""
+"""Ctrl-C and SIGTERM during training: the request is carried out at the end of a step."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import Any
 from stylebridge.errors import Interrupted
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-#: A launcher passes a signal on that the terminal has already sent to all its processes: within this time (seconds)
-#: several processes take the second one for the first.
+#: A launcher forwards a signal that the terminal has already sent to all its processes: within this time (seconds) a
+#: second signal counts as the same one if there are several processes.
 _ECHO = 1.0
 
 
 class StopRequest:
-    """While it is entered, the first signal is noted and the second one ends the work at once.
+    """Inside, the first signal is recorded and the second one ends the process at once.
 
-    Signal handlers belong to a process's main thread: elsewhere nothing is installed. A signal that the process was
-    started to ignore stays ignored.
+    Signal handlers are only possible in the main thread; in other threads none is installed. A signal that the process
+    was started to ignore stays ignored.
 
     Attributes:
-        heard: the number of the signal that this process got, or 0.
-        agreed: all processes know that one of them got a signal.
+        heard: the number of the signal that this process received, or 0.
+        agreed: all processes know that one of them received a signal.
     """
 
     def __init__(self, processes: int) -> None:
@@ -45,15 +45,15 @@ class StopRequest:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-        if kind is None and self.heard and not self.agreed:  # heard after the last step
+        if kind is None and self.heard and not self.agreed:  # received after the last step
             raise Interrupted(self.heard)
 
     def interruption(self, where: str) -> Interrupted:
-        """What to raise once the state is saved. ``where``: the stage and step, for the message."""
+        """The error to raise once the state is saved. ``where``: the stage and step, for the message."""
         return Interrupted(self.heard or signal.SIGTERM, where)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._owner:  # a loader's process, which inherited the handler
+        if os.getpid() != self._owner:  # a data-loading process that inherited the handler
             return
         now = time.monotonic()
         if self.heard:
@@ -61,5 +61,5 @@ class StopRequest:
                 raise Interrupted(number)
             return
         self.heard, self._when = number, now
-        # Not `print`: the signal may have come in the middle of one.
+        # Not `print`: the signal may have interrupted one.
         os.write(2, b"\nStopping at the end of this step. Press Ctrl-C again to stop at once.\n")

@@ -1,4 +1,4 @@
-"""The trainer: runs the phases of any method, one stage of a run. It knows no method."""
+"""The trainer: runs the phases of any method, one stage of a run. Independent of the method."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from stylebridge.errors import RecipeError, TrainingStopped
 from stylebridge.layers.global_batch import Part
 from stylebridge.terminal import open_console
 
-#: Opens a stream of batches of ``images`` a process, starting at the given micro-batch number.
+#: Opens a stream of batches with ``images`` images for each process, from the given micro-batch on.
 OpenStream = Callable[[int], Iterable[Batch]]
 
 
@@ -43,15 +43,15 @@ class Trainer:
     Args:
         method: its networks are moved to the accelerator's device and trained in place.
         config: lengths, batch, clipping, and how often to log and save.
-        optimizers: settings for every network that some phase trains.
-        streams: for each stream of the method, how to open it at a micro-batch.
-        run: the run folder; written below: ``trainer_state/``, ``metrics.jsonl``, ``tensorboard/``.
+        optimizers: settings for every trained network.
+        streams: for each stream of the method, a function that opens it at a micro-batch.
+        run: the run folder; receives ``trainer_state/``, ``metrics.jsonl``, ``tensorboard/``.
         stage: the stage's name; names sort in the order of the stages (``1-source-only``).
         seed: seeds everything random in the stage.
-        on_sample: called every ``sample_every`` steps with the number of steps done, in every process.
+        on_sample: called every ``sample_every`` steps with the number of completed steps, in every process.
 
     Raises:
-        RecipeError: the optimisers do not match the networks that are trained, or the batch the processes.
+        RecipeError: the optimisers do not match the trained networks, or the batch does not match the processes.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Trainer:
         trained, given = set(self._trained_names()), set(self.optimizer_configs)
         if trained != given:
             raise RecipeError(
-                f"stage {self.stage}: optimizers are given for {sorted(given)}, but {self.method.name} trains "
+                f"stage {self.stage}: optimizers has settings for {sorted(given)}, but {self.method.name} trains "
                 f"{sorted(trained)}: give exactly these under `optimizers`."
             )
         pieces = self.accelerator.num_processes * self.config.accumulate
@@ -130,28 +130,28 @@ class Trainer:
             if self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda":
                 network = synchronised(network)
             network = network.to(self.accelerator.device, memory_format=memory_format)  # type: ignore[call-overload]
-            # Batch norm and dropout of a network that no phase trains must behave as in use.
+            # Batch norm and dropout of a network that no phase trains must be in evaluation mode.
             self.method.networks[name] = network.train(name in self._trained_names())
         for module in self.method.local.values():
             module.to(self.accelerator.device)
 
     @property
     def images_per_micro_batch(self) -> int:
-        """Images of one stream that this process takes at a time."""
+        """Images of one stream in a micro-batch of this process."""
         return self.config.batch // (self.accelerator.num_processes * self.config.accumulate)
 
     # ------------------------------------------------------------------ the loop
 
     def fit(self) -> None:
-        """Train from where :meth:`resume` left off (or from step 0) to the end; ends with a checkpoint.
+        """Train from the resumed step (or step 0) to the end, and write a checkpoint.
 
-        Ctrl-C or SIGTERM ends training after the present step, with a checkpoint.
+        Ctrl-C or SIGTERM ends training after the current step, with a checkpoint.
 
         Raises:
-            TrainingStopped: a loss, a gradient or a weight is not finite; nothing of it was saved.
+            TrainingStopped: a loss, a gradient or a weight is not finite; it was not saved.
             CheckpointError: the run folder cannot be written.
-            WorkerError: a process that loads images has died.
-            Interrupted: a signal ended training; the checkpoint is written.
+            WorkerError: a data-loading process died.
+            Interrupted: a signal ended training; the checkpoint was written.
         """
         main = self.accelerator.is_main_process
         if main:
@@ -180,7 +180,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def _running(self) -> Iterator[None]:
-        """What holds while steps run: signals wait, torch is set as the recipe says, memory is kept."""
+        """The context of all steps: signals are deferred, torch switches set, freed memory kept."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(named_worker_deaths())
             stack.enter_context(torch_settings(self.config))
@@ -191,7 +191,7 @@ class Trainer:
             yield
 
     def _advance(self, batches: Iterator[Step], log: MetricLog | None, progress: StepProgress) -> None:
-        """One step, its log, and the checkpoint where one is due."""
+        """One step, its log, and a checkpoint if one is due."""
         values = self._run_step([next(batches) for _ in range(self.config.accumulate)])
         self.step += 1
         with ckpt.explain_full_disk(f"the log of {self.run}", self.folder):
@@ -304,7 +304,7 @@ class Trainer:
             yield terms if isinstance(terms, list) else [terms]
 
     def _freeze_all(self, names: Iterable[str] | None = None) -> None:
-        """Between phases every network is frozen, so that no phase computes gradients for another's weights."""
+        """Freeze networks between phases, so that no phase computes gradients for weights it does not train."""
         for name in names if names is not None else self.trainable:
             for parameter in self.trainable[name]:
                 parameter.requires_grad_(False)
@@ -312,11 +312,11 @@ class Trainer:
     # ------------------------------------------------------------------ checkpoints
 
     def save(self, log: MetricLog | None = None) -> None:
-        """Write a checkpoint of everything that decides how the run goes on.
+        """Write a checkpoint of the complete training state.
 
         Raises:
             TrainingStopped: a weight is not finite; nothing was written.
-            CheckpointError: the folder cannot be written; the previous checkpoint is whole.
+            CheckpointError: the folder cannot be written; the previous checkpoint is intact.
         """
         self._check_weights()
         write_state(self, log)
@@ -331,20 +331,20 @@ class Trainer:
             )
 
     def resume(self, saved: ckpt.Checkpoint) -> None:
-        """Take up a checkpoint of this stage: the run goes on as if it had not been interrupted.
+        """Load a checkpoint of this stage; training continues as if it had not been interrupted.
 
         Raises:
-            RunError: the checkpoint is of another stage, process count or recipe.
+            RunError: the checkpoint has another stage, process count or recipe.
         """
         read_state(self, saved)
 
     def resume_newest(self) -> bool:
-        """Take up the newest whole checkpoint of this stage; returns whether there is one.
+        """Load the newest intact checkpoint of this stage; returns whether there is one.
 
-        A damaged one is named on the console and set aside, and the one before it is taken.
+        Damaged checkpoints are reported on the console and set aside.
 
         Raises:
-            RunError: all checkpoints of the stage are damaged, or the checkpoint does not belong to this recipe.
+            RunError: all checkpoints of the stage are damaged, or the checkpoint has another recipe.
         """
         saved = newest_whole(self)
         if saved is not None:
@@ -352,6 +352,6 @@ class Trainer:
         return saved is not None
 
     def tell(self, sentence: str) -> None:
-        """Print a notice, if this is the main process and it may print."""
+        """Print a notice, if this is the main process and it is not quiet."""
         if self.accelerator.is_main_process and not self.quiet:
             (self.console or open_console(stderr=True)).print(sentence, highlight=False, markup=False)

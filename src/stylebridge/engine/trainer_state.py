@@ -1,4 +1,4 @@
-"""What a trainer's checkpoint holds, and how a trainer takes it up again."""
+"""Write and read the state of a trainer in a checkpoint."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def write_state(trainer: Trainer, log: MetricLog | None) -> None:
-    """Write a checkpoint of everything that decides how the run goes on. Every process calls this.
+    """Write a checkpoint of the complete training state. Every process must call this.
 
     Raises:
-        CheckpointError: the folder cannot be written; the previous checkpoint is whole.
+        CheckpointError: the folder cannot be written; the previous checkpoint is intact.
     """
     accelerator = trainer.accelerator
     writer = ckpt.CheckpointWriter(trainer.folder, trainer.stage, trainer.step)
@@ -74,23 +74,23 @@ def _write_shared(trainer: Trainer, folder: Path, log: MetricLog | None) -> None
 
 
 def read_state(trainer: Trainer, saved: ckpt.Checkpoint) -> None:
-    """Take up a checkpoint of the trainer's stage.
+    """Load a checkpoint of the trainer's stage.
 
     Raises:
-        RunError: the checkpoint is of another stage, process count or recipe.
+        RunError: the checkpoint has another stage, process count or recipe.
     """
     state, rank = saved.state(), trainer.accelerator.process_index
     processes = trainer.accelerator.num_processes
     if state["stage"] != trainer.stage or state["processes"] != processes:
         raise RunError(
             f"{saved.path} was written by stage {state['stage']!r} on {state['processes']} process(es), not by "
-            f"{trainer.stage!r} on {processes}: resume with the same recipe and launch."
+            f"{trainer.stage!r} on {processes}: resume with the same recipe and number of processes."
         )
     method, layout = trainer.method, state.get("layout", 1)
     if layout > method.layout:
         raise RunError(
-            f"{saved.path} was written by a newer stylebridge (layout {layout} of {method.name}, this version knows "
-            f"{method.layout}): update stylebridge, then resume."
+            f"{saved.path} was written by a newer stylebridge (layout {layout} of {method.name}; this version reads "
+            f"up to {method.layout}): update stylebridge, then resume."
         )
     conversions = method.conversions(layout) if layout < method.layout else {}
     for name, network in method.networks.items():
@@ -109,17 +109,17 @@ def read_state(trainer: Trainer, saved: ckpt.Checkpoint) -> None:
     if state["scaler"] is not None and trainer.accelerator.scaler is not None:
         trainer.accelerator.scaler.load_state_dict(state["scaler"])
     trainer.step = state["step"]
-    # Before the window was kept, the offset stood alone.
+    # Older checkpoints have the offset only, without the window.
     trainer.log_state = state.get("metrics") or {"offset": state.get("metrics_offset", 0)}
 
 
 def newest_whole(trainer: Trainer) -> ckpt.Checkpoint | None:
-    """The newest checkpoint of the trainer's stage whose files are what was written; None: there is no checkpoint.
+    """The newest intact checkpoint of the trainer's stage, or None if there is no checkpoint.
 
-    The main process looks and tells the others. Damaged ones are named on the console and set aside.
+    The main process decides for all. Damaged checkpoints are reported on the console and set aside.
 
     Raises:
-        RunError: there are checkpoints, and all of them are damaged.
+        RunError: all checkpoints are damaged.
     """
     found: list[Any] = [None, None]
     if trainer.accelerator.is_main_process:
@@ -133,7 +133,7 @@ def newest_whole(trainer: Trainer) -> ckpt.Checkpoint | None:
 
 
 def _look_for_whole(trainer: Trainer) -> tuple[str | None, str | None]:
-    """The name of the newest whole checkpoint, or what is wrong with all of them."""
+    """The name of the newest intact checkpoint, or an error message if all are damaged."""
     damaged: list[tuple[ckpt.Checkpoint, str]] = []
     for saved in reversed(ckpt.find_checkpoints(trainer.folder)):
         if saved.stage != trainer.stage:
@@ -152,7 +152,7 @@ def _look_for_whole(trainer: Trainer) -> tuple[str | None, str | None]:
         return None, None
     newest, reason = damaged[0]
     return None, (
-        f"{newest.path} is damaged ({reason}), and stage {trainer.stage} has no other whole checkpoint: restore "
-        f"the folder from a backup, or remove all of {trainer.folder / trainer.stage}-* to train the stage from its "
+        f"{newest.path} is damaged ({reason}), and stage {trainer.stage} has no other intact checkpoint: restore "
+        f"the folder from a backup, or delete all of {trainer.folder / trainer.stage}-* to train the stage from its "
         f"beginning."
     )

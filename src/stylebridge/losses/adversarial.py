@@ -13,11 +13,11 @@ def least_squares(scores: Tensor, target: float) -> Tensor:
 
     Args:
         scores: raw scores of any shape; computed in float32 at least.
-        target: 1 for what shall be called real, 0 for fake.
+        target: the label to train towards: 1 for real, 0 for fake.
     """
     return (at_least_float32(scores) - target).square().mean()
 
 
 def sum_least_squares(heads: Iterable[Tensor], target: float) -> Tensor:
-    """The sum of :func:`least_squares` over a discriminator's heads; each counts the same, whatever its size."""
+    """The sum of :func:`least_squares` over a discriminator's heads; heads weigh the same, whatever their size."""
     return torch.stack([least_squares(scores, target) for scores in heads]).sum()

@@ -1,7 +1,7 @@
 """FADA's class-level adversarial loss (Wang et al., ECCV 2020, arXiv 2007.09222; details as in its code).
 
-A discriminator with 2K outputs says of a pixel its domain and its class at once. Its target is a *domain
-encoding*: the segmenter's own softened class probabilities a [K], as [a ; 0] (source) or [0 ; a] (target).
+A discriminator with 2K outputs predicts the domain and the class of a pixel jointly. Its target is a *domain
+encoding*: the segmenter's softened class probabilities a [K], as [a ; 0] (source) or [0 ; a] (target).
 """
 
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from stylebridge.layers.precision import at_least_float32
 
 Domain = Literal["source", "target"]
-#: Upsampled logits of more elements than this are never held at once (2²² float32: 16 MiB).
+#: Most elements of upsampled logits that are held at once (2²² float32: 16 MiB).
 CHUNK_ELEMENTS = 2**22
 
 
@@ -21,14 +21,13 @@ CHUNK_ELEMENTS = 2**22
 def domain_encoding(
     logits: Tensor, temperature: float = 1.8, clip: float = 0.9, hard: bool = False
 ) -> Tensor:
-    """Class probabilities that serve as the discriminator's target, without gradient.
+    """Class probabilities as the discriminator's target, without gradient.
 
-    ``softmax(logits / temperature)``, where entries above ``clip`` are set to ``clip``. Nothing is
-    renormalised: confident pixels weigh less. ``hard`` gives the one-hot argmax instead (no clipping), the
-    paper's other encoding.
+    ``softmax(logits / temperature)``, with entries above ``clip`` set to ``clip`` and no renormalisation, so that
+    confident pixels weigh less. ``hard`` gives the one-hot argmax instead (no clipping), the paper's other encoding.
 
     Args:
-        logits: [B, K, H, W] of the segmenter, at the image's size.
+        logits: the segmenter's logits [B, K, H, W], at the image's size.
 
     Returns:
         [B, K, H, W], float32 at least.
@@ -49,20 +48,19 @@ def class_level_loss(
 ) -> Tensor:
     """−mean over pixels of Σ_c t_c · log softmax(discriminator_logits)_c, t the encoding in its half.
 
-    Logits on a coarser grid than the encoding are upsampled first (bilinear, aligned corners). Where that
-    would make a large tensor (2K maps of full size), it is done in chunks of rows, the gradient with it, so
-    that no more than ``chunk_elements`` upsampled values are held; the result is the same up to rounding.
-    (No second derivatives there.)
+    Logits on a coarser grid than the encoding are upsampled first (bilinear, aligned corners). If the upsampled tensor
+    (2K maps of full size) would be large, loss and gradient are computed in chunks of rows, so that at most
+    ``chunk_elements`` upsampled values are held; the result is the same up to rounding. (No second derivatives then.)
 
     Args:
         discriminator_logits: [B, 2K, h, w], source half first; computed in float32 at least.
         encoding: [B, K, H, W], see :func:`domain_encoding`; takes no gradient.
-        domain: the half that ``encoding`` is put in.
+        domain: the half that holds ``encoding``.
         canvas: size (H', W') ≥ (H, W) that the logits' grid covers, if its features came from a padded image
             (:meth:`stylebridge.networks.segmenters.build.Segmenter.canvas`); the encoding lies in its upper left.
 
     Raises:
-        ValueError: the shapes do not go together, or ``domain`` is neither "source" nor "target".
+        ValueError: the shapes do not match, or ``domain`` is neither "source" nor "target".
     """
     if domain not in ("source", "target"):
         raise ValueError(f"domain must be 'source' or 'target', not {domain!r}")
@@ -70,7 +68,7 @@ def class_level_loss(
     canvas = (height, width) if canvas is None else canvas
     if discriminator_logits.shape[:2] != (batch, 2 * classes) or canvas[0] < height or canvas[1] < width:
         raise ValueError(
-            f"logits {list(discriminator_logits.shape)} with canvas {canvas} do not go with an encoding "
+            f"logits {list(discriminator_logits.shape)} with canvas {canvas} do not match an encoding "
             f"{list(encoding.shape)}: they must be [B, 2K, h, w] and [B, K, H, W]"
         )
     with torch.autocast(encoding.device.type, enabled=False):
@@ -88,13 +86,13 @@ def class_level_loss(
 
 
 def _loss_sum(logits: Tensor, encoding: Tensor, offset: int) -> Tensor:
-    """−Σ over pixels and classes of t·log softmax: the other half's targets are 0 and need no log-softmax."""
+    """−Σ over pixels and classes of t·log softmax: the other half's targets are 0 and are skipped."""
     half = logits[:, offset : offset + encoding.shape[1]]
     return (logits.logsumexp(1) * encoding.sum(1)).sum() - (half * encoding).sum()
 
 
 def _upsample_rows(coarse: Tensor, position: Tensor, size: tuple[int, int]) -> Tensor:
-    """Rows of ``coarse`` at fractional ``position``, then widened to ``size`` (bilinear)."""
+    """Rows of ``coarse`` at fractional ``position``, then upsampled to ``size`` (bilinear)."""
     upper = position.floor().clamp(min=0, max=coarse.shape[-2] - 1)
     share = (position - upper).unsqueeze(1)
     above = upper.long()
@@ -104,7 +102,8 @@ def _upsample_rows(coarse: Tensor, position: Tensor, size: tuple[int, int]) -> T
 
 
 class _ChunkedLoss(torch.autograd.Function):
-    """Sum of the loss over chunks of rows; the gradient is made on the way, so nothing is computed twice."""
+    """Sum of the loss over chunks of rows; the gradient is computed in the forward pass, so nothing is computed
+    twice."""
 
     @staticmethod
     def forward(
@@ -117,7 +116,7 @@ class _ChunkedLoss(torch.autograd.Function):
         scale = (logits.shape[-2] - 1) / max(canvas[0] - 1, 1)
         for start in range(0, height, rows):
             stop = min(start + rows, height)
-            # The coarse rows that these fine rows lie between.
+            # The coarse rows around these fine rows.
             used = slice(int(start * scale), min(int((stop - 1) * scale) + 2, logits.shape[-2]))
             position = (
                 torch.arange(start, stop, device=logits.device, dtype=logits.dtype) * scale - used.start

@@ -1,4 +1,4 @@
-"""Losses of MixNMatch that have formulas of their own (arXiv 1911.11758; background patches: FineGAN, 1811.11155)."""
+"""Losses specific to MixNMatch (arXiv 1911.11758; background patches: FineGAN, 1811.11155)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch.nn import functional as F
 
 from stylebridge.layers.precision import at_least_float32, without_autocast
 
-#: What one output of the published background discriminator sees (pixels), and how far it is to the next one's.
+#: Receptive field and stride of the published background discriminator's outputs, in pixels.
 RECEPTIVE_FIELD, STRIDE = 34, 4
 
 
 def units_of(side: int, field: int = RECEPTIVE_FIELD, stride: int = STRIDE) -> int:
-    """Outputs of the background discriminator along a side of so many pixels (24 for 126)."""
+    """Number of outputs of the background discriminator along a side of ``side`` pixels (24 for 126)."""
     return (side - field) // stride + 1
 
 
@@ -26,15 +26,15 @@ def cross_entropy_of_logits(logits: Tensor, target: float) -> Tensor:
 
 
 def background_units(boxes: Tensor, side: int, field: int = RECEPTIVE_FIELD, stride: int = STRIDE) -> Tensor:
-    """Which outputs of the background discriminator see no part of the object's box: bool [B, 1, u, u].
+    """Which outputs of the background discriminator do not see the object's box: bool [B, 1, u, u].
 
     Output r of a side sees pixels 4r … 4r + 33 (stride 4, field 34); it is not background where ceil((first − 34)/4)
-    ≤ r ≤ floor(last/4). A box without width or height covers nothing, as published.
+    ≤ r ≤ floor(last/4). A box without width or height covers no output, as published.
 
     Args:
-        boxes: [B, 4]: left, top, right, bottom in pixels of the view.
-        side: of the square view (126 published: u = 24).
-        field, stride: of the outputs, in pixels.
+        boxes: [B, 4]: left, top, right, bottom in pixels of the crop.
+        side: side of the square crop in pixels (published: 126, u = 24).
+        field, stride: receptive field and stride of the outputs, in pixels.
     """
     units = torch.arange(units_of(side, field, stride), device=boxes.device)
     left, top, right, bottom = boxes.to(torch.float64).unbind(1)
@@ -50,9 +50,9 @@ def background_units(boxes: Tensor, side: int, field: int = RECEPTIVE_FIELD, str
 
 
 def background_real_sum(logits: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum of the cross-entropy with 1 over outputs that see background alone, and how many these are.
+    """Sum of the cross-entropy with 1 over the outputs that see background only, and the number of these outputs.
 
-    Their quotient is the published mean over all outputs, rescaled by all/kept. The count may be 0 (so is the sum).
+    Sum/count is the published mean over all outputs, rescaled by all/kept. If the count is 0, so is the sum.
 
     Args:
         logits: [B, 1, u, u].
@@ -68,16 +68,16 @@ def gradient_penalty(
     others: tuple[Tensor, Sequence[Tensor]],
     alphas: Sequence[Tensor],
 ) -> Tensor:
-    """Σ mean (‖∂score/∂input‖ − 1)² over every discriminator and each of its two inputs, image and code, between two
-    sets of pairs (WGAN-GP, arXiv 1704.00028, on the inputs of each pair discriminator apart).
+    """Σ mean (‖∂score/∂input‖ − 1)² over all discriminators and both inputs (image and code), at points between two
+    sets of pairs (WGAN-GP, arXiv 1704.00028, applied to each input separately).
 
     Args:
-        discriminators: K of them, ``discriminator(image, code)`` gives scores [B].
+        discriminators: K modules; ``discriminator(image, code)`` returns scores [B].
         pairs, others: images [B, 3, S, S] and K codes [B, k] of each set.
-        alphas: 1 + K tensors [B, 1] in [0, 1): the part of ``pairs`` in the image and in each code.
+        alphas: 1 + K tensors [B, 1] in [0, 1): the share of ``pairs`` in the image and in each code.
 
     Returns:
-        A scalar with graph to the discriminators' weights.
+        A scalar, differentiable with respect to the discriminators' weights.
     """
     (image, codes), (other_image, other_codes) = pairs, others
     with without_autocast(image.device), torch.enable_grad():

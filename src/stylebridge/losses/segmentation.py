@@ -13,13 +13,13 @@ def cross_entropy_sum(
 ) -> tuple[Tensor, Tensor]:
     """Sum of −log softmax(logits / temperature) at the target class over valid pixels, and their number.
 
-    Both are kept apart so that a mean can be taken over the batches of all processes.
+    Returned separately, so that a mean over the batches of all processes can be computed.
 
     Args:
         logits: [B, K, H, W]; computed in float32 at least, also under autocast.
         target: [B, H, W], classes 0…K−1, 255 = ignored.
-        weight: [B, H, W] factor of each pixel's loss. The number returned is that of valid pixels, *not* the
-            sum of weights (as in DAFormer, where a weight below 1 makes a pixel count less, not others more).
+        weight: [B, H, W] factor of each pixel's loss. The count stays the number of valid pixels, *not* the sum of
+            weights (as in DAFormer: a weight below 1 lowers that pixel's loss and does not raise the others').
         temperature: divides the logits (FADA's reference code: 1.8 in its second stage).
 
     Returns:
@@ -34,7 +34,7 @@ def cross_entropy_sum(
         if weight is None:
             return F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="sum"), count
         loss = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")
-        # An ignored pixel's loss is 0, but 0 times an infinite weight would not be.
+        # An ignored pixel's loss is 0, but 0 times an infinite weight would be NaN.
         return (loss * weight.masked_fill(target == IGNORE, 0)).sum(), count
 
 

@@ -1,6 +1,6 @@
-"""Losses of image synthesis from label maps: what SPADE (arXiv 1903.07291) and SEAN (arXiv 1911.12861) train with.
+"""Losses of image synthesis from label maps: those of SPADE (arXiv 1903.07291) and SEAN (arXiv 1911.12861).
 
-A *judgement* is what a multi-scale discriminator returns: the outputs of all layers of each scale, raw scores last.
+A *judgement* is the output of a multi-scale discriminator: the outputs of all layers of each scale, raw scores last.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from stylebridge.layers.precision import at_least_float32
 
-#: Weights of the five layers that a perceptual loss compares, the shallowest first.
+#: Weights of the five layers in the perceptual loss, the shallowest first.
 LAYER_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 
 
@@ -34,8 +34,8 @@ def hinge_of_generator(fake: Sequence[Sequence[Tensor]]) -> Tensor:
 
 
 def feature_matching(fake: Sequence[Sequence[Tensor]], real: Sequence[Sequence[Tensor]]) -> Tensor:
-    """The mean absolute distance of each layer's outputs but the scores, summed over the layers, averaged over the
-    scales. No gradient goes through ``real``."""
+    """The mean absolute distance of each layer's outputs except the scores, summed over layers, averaged over scales.
+    ``real`` takes no gradient."""
     distances = [
         mean_distance(of_fake, of_real)
         for fakes, reals in zip(fake, real, strict=True)
@@ -47,10 +47,10 @@ def feature_matching(fake: Sequence[Sequence[Tensor]], real: Sequence[Sequence[T
 def perceptual_distance(
     fake: Sequence[Tensor], real: Sequence[Tensor], weights: Sequence[float] = LAYER_WEIGHTS
 ) -> Tensor:
-    """The weighted sum of the mean absolute distances of layers' features. No gradient goes through ``real``.
+    """The weighted sum over layers of the mean absolute distance of features. ``real`` takes no gradient.
 
     Args:
-        fake, real: of each layer, features [B, C, h, w].
+        fake, real: one tensor of features [B, C, h, w] for each layer.
         weights: one for each layer.
     """
     layers = zip(weights, fake, real, strict=True)
@@ -63,7 +63,7 @@ def mean_distance(fake: Tensor, real: Tensor) -> Tensor:
 
 
 def normal_divergence(mean: Tensor, logvar: Tensor) -> Tensor:
-    """Kullback–Leibler divergence of normal distributions from the standard one, **summed** over codes and batch as
+    """Kullback–Leibler divergence of normal distributions from the standard normal, **summed** over codes and batch as
     published: ``−½ Σ (1 + logvar − mean² − exp(logvar))``.
 
     Args:

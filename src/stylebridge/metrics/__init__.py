@@ -1,4 +1,4 @@
-"""Measures of how good a result is: segmentation accuracy against a truth."""
+"""Metrics: segmentation accuracy, image quality and similarity, mixing."""
 
 from stylebridge.metrics.segmentation import ConfusionMatrix, SegmentationScores
 

@@ -1,6 +1,6 @@
-"""Whether mixing keeps what it should: texture while the pose varies, shape while the texture varies, background.
+"""Metrics of mixing: is texture kept when the pose varies, shape when the texture varies, and the background?
 
-Each function compares images pair by pair, with the masks that the generator gives with them.
+Each function compares images pair by pair, with the masks that the generator returns.
 """
 
 from __future__ import annotations
@@ -8,19 +8,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-#: A mask's pixel counts as object above this.
+#: A pixel whose mask value is above this belongs to the object.
 THRESHOLD = 0.5
 
 
 def colour_histograms(image: Tensor, mask: Tensor, bins: int = 8) -> Tensor:
-    """Joint RGB histograms of the pixels inside masks, each of sum 1: float64 [B, bins³] (0 where a mask is empty).
+    """Joint RGB histograms of the pixels inside masks, each with sum 1: float64 [B, bins³] (all 0 if the mask is
+    empty).
 
-    A pixel counts by its mask's value, so soft borders count in part.
+    Pixels are weighted by their mask values.
 
     Args:
         image: [B, 3, H, W] in [0, 1].
         mask: [B, 1, H, W] in [0, 1].
-        bins: intervals a channel; 1 belongs to the last.
+        bins: intervals in each channel; the value 1 is in the last.
     """
     cells = (image * bins).long().clamp_(0, bins - 1)
     red, green, blue = cells.flatten(2).unbind(1)
@@ -31,16 +32,16 @@ def colour_histograms(image: Tensor, mask: Tensor, bins: int = 8) -> Tensor:
 
 
 def histogram_distance(one: Tensor, other: Tensor) -> Tensor:
-    """1 − Σ min(p, q) of histograms [B, N] of sum 1: float64 [B] from 0 (the same colours) to 1 (none in common)."""
+    """1 − Σ min(p, q) of histograms [B, N] with sum 1: float64 [B] from 0 (same colours) to 1 (no common colour)."""
     return 1 - torch.minimum(one, other).sum(1)
 
 
 def colour_distance(
     image: Tensor, mask: Tensor, other_image: Tensor, other_mask: Tensor, bins: int = 8
 ) -> Tensor:
-    """:func:`histogram_distance` of what two images show inside their masks: [B]; NaN where a mask is empty.
+    """:func:`histogram_distance` of two images inside their masks: [B]; NaN where a mask is empty.
 
-    Low where the texture is kept. Arguments as in :func:`colour_histograms`.
+    Low if the texture is kept. Arguments as in :func:`colour_histograms`.
     """
     distance = histogram_distance(
         colour_histograms(image, mask, bins), colour_histograms(other_image, other_mask, bins)
@@ -52,7 +53,7 @@ def colour_distance(
 def mask_iou(one: Tensor, other: Tensor, threshold: float = THRESHOLD) -> Tensor:
     """Intersection over union of masks [B, 1, H, W] in [0, 1]: float64 [B]; NaN where both are empty.
 
-    High where the shape is kept.
+    High if the shape is kept.
     """
     a, b = (mask.flatten(1) > threshold for mask in (one, other))
     union = (a | b).sum(1).to(torch.float64)
@@ -62,8 +63,8 @@ def mask_iou(one: Tensor, other: Tensor, threshold: float = THRESHOLD) -> Tensor
 def background_difference(
     image: Tensor, mask: Tensor, other_image: Tensor, other_mask: Tensor, threshold: float = THRESHOLD
 ) -> Tensor:
-    """Mean absolute difference of the pixels that neither mask covers, over the channels too: float64 [B], in the
-    images' units; NaN where there is no such pixel. Low where the background is kept.
+    """Mean absolute difference over channels and the pixels outside both masks: float64 [B], in the images' units; NaN
+    where there is no such pixel. Low if the background is kept.
 
     Args:
         image, other_image: [B, 3, H, W] in [0, 1].

@@ -1,6 +1,6 @@
-"""The Fréchet distance between two sets of features, each taken as one Gaussian.
+"""The Fréchet distance between two sets of features, each modelled as one Gaussian.
 
-d² = |μ1 − μ2|² + tr(Σ1 + Σ2 − 2·(Σ1·Σ2)^½) (Dowson and Landau 1982; as an image metric on Inception features it is the
+d² = |μ1 − μ2|² + tr(Σ1 + Σ2 − 2·(Σ1·Σ2)^½) (Dowson and Landau 1982; on Inception features it is the
 FID of Heusel et al., NeurIPS 2017, arXiv 1706.08500).
 """
 
@@ -11,13 +11,13 @@ from torch import Tensor
 
 
 class GaussianStatistics:
-    """Running mean and covariance of feature vectors, in float64, in memory that does not grow with their number.
+    """Running mean and covariance of feature vectors, in float64 and constant memory.
 
-    Batches are merged by their own means and scatter matrices (Chan, Golub and LeVeque 1979), so that a large common
-    offset costs no digits, as it would with sums of squares.
+    Batches are merged by their means and scatter matrices (Chan, Golub and LeVeque 1979); unlike sums of squares, this
+    loses no precision when the vectors share a large offset.
 
     Attributes:
-        count: how many vectors were seen.
+        count: number of vectors so far.
         mean: [D].
     """
 
@@ -28,7 +28,7 @@ class GaussianStatistics:
 
     @torch.no_grad()
     def update(self, features: Tensor) -> None:
-        """Count vectors [B, D]; B may be 0. Raises ValueError if the shape is another one."""
+        """Add vectors [B, D]; B may be 0. Raises ValueError for another shape."""
         if features.dim() != 2 or features.shape[1] != len(self.mean):
             raise ValueError(f"features must be [B, {len(self.mean)}], not {list(features.shape)}")
         if len(features) == 0:
@@ -39,7 +39,7 @@ class GaussianStatistics:
         self._merge(len(features), mean, centred.T @ centred)
 
     def merge(self, other: GaussianStatistics) -> None:
-        """Add what another has seen (in another process, say)."""
+        """Add the vectors of another instance (of another process, say)."""
         if other.count:
             self._merge(other.count, other.mean.to(self.mean), other._scatter.to(self.mean))
 
@@ -52,14 +52,14 @@ class GaussianStatistics:
         self.count = total
 
     def covariance(self) -> Tensor:
-        """[D, D], divided by n − 1. Raises ValueError with fewer than two vectors."""
+        """[D, D], divided by n − 1. Raises ValueError for fewer than two vectors."""
         if self.count < 2:
-            raise ValueError(f"a covariance needs two vectors at least, not {self.count}")
+            raise ValueError(f"a covariance needs at least two vectors, not {self.count}")
         return self._scatter / (self.count - 1)
 
 
 def frechet_distance(first: GaussianStatistics, second: GaussianStatistics) -> float:
-    """The squared distance d² of two sets' Gaussians (the number that is reported as FID); 0 or more."""
+    """The squared distance d² of two sets' Gaussians (the value reported as FID); not negative."""
     return gaussian_distance(first.mean, first.covariance(), second.mean, second.covariance())
 
 
@@ -68,8 +68,8 @@ def gaussian_distance(mean1: Tensor, covariance1: Tensor, mean2: Tensor, covaria
     """d² of two Gaussians: means [D], covariances [D, D], computed in float64.
 
     With Σ = F·Fᵀ the eigenvalues of Σ1·Σ2 are the squared singular values of F1ᵀ·F2, so that tr (Σ1·Σ2)^½ is their
-    sum. Unlike square roots of eigenvalues this keeps its digits for singular covariances, which sets of fewer images
-    than features have: a zero that is off by rounding stays a zero of that size.
+    sum. Unlike square roots of eigenvalues this stays accurate for singular covariances (fewer images than features): a
+    zero with a rounding error keeps an error of that size.
     """
     mean1, mean2 = mean1.double(), mean2.double().to(mean1.device)
     factor1, factor2 = _factor(covariance1.double()), _factor(covariance2.double().to(mean1.device))
@@ -79,7 +79,7 @@ def gaussian_distance(mean1: Tensor, covariance1: Tensor, mean2: Tensor, covaria
 
 
 def _factor(covariance: Tensor) -> Tensor:
-    """F [D, R] with F·Fᵀ = Σ, one column for each of the R eigenvalues that rounding alone does not explain."""
+    """F [D, R] with F·Fᵀ = Σ, one column for each of the R eigenvalues above the rounding error."""
     values, vectors = torch.linalg.eigh(covariance)
     noise = len(values) * torch.finfo(values.dtype).eps * values[-1].clamp(min=0)
     kept = values > noise

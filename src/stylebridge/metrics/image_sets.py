@@ -1,7 +1,7 @@
-"""Two sets of images compared by a network's features: Fréchet distance, kernel distance, inception score.
+"""Compare two sets of images by network features: Fréchet distance, kernel distance, inception score.
 
-A set is gathered as its images pass. Memory does not grow with it, but for the features that the kernel distance
-draws its subsets from: of at most :data:`MOST_KEPT` images (float32; 8 kB an image for 2,048 features).
+Features are accumulated batch by batch in constant memory, except for the features that the kernel distance draws its
+subsets from: those of at most :data:`MOST_KEPT` images are kept (float32; 8 kB an image for 2,048 features).
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from stylebridge.metrics.kernel import kernel_distance
 
 #: Published protocol of KID (Bińkowski et al. 2018) and IS (Salimans et al. 2016).
 SUBSETS, SUBSET_SIZE, SPLITS = 100, 1000, 10
-#: Images a split of the published IS has.
+#: Images in each split of the published IS.
 SPLIT_SIZE = 5000
-#: Images of a set whose features are kept, drawn at random from larger sets.
+#: Most images of a set whose features are kept; larger sets are sampled at random.
 MOST_KEPT = 10_000
 
 
 @dataclass(frozen=True)
 class FeatureKind:
-    """What features are, in words for a table's caption.
+    """A kind of features, described for a table's caption.
 
-    names: of the Fréchet distance, the kernel distance and the inception score on these features.
+    names: names of the Fréchet distance, kernel distance and inception score on these features.
     layer: network, weights and layer.
-    resize: how images are brought to the network's size.
-    dims: D, length of a feature vector.
-    classes: K, of the classifier that the inception score reads.
+    resize: how images are resized to the network's input size.
+    dims: D, the length of a feature vector.
+    classes: K, the classes of the inception score's classifier.
     """
 
     names: tuple[str, str, str]
@@ -44,7 +44,7 @@ class FeatureKind:
 
 @dataclass(frozen=True)
 class Score:
-    """One number: ``deviation`` over subsets or splits, None where there are none; which direction is ``better``."""
+    """One number; ``deviation`` over subsets or splits (None without them); ``better``: the better direction."""
 
     name: str
     value: float
@@ -54,12 +54,12 @@ class Score:
 
 @dataclass(frozen=True)
 class ImageScores:
-    """How two sets of images compare, and everything that a reader needs to repeat it.
+    """The scores of two sets of images, and everything needed to reproduce them.
 
     scores: the Fréchet distance, the kernel distance (mean over subsets) and the inception score (of the fake set).
-    features, resize: what was compared, in words.
-    subsets, subset_size: of the kernel distance; splits: of the inception score.
-    notes: sentences on what limits the numbers: too few images, other features than were hoped for.
+    features, resize: a description of what was compared.
+    subsets, subset_size: for the kernel distance; splits: for the inception score.
+    notes: sentences on limitations: too few images, other features than requested.
     """
 
     real: str
@@ -76,7 +76,7 @@ class ImageScores:
     notes: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Score:
-        """The score of that name, as ``scores["FID"]``. Raises KeyError if there is none."""
+        """The score with this name, as in ``scores["FID"]``. Raises KeyError if there is none."""
         for score in self.scores:
             if score.name == name:
                 return score
@@ -88,13 +88,13 @@ class ImageScores:
 
 
 class SetFeatures:
-    """What is kept of one set of images.
+    """The accumulated features of one set of images.
 
     Args:
-        images: how many will come.
-        kind: their features.
-        splits: parts that the inception score is averaged over; 0: it is not computed.
-        seed: which images go to which split, and whose features are kept.
+        images: number of images in the set.
+        kind: the kind of features.
+        splits: number of parts over which the inception score is averaged; 0: no inception score.
+        seed: decides the split of each image and whose features are kept.
     """
 
     def __init__(
@@ -117,14 +117,14 @@ class SetFeatures:
 
     @property
     def count(self) -> int:
-        """Images that have come."""
+        """Number of images so far."""
         return self.gaussian.count
 
     def update(self, pooled: Tensor, logits: Tensor | None = None) -> None:
-        """Take the next images: features [B, D], logits [B, K] where an inception score is wanted."""
+        """Add the next images: features [B, D], and logits [B, K] if the inception score is computed."""
         first, last = self.count, self.count + len(pooled)
         if last > len(self._is_kept):
-            raise ValueError(f"{last} images came, and {len(self._is_kept)} were announced")
+            raise ValueError(f"got {last} images, expected {len(self._is_kept)}")
         self.gaussian.update(pooled)
         wanted = pooled.cpu()[self._is_kept[first:last]]
         self._kept[self._filled : self._filled + len(wanted)] = wanted
@@ -138,19 +138,19 @@ class SetFeatures:
 
 
 def splits_for(images: int) -> int:
-    """The published number of splits, or one an image where there are fewer."""
+    """The published number of splits, or the number of images if that is smaller."""
     return min(SPLITS, images)
 
 
 def subset_size_for(real: int, fake: int) -> int:
-    """Images in a subset: the published number where both sets have more; else half of the smaller set (2 at least),
-    for subsets that are the whole set would be all the same and their deviation 0."""
+    """Images in a subset: the published number if both sets have more; else half of the smaller set (at least 2):
+    subsets as large as the set would all be equal, with deviation 0."""
     smaller = min(real, fake)
     return SUBSET_SIZE if smaller > SUBSET_SIZE else max(2, smaller // 2)
 
 
 def compare_sets(real: SetFeatures, fake: SetFeatures, kind: FeatureKind, seed: int = 0) -> tuple[Score, ...]:
-    """The scores of gathered sets; the inception score is there if ``fake`` was made for it.
+    """The scores of two sets; with the inception score if ``fake`` was created with splits.
 
     Raises:
         ValueError: a set has fewer than two images.
@@ -169,9 +169,9 @@ def compare_sets(real: SetFeatures, fake: SetFeatures, kind: FeatureKind, seed: 
 
 
 def limits(real: int, fake: int, kind: FeatureKind) -> list[str]:
-    """Sentences on what the numbers of images do to the scores; none for large sets.
+    """Sentences on how the numbers of images limit the scores; none for large sets.
 
-    The safe number of the Fréchet distance is D + 1: with fewer images the covariance of D features is singular.
+    The Fréchet distance needs D + 1 images: with fewer, the covariance of D features is singular.
     """
     frechet, kernel, inception = kind.names
     said = []
@@ -185,18 +185,18 @@ def limits(real: int, fake: int, kind: FeatureKind) -> list[str]:
     size = subset_size_for(real, fake)
     if size < SUBSET_SIZE:
         said.append(
-            f"{kernel} is over {SUBSETS} subsets of {size:,} images instead of {SUBSET_SIZE:,}: the smaller set has "
-            f"{min(real, fake):,}."
+            f"{kernel} uses {SUBSETS} subsets of {size:,} images instead of {SUBSET_SIZE:,}: the smaller set has "
+            f"{min(real, fake):,} images."
         )
     if fake < SPLITS * SPLIT_SIZE:
         splits = splits_for(fake)
         said.append(
-            f"{inception} is over {splits} splits of about {fake // splits:,} images instead of {SPLIT_SIZE:,}, which "
-            f"makes it lower."
+            f"{inception} uses {splits} splits of about {fake // splits:,} images instead of {SPLIT_SIZE:,}, which "
+            f"lowers it."
         )
     for name, count in (("real", real), ("fake", fake)):
         if count > MOST_KEPT:
             said.append(
-                f"{kernel} draws its subsets from {MOST_KEPT:,} random images of the {name} set's {count:,}."
+                f"{kernel} draws its subsets from {MOST_KEPT:,} random images of the {count:,} in the {name} set."
             )
     return said

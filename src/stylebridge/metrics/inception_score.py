@@ -1,4 +1,4 @@
-"""The inception score: how sure a classifier is of each image, and how different the images are (higher is better).
+"""The inception score: classifier confidence for each image, and diversity of the images (higher is better).
 
 exp(mean KL(p(class | image) ‖ p(class))), averaged over splits of the set (Salimans et al., NeurIPS 2016,
 arXiv 1606.03498).
@@ -13,16 +13,16 @@ from torch import Tensor
 
 
 class InceptionScore(NamedTuple):
-    """Mean and deviation (dividing by the number of splits) over splits."""
+    """Mean and standard deviation (divisor: number of splits) over splits."""
 
     mean: float
     deviation: float
 
 
 class SplitEntropies:
-    """What the score needs of each split, gathered as images pass: memory is splits × classes.
+    """What the score needs of each split, accumulated over batches: memory is splits × classes.
 
-    The mean divergence from the mean is −H(p) averaged, plus H of the mean, so no image has to be kept.
+    The mean divergence from the mean is H(mean p) − mean H(p), so no image has to be kept.
     """
 
     def __init__(self, splits: int, classes: int, device: torch.device | str | None = None) -> None:
@@ -32,7 +32,7 @@ class SplitEntropies:
 
     @torch.no_grad()
     def update(self, logits: Tensor, split: Tensor) -> None:
-        """Count images: logits [B, K], and the split of each, integers [B]."""
+        """Add images: logits [B, K], and the split of each, integers [B]."""
         split = split.to(self._counts.device)
         log = logits.to(self._probabilities).log_softmax(1)
         probabilities = log.exp()
@@ -50,7 +50,7 @@ class SplitEntropies:
 
 
 def split_evenly(count: int, splits: int, seed: int) -> Tensor:
-    """Which of ``splits`` each of ``count`` images goes to, at random, sizes differing by one at most: int64 [N]."""
+    """A random split for each of ``count`` images, with sizes that differ by at most one: int64 [N]."""
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     bounds = torch.arange(count) * splits // count
     return torch.empty(count, dtype=torch.int64).scatter_(0, order, bounds)

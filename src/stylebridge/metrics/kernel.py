@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 DEGREE, COEFFICIENT = 3, 1.0
-#: Rows of a kernel matrix that are held at a time.
+#: Rows of a kernel matrix held in memory at once.
 BLOCK = 1024
 
 
 class KernelDistance(NamedTuple):
-    """Mean and deviation (dividing by the number of subsets) over subsets; the mean may be below 0."""
+    """Mean and standard deviation (divisor: number of subsets) over subsets; the mean may be negative."""
 
     mean: float
     deviation: float
@@ -34,11 +34,11 @@ def kernel_distance(
 ) -> KernelDistance:
     """The distance between feature vectors [M, D] and [N, D], in float64, as the mean over random subsets.
 
-    Each subset is ``size`` vectors of either set, drawn without replacement. All subsets read the same kernel
-    matrices, of which ``BLOCK`` rows exist at a time.
+    Each subset has ``size`` vectors of each set, drawn without replacement. All subsets share the kernel matrices, of
+    which ``BLOCK`` rows are held at once.
 
     Raises:
-        ValueError: ``size`` is below 2 or above what a set holds.
+        ValueError: ``size`` is below 2 or above the size of a set.
     """
     if not 2 <= size <= min(len(first), len(second)):
         raise ValueError(f"subsets of {size} cannot be drawn from {len(first)} and {len(second)} vectors")
@@ -53,8 +53,8 @@ def distance_of_subsets(first: Tensor, second: Tensor, chosen1: Tensor, chosen2:
     Args:
         first: [M, D].
         second: [N, D].
-        chosen1: bool [S, M], the members of each subset of ``first``; as many in each.
-        chosen2: bool [S, N], as many in each.
+        chosen1: bool [S, M], the members of each subset of ``first``; subsets have equal size.
+        chosen2: bool [S, N], the same for ``second``.
     """
     x, y = first.double(), second.double().to(first.device)
     p, q = chosen1.to(x), chosen2.to(x)
@@ -66,7 +66,7 @@ def distance_of_subsets(first: Tensor, second: Tensor, chosen1: Tensor, chosen2:
 
 
 def _choose(count: int, subsets: int, size: int, generator: torch.Generator) -> Tensor:
-    """bool [S, N] with ``size`` true entries a row, each set of them as likely as any other."""
+    """bool [S, N] with ``size`` true entries a row, uniformly at random."""
     places = torch.rand(subsets, count, generator=generator).topk(size, dim=1).indices
     return torch.zeros(subsets, count, dtype=torch.bool).scatter_(1, places, True)
 
@@ -77,7 +77,7 @@ def _diagonal(x: Tensor) -> Tensor:
 
 
 def _sums(x: Tensor, y: Tensor, p: Tensor, q: Tensor) -> Tensor:
-    """Σ k(x_i, y_j) over each subset's pairs: [S]. A subset is a row of ones and zeros, so it is p·K·qᵀ."""
+    """Σ k(x_i, y_j) over each subset's pairs: [S], computed as p·K·qᵀ with 0/1 rows for subsets."""
     total = x.new_zeros(len(p))
     for start in range(0, len(x), BLOCK):
         rows = slice(start, start + BLOCK)

@@ -1,4 +1,4 @@
-"""What can be said of a segmenter on images without labels: how sure it is, and whether it stays with what it says."""
+"""Scores of a segmenter on images without labels: certainty, and agreement of its predictions."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 
 
 class LabelFreeScore:
-    """Gathers predictions, batch by batch, and scores them. Higher is better; both scores lie in [0, 1].
+    """Accumulates predictions batch by batch and scores them. Higher is better; both scores lie in [0, 1].
 
-    * ``certainty``: the mutual information of pixel and class over log K: the entropy of the mean prediction less the
-      mean entropy of predictions. High where pixels are told surely *and* many classes are told; a model that calls
-      all one class scores 0, as one that knows nothing does.
-    * ``agreement``: the mean over classes of the intersection over union of two predictions of one image, of which one
-      was made on a changed copy of it (or by another model).
+    * ``certainty``: the mutual information of pixel and class over log K: entropy of the mean prediction minus mean
+      entropy of the predictions. High if predictions are confident *and* cover many classes; a model that predicts one
+      class everywhere scores 0, and so does a uniform prediction.
+    * ``agreement``: the mean over classes of the intersection over union of two predictions for each image, one of them
+      made on an altered copy (or by another model).
     """
 
     def __init__(self, classes: int) -> None:
@@ -27,10 +27,10 @@ class LabelFreeScore:
 
     @torch.no_grad()
     def update(self, logits: Tensor, other: Tensor) -> None:
-        """Count in logits [B, K, H, W] of images and label maps [B, H, W] of their changed copies.
+        """Add logits [B, K, H, W] of images and label maps [B, H, W] of their altered copies.
 
         Raises:
-            ValueError: the shapes do not go together.
+            ValueError: the shapes do not match.
         """
         if (
             logits.shape[1] != self.classes
@@ -38,7 +38,7 @@ class LabelFreeScore:
             or len(logits) != len(other)
         ):
             raise ValueError(
-                f"logits {list(logits.shape)} and label maps {list(other.shape)} do not go together: they must be "
+                f"logits {list(logits.shape)} and label maps {list(other.shape)} do not match: they must be "
                 f"[B, {self.classes}, H, W] and [B, H, W]"
             )
         logs = logits.double().log_softmax(1)
@@ -50,7 +50,7 @@ class LabelFreeScore:
         self.counts += torch.bincount(pairs.flatten().cpu(), minlength=self.classes**2).view_as(self.counts)
 
     def add(self, other: LabelFreeScore) -> None:
-        """Count in what another score of as many classes has counted."""
+        """Add the counts of another score with the same number of classes."""
         self.entropy += other.entropy
         self.mean += other.mean
         self.pixels += other.pixels
@@ -58,7 +58,7 @@ class LabelFreeScore:
 
     @property
     def certainty(self) -> float:
-        """See the class; 0 before anything was counted."""
+        """See the class; 0 without data."""
         if not self.pixels or self.classes < 2:
             return 0.0
         mean = self.mean / self.pixels
@@ -67,7 +67,7 @@ class LabelFreeScore:
 
     @property
     def agreement(self) -> float:
-        """See the class; over the classes that either prediction holds."""
+        """See the class; averaged over the classes in either prediction."""
         both = self.counts.diagonal().double()
         either = self.counts.sum(0) + self.counts.sum(1) - both
         held = either > 0
@@ -75,15 +75,13 @@ class LabelFreeScore:
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
-    """Spearman's ρ of two lists of numbers, ties at their mean rank; nan where one of them does not vary.
+    """Spearman's ρ of two lists of numbers, ties at their mean rank; NaN if one of them is constant.
 
     Raises:
-        ValueError: the lists differ in length, or hold fewer than two numbers.
+        ValueError: the lists differ in length, or have fewer than two numbers.
     """
     if len(first) != len(second) or len(first) < 2:
-        raise ValueError(
-            f"two lists of one length, 2 or more, are needed, not of {len(first)} and {len(second)}"
-        )
+        raise ValueError(f"the lists must have equal length, at least 2, not {len(first)} and {len(second)}")
     a, b = (_ranks(torch.tensor(list(values), dtype=torch.float64)) for values in (first, second))
     a, b = a - a.mean(), b - b.mean()
     norm = float(a.norm() * b.norm())

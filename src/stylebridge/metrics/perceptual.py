@@ -1,4 +1,4 @@
-"""Distances of pairs of images by the features of a network's stages, and diversity: their mean over random pairs."""
+"""Perceptual distance of image pairs by a network's features, and diversity: its mean over random pairs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-#: Keeps the direction of a feature vector that is 0 defined.
+#: Avoids a division by 0 for feature vectors that are 0.
 EPS = 1e-10
 
 
@@ -17,7 +17,7 @@ def stage_distance(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
     LPIPS with all its weights 1 (Zhang et al., CVPR 2018, arXiv 1801.03924, equation 1); each stage adds 0 to 4.
 
     Args:
-        first, second: of each stage, features [B, C, h, w].
+        first, second: one tensor of features [B, C, h, w] for each stage.
     """
     total = first[0].new_zeros(len(first[0]))
     for x, y in zip(first, second, strict=True):
@@ -30,13 +30,13 @@ def _unit(x: Tensor) -> Tensor:
 
 
 def random_pairs(images: int, pairs: int, seed: int = 0) -> Tensor:
-    """``pairs`` different unordered pairs of different images, at random; all of them where there are no more.
+    """``pairs`` random, distinct, unordered pairs of different images; all pairs if there are no more.
 
     Returns:
-        int64 [P, 2], the first of each pair below the second.
+        int64 [P, 2], first index below second.
 
     Raises:
-        ValueError: there are fewer than two images, or no pair is asked for.
+        ValueError: there are fewer than two images, or ``pairs`` is below 1.
     """
     if images < 2 or pairs < 1:
         raise ValueError(f"{pairs} pairs of {images} images cannot be drawn")
@@ -44,13 +44,13 @@ def random_pairs(images: int, pairs: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     if every <= max(2 * pairs, 1000):
         numbers = torch.randperm(every, generator=generator)[:pairs]
-    else:  # few of many: draw until enough different ones are there
+    else:  # few of many: draw until enough are distinct
         numbers = torch.empty(0, dtype=torch.int64)
         while len(numbers) < pairs:
             more = torch.randint(every, (pairs,), generator=generator)
             numbers = torch.unique(torch.cat((numbers, more)))
         numbers = numbers[torch.randperm(len(numbers), generator=generator)[:pairs]]
-    # Pair number p stands at (i, j), j < i, of the triangle read row by row: i(i − 1)/2 + j = p.
+    # Pair number p is entry (i, j), j < i, of the triangle in row order: i(i − 1)/2 + j = p.
     i = ((1 + (1 + 8 * numbers.double()).sqrt()) / 2).long()
     i = torch.where(i * (i - 1) // 2 > numbers, i - 1, i)
     i = torch.where(i * (i + 1) // 2 <= numbers, i + 1, i)

@@ -1,8 +1,8 @@
-"""How well a label map fits the truth: the confusion matrix and the scores read off it.
+"""Segmentation accuracy: the confusion matrix and the scores computed from it.
 
-With n[t, p] the number of pixels of true class t that were called p, the intersection over union of class k
-is n[k, k] / (Σ_p n[k, p] + Σ_t n[t, k] − n[k, k]): the Jaccard index, counted over the whole data set at once
-and not averaged over images (Everingham et al., "The PASCAL Visual Object Classes Challenge", IJCV 2010).
+With n[t, p] the number of pixels of true class t that were predicted as p, the intersection over union of class k is
+n[k, k] / (Σ_p n[k, p] + Σ_t n[t, k] − n[k, k]): the Jaccard index, counted over the whole data set and not averaged
+over images (Everingham et al., "The PASCAL Visual Object Classes Challenge", IJCV 2010).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,21 +18,21 @@ from stylebridge.errors import DataError
 
 @dataclass(frozen=True)
 class SegmentationScores:
-    """The scores of one segmenter on one labelled set. Ratios are in [0, 1].
+    """The scores of a segmenter on a labelled set. Ratios are in [0, 1].
 
     classes: the K class names.
     iou: intersection over union of each class; None where the class is neither in the truth nor predicted.
-    accuracy: share of each class's true pixels that were found (recall); None where the truth has none.
-    miou_present: mean IoU over the classes that the truth holds. The headline number.
-    miou_all: mean IoU over all K classes; a class that is neither in the truth nor predicted counts as 0, so
-        that the number cannot rise because a class is missing from the set.
-    pixel_accuracy: share of all labelled pixels that were called right.
-    pixels: how many labelled pixels were counted.
+    accuracy: share of each class's true pixels that were predicted correctly (recall); None without true pixels.
+    miou_present: mean IoU over the classes present in the truth. The main result.
+    miou_all: mean IoU over all K classes; a class that is neither in the truth nor predicted counts as 0, so that a
+        class missing from the set cannot raise the score.
+    pixel_accuracy: share of all labelled pixels that were predicted correctly.
+    pixels: number of labelled pixels.
     confusion: K×K counts, rows = truth, columns = prediction.
-    protocol: the label space and how miou_present was averaged, in words for a table's caption.
+    protocol: label space and averaging of miou_present, as text for a table's caption.
     space: the label space's name.
-    subsets: mean of the same per-class IoUs over smaller sets of classes, by name (SYNTHIA's 13 beside its 16):
-        over those of them that the truth holds.
+    subsets: mean of the per-class IoUs over named subsets of the classes (SYNTHIA's 13 of 16), restricted to those
+        present in the truth.
     """
 
     classes: tuple[str, ...]
@@ -65,7 +65,7 @@ class SegmentationScores:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "SegmentationScores":
-        """The inverse of `as_dict`. Raises KeyError where a field is missing."""
+        """The inverse of `as_dict`. Raises KeyError if a field is missing."""
         return cls(
             classes=tuple(values["classes"]),
             iou=tuple(values["iou"]),
@@ -100,8 +100,8 @@ class ConfusionMatrix:
 
         prediction: integers in 0..K-1, any shape, any device.
         target: integers in 0..K-1 or 255 (ignored), the same shape.
-        Raises ValueError if the shapes differ, a dtype is not an integer one, or a value is out of range; the
-        counts are then as they were.
+        Raises ValueError if the shapes differ, a dtype is not integer, or a value is out of range; the counts are then
+        unchanged.
         """
         if prediction.shape != target.shape:
             raise ValueError(
@@ -132,9 +132,9 @@ class ConfusionMatrix:
         """The scores of everything counted so far.
 
         space: the label space's name, for the protocol.
-        subsets: smaller sets of classes to average over as well, by name.
+        subsets: named subsets of the classes, averaged in addition.
 
-        Raises ValueError if there are not K names, DataError if no labelled pixel was counted.
+        Raises ValueError for other than K names, DataError if no labelled pixel was counted.
         """
         if len(class_names) != self.num_classes:
             raise ValueError(f"{len(class_names)} class names for {self.num_classes} classes")
@@ -145,7 +145,7 @@ class ConfusionMatrix:
         hits, in_truth = matrix.diagonal(), matrix.sum(dim=1)
         union = in_truth + matrix.sum(dim=0) - hits
         present = in_truth > 0
-        # A class outside the union gives 0 / 0; clamping makes it the 0 that miou_all asks for.
+        # A class outside the union gives 0 / 0; clamping gives the 0 that miou_all needs.
         iou = hits.double() / union.clamp(min=1)
         accuracy = hits.double() / in_truth.clamp(min=1)
         return SegmentationScores(
