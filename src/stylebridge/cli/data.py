@@ -1,4 +1,4 @@
-"""``stylebridge data``: look at data, check it, pack it, draw it."""
+"""``stylebridge data``: check, describe, pack and draw data."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from stylebridge.cli.options import (
 from stylebridge.terminal import open_console, say
 
 data_app = typer.Typer(
-    help="Data: check it, list layouts, map classes, pack it, draw the toy world.", no_args_is_help=True
+    help="Check data, list layouts and label spaces, map classes, pack shards, draw the toy world.",
+    no_args_is_help=True,
 )
 
-Workers = Annotated[int | None, typer.Option(help="How many files are read at once", min=1)]
+Workers = Annotated[int | None, typer.Option(help="Number of files read in parallel", min=1)]
 
 
 @data_app.command("doctor")
@@ -27,24 +28,24 @@ def data_doctor(
     paths: Annotated[list[str], typer.Argument(help="Folders, zip files or LAYOUT:PATH", metavar="DATA…")],
     evaluation: Annotated[
         list[str] | None,
-        typer.Option(help="Evaluation data: images that are in both are found", metavar="DATA"),
+        typer.Option(help="Evaluation data: images that occur in both sets are reported", metavar="DATA"),
     ] = None,
     label_space: LabelSpaceOption = None,
-    fix: Annotated[Path | None, typer.Option(help="Write a corrected copy into this new folder")] = None,
-    out: Annotated[Path, typer.Option(help="The page to write")] = Path("doctor.html"),
-    unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Do not look at labels")] = False,
+    fix: Annotated[Path | None, typer.Option(help="Write a corrected copy to this new folder")] = None,
+    out: Annotated[Path, typer.Option(help="HTML page to write")] = Path("doctor.html"),
+    unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Ignore label maps")] = False,
     boxes: Annotated[
         Path | None,
-        typer.Option(help="Boxes file of the set; else its boxes.csv or bounding_boxes.txt"),
+        typer.Option(help="Boxes file; default: boxes.csv or bounding_boxes.txt of the set"),
     ] = None,
     workers: Workers = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Read everything once and list what goes wrong in training.
+    """Read every file once and report problems that affect training.
 
-    With --fix the corrected copy is read again, and what is left in it is listed last. Exit code 1 if something stops
-    training, in the copy where there is one.
+    With --fix, the corrected copy is checked too, and its remaining problems are listed last. Exit code 1 if a problem
+    prevents training (with --fix: a problem of the copy).
     """
     from stylebridge.jobs.datasets.doctor import doctor as job
 
@@ -69,7 +70,7 @@ def data_pack(
     out: Annotated[Path, typer.Option(help="Folder for the shards")],
     label_space: LabelSpaceOption = None,
     read_as: ReadAs = None,
-    unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Pack the images alone")] = False,
+    unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Pack images without label maps")] = False,
     shard_mb: Annotated[float, typer.Option(help="Size of a shard in MB", min=0.01)] = 256,
     workers: Workers = None,
     overwrite: Overwrite = False,
@@ -97,7 +98,7 @@ def data_pack(
 
 @data_app.command("layouts")
 def data_layouts() -> None:
-    """The data-set layouts that are read, with their splits."""
+    """List the supported data-set layouts and their splits."""
     from stylebridge.cli.tables import print_layouts
 
     print_layouts(open_console())
@@ -105,7 +106,7 @@ def data_layouts() -> None:
 
 @data_app.command("spaces")
 def data_spaces() -> None:
-    """The built-in label spaces and their classes."""
+    """List the built-in label spaces and their classes."""
     from stylebridge.cli.tables import print_label_spaces
 
     print_label_spaces(open_console())
@@ -116,7 +117,7 @@ def data_class_map(
     source: Annotated[str, typer.Argument(help="Label space of the label files: a name or a YAML file")],
     target: Annotated[str, typer.Argument(help="Label space of the model")],
 ) -> None:
-    """Print the class map between two label spaces as YAML: a start for your own, to give as --class-map."""
+    """Print the class map between two label spaces as YAML. Edit it and pass it as --class-map."""
     from stylebridge.data.class_map import builtin_class_map, propose
     from stylebridge.data.label_space import LabelSpace
 
@@ -126,16 +127,14 @@ def data_class_map(
 
 @data_app.command("toy")
 def data_toy(
-    out: Annotated[Path, typer.Argument(help="Folder to make: images/ and labels/")],
+    out: Annotated[Path, typer.Argument(help="Output folder: images/ and labels/")],
     look: Annotated[str, typer.Option(help="sim or camera")] = "sim",
-    count: Annotated[int, typer.Option(help="How many scenes", min=1)] = 100,
+    count: Annotated[int, typer.Option(help="Number of scenes", min=1)] = 100,
     first_seed: Annotated[int, typer.Option(help="Seed of the first scene", min=0)] = 0,
     width: Annotated[int, typer.Option(min=32)] = 240,
     height: Annotated[int, typer.Option(min=32)] = 180,
-    labels: Annotated[bool, typer.Option(help="Write label maps too")] = True,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace scenes that were drawn there before")
-    ] = False,
+    labels: Annotated[bool, typer.Option(help="Also write label maps")] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace scenes drawn there before")] = False,
 ) -> None:
     """Draw street scenes of the toy world, with exact labels."""
     from stylebridge.jobs.datasets.toy import draw_toy

@@ -1,4 +1,4 @@
-"""What the doctor prints on the terminal: one page."""
+"""The doctor's output on the terminal."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 _STYLES = {Severity.STOPS: "bold red", Severity.MISLEADS: "bold yellow", Severity.KNOW: "bold cyan"}
 
-#: Classes and rows of details that are printed; the page has them all.
+#: Limits of what is printed; the HTML page contains everything.
 _MOST_CLASSES, _MOST_ROWS, _MOST_EXAMPLES = 24, 5, 2
 
 
 def print_doctor(report: DoctorReport, console: Console) -> None:
-    """The sets, their classes, the findings and where the page is."""
+    """Print the sets, their classes, the findings and the path of the page."""
     console.print(_sets(report.sets))
     for summary in report.sets:
         if summary.classes:
@@ -51,7 +51,7 @@ def _print_findings(findings: Sequence[Finding], console: Console, several: bool
 
 
 def stopping(findings: Sequence[Finding]) -> int:
-    """How many findings stop training."""
+    """Number of findings that stop training."""
     return sum(finding.severity is Severity.STOPS for finding in findings)
 
 

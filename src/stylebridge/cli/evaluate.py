@@ -1,4 +1,4 @@
-"""``stylebridge evaluate``: a model on labelled images, or one set of images beside another."""
+"""``stylebridge evaluate``: score a model on labelled images, or compare sets of images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stylebridge.terminal import open_console
 
 
 class _ModelByDefault(TyperGroup):
-    """``evaluate RUN --data …`` is ``evaluate model RUN --data …``: the first of the commands there was."""
+    """``evaluate RUN --data …`` is short for ``evaluate model RUN --data …``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in (*self.commands, "--help"):
@@ -38,7 +38,9 @@ Out = Annotated[Path | None, typer.Option(help="Also write the scores to this JS
 @evaluate_app.command("model")
 def evaluate_model(
     run: Annotated[Path, typer.Argument(help="Run folder of `stylebridge adapt`")],
-    data: Annotated[str, typer.Option(help="Labelled: a folder or zip, or LAYOUT:PATH", metavar="DATA")],
+    data: Annotated[
+        str, typer.Option(help="Labelled images: a folder, a zip file or LAYOUT:PATH", metavar="DATA")
+    ],
     label_space: LabelSpaceOption = None,
     class_map: ClassMaps = None,
     read_as: ReadAs = None,
@@ -68,16 +70,16 @@ def evaluate_images(
     real: Annotated[
         str, typer.Option(help="Real images: a folder, a zip file or LAYOUT:PATH", metavar="DATA")
     ],
-    fake: Annotated[str, typer.Option(help="Generated images, in the same form", metavar="DATA")],
+    fake: Annotated[str, typer.Option(help="Generated images, same formats as --real", metavar="DATA")],
     features: Annotated[str, typer.Option(help="auto, inception or lite0")] = "auto",
-    weights: Annotated[Path | None, typer.Option(help="Inception weights, as a file")] = None,
+    weights: Annotated[Path | None, typer.Option(help="File with Inception weights")] = None,
     batch: Annotated[int, typer.Option(min=1)] = 16,
-    seed: Annotated[int, typer.Option(help="Of the subsets of KID", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the KID subsets", min=0)] = 0,
     out: Out = None,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Compare two sets of images: FID, KID ± and IS, or the same on Lite0 features under other names."""
+    """Compare two sets of images: FID, KID and IS; without Inception weights, FD-lite0, KD-lite0 and IS-lite0."""
     from stylebridge.jobs.evaluate.images import evaluate_images as job
     from stylebridge.jobs.evaluate.images import print_image_scores
 
@@ -99,19 +101,20 @@ def evaluate_images(
 def evaluate_pairs(
     first: Annotated[str, typer.Argument(help="Images", metavar="DATA")],
     second: Annotated[
-        str | None, typer.Argument(help="Images of the same names; without them the diversity of the first")
+        str | None,
+        typer.Argument(help="Images with the same names; default: measure the diversity of the first set"),
     ] = None,
     distance: Annotated[str, typer.Option(help="auto, lpips or lite0")] = "auto",
-    weights: Annotated[Path | None, typer.Option(help="AlexNet weights, as a file")] = None,
-    pairs: Annotated[int, typer.Option(help="Random pairs of one set", min=1)] = 1000,
-    size: Annotated[int, typer.Option(help="Side that images are resized to", min=32)] = 256,
+    weights: Annotated[Path | None, typer.Option(help="File with AlexNet weights")] = None,
+    pairs: Annotated[int, typer.Option(help="Number of random pairs within one set", min=1)] = 1000,
+    size: Annotated[int, typer.Option(help="Images are resized to this side, in pixels", min=32)] = 256,
     batch: Annotated[int, typer.Option(min=1)] = 8,
-    seed: Annotated[int, typer.Option(help="Of the pairs", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the pairs", min=0)] = 0,
     out: Out = None,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Perceptual distance: the diversity of one set, or images of one name in two."""
+    """Measure perceptual distance: the diversity of one set, or between images of the same name in two sets."""
     from stylebridge.jobs.evaluate.pairs import evaluate_pairs as job
     from stylebridge.jobs.evaluate.pairs import print_pair_scores
 

@@ -17,7 +17,7 @@ from stylebridge.launch import is_main
 
 
 class _Ended(BaseException):
-    """Carries an interruption past typer, which would keep the exit code of Ctrl-C only and drop the message."""
+    """Carries an interruption past typer, which would drop the message and know the exit code of Ctrl-C only."""
 
     def __init__(self, interrupted: Interrupted) -> None:
         super().__init__(interrupted)
@@ -38,7 +38,7 @@ class InterruptibleGroup(TyperGroup):
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Inside, SIGTERM ends the work as Ctrl-C does; either one prints a sentence and exits with its own code.
+    """Inside, SIGTERM ends the work like Ctrl-C; both print a sentence and exit with their own code.
 
     While a stage trains, the trainer handles both (:mod:`stylebridge.engine.stopping`).
     """

@@ -1,4 +1,4 @@
-"""``stylebridge mix``: factors of photos in one picture, in sheets and in videos; and how well they are told apart."""
+"""``stylebridge mix``: combine factors of photos in images, sheets and videos; measure disentanglement."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ mix_app = typer.Typer(
 
 _Run = Annotated[Path, typer.Argument(help="Run folder of `stylebridge mix train` or `import mixnmatch`")]
 _Mode = Annotated[
-    str, typer.Option(help="code, or feature: pose and shape pixel by pixel from the --shape photo")
+    str, typer.Option(help="code, or feature (pose and shape pixel by pixel from the --shape photo)")
 ]
 
 
@@ -35,35 +35,33 @@ def mix_apply(
     shape: Annotated[Path | None, typer.Option(help="Photo that gives the shape")] = None,
     texture: Annotated[Path | None, typer.Option(help="Photo that gives the texture")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Picture to write (PNG); with --video the video (MP4)")
+        Path | None, typer.Option(help="Image to write (PNG); with --video, the video (MP4)")
     ] = None,
     vary: Annotated[
         list[str] | None,
         typer.Option(
-            help="One factor from each photo of a folder: texture=folder/; twice for a sheet of two factors",
+            help="Vary one factor over the photos of a folder: texture=folder/; give it twice to vary two factors",
             metavar="FACTOR=PHOTOS",
         ),
     ] = None,
-    grid: Annotated[Path | None, typer.Option(help="With --vary: the sheet to write (PNG)")] = None,
+    grid: Annotated[Path | None, typer.Option(help="With --vary: sheet to write (PNG)")] = None,
     video: Annotated[
-        Path | None, typer.Option(help="Each frame gives the pose (in feature mode pose and shape)")
+        Path | None, typer.Option(help="Video whose frames give the pose (in feature mode: pose and shape)")
     ] = None,
-    masks: Annotated[
-        bool, typer.Option("--masks", help="Write the masks of shape and texture beside it")
-    ] = False,
+    masks: Annotated[bool, typer.Option("--masks", help="Also write the masks of shape and texture")] = False,
     mode: _Mode = "code",
     device: Device = "auto",
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Mix photos: one picture, a sheet that varies one or two factors (--vary), or a video (--video)."""
+    """Mix photos into one image, a sheet that varies one or two factors (--vary), or a video (--video)."""
     from stylebridge.jobs.apply.models.mixer import check_mode
 
     check_mode(mode)
     photos = {"pose": pose, "background": background, "shape": shape, "texture": texture}
     common = {"mode": mode, "masks": masks, "device": device, "overwrite": overwrite}
     if mode == "feature" and pose is not None and pose != shape:
-        note = "In feature mode pose and shape come from the --shape photo: --pose is not used."
+        note = "In feature mode, pose and shape come from the --shape photo: --pose is not used."
         say(open_console(stderr=True, quiet=quiet), note)
     if vary and video is not None:
         raise DataError("--vary makes a sheet and --video a video: give one of them.")
@@ -93,22 +91,23 @@ def mix_evaluate(
     run: _Run,
     data: Annotated[Path, typer.Option(help="Folder or zip file of photos", metavar="FOLDER")],
     boxes: Annotated[
-        Path | None, typer.Option(help="CSV file of boxes: photos are cut to them, as in training")
+        Path | None, typer.Option(help="CSV file of boxes: photos are cropped to them, as in training")
     ] = None,
-    pairs: Annotated[int, typer.Option(help="Pairs of photos that are mixed", min=2)] = 500,
-    seed: Annotated[int, typer.Option(help="Of the pairs", min=0)] = 0,
-    json: Annotated[Path | None, typer.Option(help="Also write the numbers there")] = None,
+    pairs: Annotated[int, typer.Option(help="Number of photo pairs to mix", min=2)] = 500,
+    seed: Annotated[int, typer.Option(help="Random seed of the pairs", min=0)] = 0,
+    json: Annotated[Path | None, typer.Option(help="Also write the scores to this JSON file")] = None,
     mode: _Mode = "code",
     features: Annotated[
-        str, typer.Option(help="inception (FID, KID, IS), lite0 (kin of other names), or auto")
+        str, typer.Option(help="inception (FID, KID, IS), lite0 (FD-lite0, KD-lite0, IS-lite0), or auto")
     ] = "auto",
     weights: Annotated[
-        Path | None, typer.Option(help="Inception weights; without it torch.hub's cache or the network")
+        Path | None,
+        typer.Option(help="File with Inception weights; default: torch.hub's cache or a download"),
     ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Whether mixing keeps texture, shape and background, and how near mixes are to photos."""
+    """Measure whether mixing keeps texture, shape and background, and the distance of mixes to photos."""
     from stylebridge.jobs.evaluate.mixing import evaluate_mixing, print_mix_scores
 
     scores = evaluate_mixing(

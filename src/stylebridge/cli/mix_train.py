@@ -16,23 +16,23 @@ def mix_train(
     boxes: Annotated[
         Path | None,
         typer.Option(
-            help="CSV of image, x, y, width, height, or CUB's bounding_boxes.txt; else the one of these in DATA"
+            help="CSV with image, x, y, width, height, or CUB's bounding_boxes.txt; default: such a file in DATA"
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Run folder to make")] = Path("runs/mix"),
+    out: Annotated[Path, typer.Option(help="Run folder to create")] = Path("runs/mix"),
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="Recipe of a mixer (see `stylebridge mix recipes`) or YAML file; without it mixnmatch-small"
+            help="Mixing recipe (see `stylebridge mix recipes`) or YAML file; default: mixnmatch-small"
         ),
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change the recipe: code.trainer.steps=100, networks.textures=40"),
+        typer.Option("--set", help="Change a recipe value: code.trainer.steps=100, networks.textures=40"),
     ] = None,
     seed: Seed = None,
     device: Device = "auto",
-    workers: Annotated[int | None, typer.Option(help="Threads that load photos", min=0)] = None,
+    workers: Annotated[int | None, typer.Option(help="Number of threads that load photos", min=0)] = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
     accept_changed_data: AcceptChangedData = False,
@@ -64,7 +64,7 @@ def mix_train(
 
 
 def mix_recipes() -> None:
-    """The built-in recipes of mixers, a line each."""
+    """List the built-in mixing recipes."""
     from stylebridge.cli.tables import print_mix_recipes
 
     print_mix_recipes(open_console())

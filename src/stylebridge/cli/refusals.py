@@ -1,4 +1,4 @@
-"""What no command can work with, in a sentence: names that are not UTF-8, and what the system refuses."""
+"""Errors that any command can meet, as one sentence: names that are not UTF-8, and errors of the file system."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from stylebridge.errors import UserError
 
 _MENDS = {
     errno.ENAMETOOLONG: "use a shorter name",
-    errno.ENOSPC: "make room on its disk",
-    errno.EDQUOT: "make room within the quota",
-    errno.EACCES: "change its permissions, or choose another place",
-    errno.EPERM: "change its permissions, or choose another place",
-    errno.EROFS: "choose a folder that can be written",
+    errno.ENOSPC: "free space on its disk",
+    errno.EDQUOT: "free space within the quota",
+    errno.EACCES: "change its permissions, or choose another folder",
+    errno.EPERM: "change its permissions, or choose another folder",
+    errno.EROFS: "choose a writable folder",
     errno.ELOOP: "remove the link that leads back to itself",
     errno.ENOENT: "check that it still exists",
 }
@@ -34,11 +34,11 @@ def ensure_utf8(arguments: Sequence[str]) -> None:
 
 
 def refusal(error: OSError) -> UserError | None:
-    """The sentence for an error of the file system; None where it names no file."""
+    """The error as one sentence; None if it names no file."""
     if error.filename is None or error.strerror is None:
         return None
     name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(error.filename)
-    # A long name is cut, so that its folder and the reason are seen.
+    # A long name is cut, so that its folder and the reason stay visible.
     folder, base = os.path.split(name)
     shown = os.path.join(folder, base if len(base) < 100 else f"{base[:60]}…{base[-20:]}")
     mend = _MENDS.get(error.errno or 0, "check the path")

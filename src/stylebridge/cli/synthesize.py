@@ -1,4 +1,4 @@
-"""``stylebridge synthesize``: pictures from label maps, each region in a style of its own."""
+"""``stylebridge synthesize``: synthesize images from label maps, with one style per region."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from stylebridge.cli.options import (
 from stylebridge.terminal import open_console, say
 
 synthesize_app = typer.Typer(
-    help="Draw pictures from label maps: train a synthesizer, and use it.", no_args_is_help=True
+    help="Synthesize images from label maps: train a synthesizer, and use it.", no_args_is_help=True
 )
 
 
 @synthesize_app.command("train")
 def synthesize_train(
     data: Annotated[str | None, typer.Option(help="Images with their label maps", metavar="DATA")] = None,
-    out: Annotated[Path, typer.Option(help="Run folder to make")] = Path("runs/synthesize"),
+    out: Annotated[Path, typer.Option(help="Run folder to create")] = Path("runs/synthesize"),
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="Synthesis recipe (see `stylebridge synthesize recipes`) or YAML file; without it sean-small"
+            help="Synthesis recipe (see `stylebridge synthesize recipes`) or YAML file; default: sean-small"
         ),
     ] = None,
     label_space: LabelSpaceOption = None,
@@ -50,7 +50,7 @@ def synthesize_train(
     accept_changed_data: AcceptChangedData = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train networks that draw a picture from a label map (SEAN: with a style for each class)."""
+    """Train a synthesizer, which makes an image from a label map (SEAN: with one style per class)."""
     from stylebridge.jobs.tasks.synthesize import train_synthesizer
 
     run = train_synthesizer(
@@ -81,28 +81,29 @@ def synthesize_apply(
     run: Annotated[
         Path, typer.Argument(help="Run folder of `stylebridge synthesize train` or `import sean|spade`")
     ],
-    labels: Annotated[Path, typer.Option(help="Label map, or a folder of them")],
-    out: Annotated[Path, typer.Option(help="Picture to write (PNG), or a folder for a folder of maps")],
+    labels: Annotated[Path, typer.Option(help="Label map, or a folder of label maps")],
+    out: Annotated[Path, typer.Option(help="Image to write (PNG); for a folder of label maps, a folder")],
     style: Annotated[
         Path | None,
         typer.Option(
-            help="Photo whose regions give the styles (SPADE with a VAE: the look); else each class's mean style"
+            help="Style photo, one style per region (SPADE with a VAE: per image); default: mean style of each class"
         ),
     ] = None,
     style_labels: Annotated[
-        Path | None, typer.Option(help="Its label map; else found beside it by name, or predicted")
+        Path | None,
+        typer.Option(help="Label map of the style photo; default: found next to it by name, or predicted"),
     ] = None,
     region_style: Annotated[
         list[str] | None,
         typer.Option(
-            help="One class from another photo: window=other.jpg (or window=mean); may be given again",
+            help="Style of one class from another photo: window=other.jpg (or window=mean); can be repeated",
             metavar="CLASS=PHOTO",
         ),
     ] = None,
     mix: Annotated[
         list[str] | None,
         typer.Option(
-            help="One class between two photos: roof=a.jpg:b.jpg:0.3 is 0.7 of a and 0.3 of b",
+            help="Interpolate the style of one class: roof=a.jpg:b.jpg:0.3 is 0.7 of a and 0.3 of b",
             metavar="CLASS=PHOTO:PHOTO:SHARE",
         ),
     ] = None,
@@ -112,7 +113,7 @@ def synthesize_apply(
     instances: Annotated[
         Path | None,
         typer.Option(
-            help="Instance map (or folder of them), for imported SPADE runs that take instance edges"
+            help="Instance map, or a folder of them, for imported SPADE runs with an instance-edge channel"
         ),
     ] = None,
     read_as: ReadAs = None,
@@ -124,13 +125,16 @@ def synthesize_apply(
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(help="Of the noise and of a VAE's look: the same number, the same picture", min=0)
+        int,
+        typer.Option(
+            help="Random seed of the noise and of a VAE's style: the same seed gives the same image", min=0
+        ),
     ] = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Draw pictures from label maps."""
+    """Synthesize images from label maps."""
     from stylebridge.jobs.apply.synthesize import synthesize
 
     sides = parse_size(size, "--size")
@@ -156,7 +160,7 @@ def synthesize_apply(
 
 @synthesize_app.command("recipes")
 def synthesize_recipes() -> None:
-    """The built-in synthesis recipes, a line each."""
+    """List the built-in synthesis recipes."""
     from stylebridge.cli.tables import print_synthesis_recipes
 
     print_synthesis_recipes(open_console())

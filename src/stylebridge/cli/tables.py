@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 def percent(value: float | None) -> str:
-    """A ratio as a percentage with one decimal; a dash where there is none."""
+    """Format a ratio as a percentage with one decimal; None as a dash."""
     return "–" if value is None else f"{100 * value:.1f}"
 
 
 def print_scores(
     scores: SegmentationScores, console: Console, title: str, before: SegmentationScores | None = None
 ) -> None:
-    """Per-class IoU and the means, in per cent; with ``before``, both and the difference."""
+    """Print per-class IoU and the means, in per cent; with ``before``, both columns."""
     table = Table(title=title, title_style="bold", title_justify="left")
     table.add_column("class")
     if before is not None:
@@ -51,7 +51,7 @@ def print_scores(
 
 
 def print_movers(before: SegmentationScores, after: SegmentationScores, console: Console) -> None:
-    """Which classes got worse, then which gained, by how many points of IoU."""
+    """Print the classes that got worse, then those that gained, with points of IoU."""
     lost, gained = movers(after.classes, before.iou, after.iou)
     for word, classes, style in (("got worse", lost, "red"), ("gained", gained, "green")):
         named = ", ".join(f"{name} {text}" for name, text in classes) or "no class"
@@ -59,7 +59,7 @@ def print_movers(before: SegmentationScores, after: SegmentationScores, console:
 
 
 def print_adaptation(result: AdaptationResult, console: Console) -> None:
-    """The outcome of an adaptation and where to find it."""
+    """Print the scores of an adaptation and the paths of its results."""
     if result.after is not None:
         print_scores(result.after, console, "on the target (source-only → adapted)" if result.before else
                      "on the target", result.before)  # fmt: skip
@@ -76,7 +76,7 @@ def print_adaptation(result: AdaptationResult, console: Console) -> None:
 
 
 def print_export(result: ExportResult, console: Console) -> None:
-    """What was exported, and how it compares."""
+    """Print the exported file and its comparison with the torch model."""
     sizes = ", ".join(f"{b} × {w}×{h}" for b, w, h in result.checked)
     say(console, f"written     {result.path} ({result.bytes / 1e6:.1f} MB)")
     say(console, f"compared    on {result.images}: {sizes}")
@@ -133,7 +133,7 @@ def _print_recipes(recipes: dict[str, Path], console: Console) -> None:
 
 
 def print_layouts(console: Console) -> None:
-    """The layouts that are read, their splits (the first is trained on), and the space of their labels."""
+    """Print the layouts, their splits (training takes the first) and their label spaces."""
     from stylebridge.data.layouts import LAYOUTS
 
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -143,13 +143,13 @@ def print_layouts(console: Console) -> None:
         more = ", …" if len(layout.splits) > 7 else ""
         splits = "; ".join(part for part in (", ".join(layout.splits[:7]) + more, layout.free_splits) if part)
         splits, scored = splits or "–", layout.evaluation_split or "–"
-        table.add_row(layout.name, layout.title, splits, scored, layout.space or "as the files say")
-    table.add_row("shards", "made by `stylebridge data pack`; also an address", "–", "–", "as packed")
+        table.add_row(layout.name, layout.title, splits, scored, layout.space or "inferred from the files")
+    table.add_row("shards", "made by `stylebridge data pack`; a folder or a URL", "–", "–", "as packed")
     console.print(table)
 
 
 def print_label_spaces(console: Console) -> None:
-    """The built-in label spaces."""
+    """Print the built-in label spaces."""
     from stylebridge.data.label_space import LabelSpace, builtin_label_spaces
 
     table = Table(box=None, padding=(0, 2, 0, 0))

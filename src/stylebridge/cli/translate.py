@@ -1,4 +1,4 @@
-"""``stylebridge translate``: carry images from one look to another, without pairs."""
+"""``stylebridge translate``: translate images between two domains, without pairs."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from stylebridge.cli.options import (
 from stylebridge.terminal import open_console, say
 
 translate_app = typer.Typer(
-    help="Translate images between two looks: train a translator, and use it.", no_args_is_help=True
+    help="Translate images between two domains: train a translator, and use it.", no_args_is_help=True
 )
 
 
 @translate_app.command("train")
 def translate_train(
-    a: Annotated[str | None, typer.Option(help="Images of the one look", metavar="DATA")] = None,
-    b: Annotated[str | None, typer.Option(help="Images of the other", metavar="DATA")] = None,
-    out: Annotated[Path, typer.Option(help="Run folder to make")] = Path("runs/translate"),
+    a: Annotated[str | None, typer.Option(help="Images of the first domain", metavar="DATA")] = None,
+    b: Annotated[str | None, typer.Option(help="Images of the second domain", metavar="DATA")] = None,
+    out: Annotated[Path, typer.Option(help="Run folder to create")] = Path("runs/translate"),
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="Translation recipe or YAML file (`stylebridge translate recipes`); without it nice-gan-small"
+            help="Translation recipe (see `stylebridge translate recipes`) or YAML file; default: nice-gan-small"
         ),
     ] = None,
     set_: Changes = None,
@@ -45,7 +45,7 @@ def translate_train(
     accept_changed_data: AcceptChangedData = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a translator between two sets of images that need not correspond."""
+    """Train a translator between two unpaired sets of images."""
     from stylebridge.jobs.tasks.translate import train_translator
 
     run = train_translator(
@@ -78,51 +78,55 @@ def translate_apply(
     images: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Images, folders, patterns in quotes; with --labels keep one labelled set (default: the run's own)",
+            help="Images, folders or quoted patterns; with --labels keep, one labelled set (default: that of the run)",
             metavar="INPUT…",
         ),
     ] = None,
-    to: Annotated[
-        str, typer.Option(help="The look they shall have: a or b (Bridge: the source's, the target's)")
-    ] = "b",
+    to: Annotated[str, typer.Option(help="Domain to translate to: a or b (Bridge: source or target)")] = "b",
     labels: Annotated[
         str | None,
-        typer.Option(
-            help="keep: write a labelled set: images, their label maps and a manifest", metavar="keep"
-        ),
+        typer.Option(help="keep: write a labelled set of images, label maps and a manifest", metavar="keep"),
     ] = None,
     size: Annotated[
-        int | None, typer.Option(help="Resize to this square first; without it at their own size", min=8)
+        int | None, typer.Option(help="Resize images to this square first; default: keep their size", min=8)
     ] = None,
     pixels: Annotated[
         int | None,
         typer.Option(
-            help="Translate at about this many pixels (as recipes with pixels: train), resize back", min=64
+            help="Translate at about this number of pixels (as recipes with `pixels` do in training), then resize back",
+            min=64,
         ),
     ] = None,
     style: Annotated[
         Path | None,
-        typer.Option(help="Bridge: photo whose regions give the styles; without it the mean styles"),
+        typer.Option(help="Bridge: style photo, one style per region; default: mean styles"),
     ] = None,
     style_labels: Annotated[
-        Path | None, typer.Option(help="Bridge: its label map; else found beside it by name, or predicted")
+        Path | None,
+        typer.Option(
+            help="Bridge: label map of the style photo; default: found next to it by name, or predicted"
+        ),
     ] = None,
     region_style: Annotated[
         list[str] | None,
         typer.Option(
-            help="Bridge: one class from another photo: road=other.jpg (or road=mean)", metavar="CLASS=PHOTO"
+            help="Bridge: style of one class from another photo: road=other.jpg (or road=mean)",
+            metavar="CLASS=PHOTO",
         ),
     ] = None,
     mix: Annotated[
         list[str] | None,
         typer.Option(
-            help="Bridge: between two photos: sky=a.jpg:b.jpg:0.3", metavar="CLASS=PHOTO:PHOTO:SHARE"
+            help="Bridge: interpolate the style of one class between two photos: sky=a.jpg:b.jpg:0.3",
+            metavar="CLASS=PHOTO:PHOTO:SHARE",
         ),
     ] = None,
     read_as: ReadAs = None,
-    seed: Annotated[int, typer.Option(help="Of the styles that --labels keep draws", min=0)] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Random seed of the styles that --labels keep samples", min=0)
+    ] = 0,
     device: Device = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over files in --out")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files in --out")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Translate images with a trained translator."""
@@ -152,7 +156,7 @@ def translate_apply(
 
 @translate_app.command("recipes")
 def translate_recipes() -> None:
-    """The built-in translation recipes, a line each."""
+    """List the built-in translation recipes."""
     from stylebridge.cli.tables import print_translation_recipes
 
     print_translation_recipes(open_console())
