@@ -36,7 +36,7 @@ def test_what_users_get_wrong(stylebridge: CommandLine, tmp_path: Path) -> None:
         "nomix", "mixnmatch"
     )
     stylebridge("mix", "train", "--data", data, "--boxes", "no.csv", "--out", out).refused(
-        "no boxes file no.csv"
+        "no box file no.csv"
     )
     stylebridge("mix", "train", "--resume", "--out", out).refused("does not exist")
     assert not out.exists()

@@ -79,9 +79,9 @@ def test_cub(tmp_path: Path) -> None:
         ("a.jpg,1,2,3,4\nb.jpg,1,two,3,4\n", HEADER, "line 3: 1, two, 3, 4 is not x, y, width, height"),
         ("a.jpg,1,2,nan,4\n", HEADER, "line 2: .* is not x"),
         ("a.jpg,1,2,0,4\n", HEADER, "line 2: the box 1, 2, 0, 4 has no area"),
-        ("a.jpg,1,2,3,4\na.jpg,1,2,3,4\n", HEADER, "line 3: the image a.jpg has a box already, in line 2"),
+        ("a.jpg,1,2,3,4\na.jpg,1,2,3,4\n", HEADER, "line 3: the image a.jpg already has a box, in line 2"),
         ("a.jpg,1,2,3,4\n", "image,x,y,w,h\n", "line 1: the column width is missing"),
-        ("", HEADER, "holds no box"),
+        ("", HEADER, "has no box:"),
         ('a.jpg,1,2,3,4\n"b.jpg,1,2,3,4\nc.jpg,1,2,3,4\n', HEADER, "line 3: .* quotation mark"),
         ('"a.jpg,1,2,3,4\n' + "b.jpg,1,2,3,4\n" * 10_000, HEADER, "line 2: .* quotation mark"),
         ('\n"a\nb.jpg",1,2,3\n', HEADER, "line 3: there are 4 cells"),
@@ -98,7 +98,7 @@ def test_malformed_rows_are_named_with_file_and_line(
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="There is no boxes file"):
+    with pytest.raises(DataError, match="There is no box file"):
         read_boxes(tmp_path / "none.csv")
     (tmp_path / "boxes.csv").write_bytes(b"\xff\xfe\x00image")
     with pytest.raises(DataError, match="UTF-8"):
@@ -117,7 +117,7 @@ def test_all_rows_that_are_wrong_are_listed_in_one_message(tmp_path: Path) -> No
         "line 5: there are 3 cells",
     ):
         assert part in text
-    assert "line 6: the image ok.jpg has a box already, in line 4" in text
+    assert "line 6: the image ok.jpg already has a box, in line 4" in text
     assert "stylebridge data doctor DATA --boxes" in text
     assert "\n" not in text
     with pytest.raises(DataError, match=r"300 problems: .*; and 290 more\. Correct"):
@@ -137,7 +137,7 @@ def test_boxes_outside_their_image(tmp_path: Path) -> None:
     boxes = read_boxes(csv_file(tmp_path, "a.jpg,-0.5,2,20.9,10\nb.jpg,0,0,23,5\nc.jpg,5,-3,5,5\n"))
     assert boxes.inside("a.jpg", 20, 30) == Box(0, 2, 20, 10)  # rounding is forgiven, and cut
     assert boxes.inside("b.jpg", 150, 30) == Box(0, 0, 23, 5)
-    with pytest.raises(DataError, match=r"line 3: the box 0, 0, 23, 5 leaves its image b\.jpg of 20×30"):
+    with pytest.raises(DataError, match=r"line 3: the box 0, 0, 23, 5 extends beyond its image b\.jpg of 20×30"):
         boxes.inside("b.jpg", 20, 30)
     with pytest.raises(DataError, match="line 4: the box 5, -3, 5, 5 leaves"):
         boxes.inside("c.jpg", 20, 30)
@@ -147,7 +147,7 @@ def test_boxes_outside_their_image(tmp_path: Path) -> None:
 def test_a_box_that_shows_nothing_of_its_image_is_refused_however_near_it_is(
     tmp_path: Path, row: str
 ) -> None:
-    with pytest.raises(DataError, match=r"line 2: the box .* leaves its image a\.jpg of 20×30"):
+    with pytest.raises(DataError, match=r"line 2: the box .* extends beyond its image a\.jpg of 20×30"):
         read_boxes(csv_file(tmp_path, f"a.jpg,{row}\n")).inside("a.jpg", 20, 30)
 
 
@@ -273,7 +273,7 @@ def test_what_is_wrong_with_an_image_is_told(tmp_path: Path) -> None:
     images = boxed(tmp_path)
     Image.new("RGB", (20, 20)).save(tmp_path / "1.png")
     with pytest.raises(
-        DataError, match=r"boxes\.csv, line 3: the box 5, 10, 20, 30 leaves its image 1\.png of 20×20"
+        DataError, match=r"boxes\.csv, line 3: the box 5, 10, 20, 30 extends beyond its image 1\.png of 20×20"
     ):
         images.batch([(0, 1)])
     with pytest.raises(DataError, match="no box"):

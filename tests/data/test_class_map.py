@@ -94,7 +94,7 @@ def test_no_two_built_in_spaces_are_mapped_by_mere_numbers() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("  sky: sky\n", ""), "does not say what becomes of 'sky': add it, or sky: ignore"),
+        (("  sky: sky\n", ""), "does not map 'sky': add it, or sky: ignore"),
         (
             ("  sky: sky\n", "  sky: heaven\n"),
             "maps sky to 'heaven', which is no class of camvid-11: choose one of sky",

@@ -137,7 +137,7 @@ def test_archives_do_not_lead_outside(tmp_path: Path, name: str):
     inner.mkdir()
     with zipfile.ZipFile(inner / "set.zip", "w") as archive:
         archive.writestr(name, corrupt.seeds()["ids.png"])
-    with pytest.raises(DataError, match=r"set\.zip holds .*, a path that leads outside the archive"):
+    with pytest.raises(DataError, match=r"set\.zip holds .*, a path outside the archive"):
         open_tree(inner / "set.zip")
     assert [path.name for path in tmp_path.rglob("*")] == ["inner", "set.zip"]
 
@@ -149,5 +149,5 @@ def test_members_larger_than_an_image_are_refused(tmp_path: Path):
     at = data.index(b"PK\1\2") + 24
     data[at : at + 4] = (1 << 30).to_bytes(4, "little")
     (tmp_path / "set.zip").write_bytes(data)
-    with pytest.raises(DataError, match="unpacks to 1,073,741,824 bytes, which no image needs"):
+    with pytest.raises(DataError, match="unpacks to 1,073,741,824 bytes, more than any image"):
         open_tree(tmp_path / "set.zip")

@@ -63,7 +63,7 @@ REASONS = {
     "pipe": r"it is a pipe \(FIFO\), not a file",
     "socket": "it is a socket, not a file",
     "device": "it is a device, not a file",
-    "link": "a link that leads back to itself",
+    "link": "a link to itself",
     "absent": "it does not exist",
     "folder": "it is a folder",
 }

@@ -251,5 +251,5 @@ def test_masks_of_0_and_255_are_not_taken_for_one_class(tmp_path: Path, ids: lis
 
 def test_wide_plain_ids_are_refused(tmp_path: Path, png_16):
     png_16(tmp_path / "a.png", np.array([[[0], [7], [300]]], np.uint16))
-    with pytest.raises(DataError, match="hold the id 300, and plain ids go from 0 to 254"):
+    with pytest.raises(DataError, match="have the id 300, but plain ids range from 0 to 254"):
         infer_label_space([tmp_path / "a.png"])

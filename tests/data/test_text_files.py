@@ -160,8 +160,8 @@ def test_a_huge_value_in_a_label_space_is_not_repeated_whole(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("seed: 0\nsteps: 1\nseed: 3\n", "the key seed stands in line 1 and again in line 3"),
-        ("a:\n- {b: 1, b: 1}\n", "the key b stands in line 2 and again in line 2"),
+        ("seed: 0\nsteps: 1\nseed: 3\n", "the key seed is in line 1 and again in line 3"),
+        ("a:\n- {b: 1, b: 1}\n", "the key b is in line 2 and again in line 2"),
         ("seed: 1:30\n", "1:30 in line 1 is a number in base 60: write it in quotes"),
     ],
 )

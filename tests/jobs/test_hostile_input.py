@@ -160,7 +160,7 @@ def test_a_killed_worker_is_a_sentence(
 
     monkeypatch.setattr(loader, "_collate", dying)
     stylebridge(*train(world, tmp_path / "run", "--workers", "1", "--quiet")).refused(
-        "A process that loads images has died", "--workers"
+        "A data-loading process died", "--workers"
     )
 
 

@@ -119,7 +119,7 @@ def test_small_sets_are_told() -> None:
 
 def test_of_large_sets_only_the_choice_is_told() -> None:
     assert limits(MOST_KEPT, 50_000, KIND) == [
-        "KD-x draws its subsets from 10,000 random images of the fake set's 50,000."
+        "KD-x draws its subsets from 10,000 random images of the 50,000 in the fake set."
     ]
 
 

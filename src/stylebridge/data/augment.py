@@ -1,4 +1,4 @@
-"""Augmentation: colour, size and place, drawn from a given generator; image and label map move together."""
+"""Augmentation: colour, size and position, drawn from a given generator; image and label map stay aligned."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ _Side = Annotated[int, Field(gt=0)]
 _Size = tuple[_Side, _Side]
 
 
-#: Filters that images are resized with; both are antialiased.
+#: Filters for resizing images; both are antialiased.
 Resample = Literal["bicubic", "bilinear"]
 
 
 class Jitter(Settings):
-    """Colour jitter with torchvision's ``ColorJitter`` law: the four changes in random order, brightness,
-    contrast and saturation by a factor from U(max(0, 1 − x), 1 + x), hue by a shift from U(−x, x) of the
-    colour circle."""
+    """Colour jitter like torchvision's ``ColorJitter``: four changes in random order; brightness, contrast and
+    saturation by a factor from U(max(0, 1 − x), 1 + x), hue by a shift from U(−x, x) of the colour circle."""
 
     brightness: float = Field(default=0.0, ge=0)
     contrast: float = Field(default=0.0, ge=0)
@@ -35,8 +34,8 @@ class Jitter(Settings):
 
 
 class Blur(Settings):
-    """Gaussian blur with a ``probability``; its standard deviation is uniform in ``sigma``, in pixels of the
-    augmented image."""
+    """Gaussian blur with a ``probability``; its standard deviation, in pixels of the augmented image, is uniform in
+    ``sigma``."""
 
     probability: float = Field(default=0.5, ge=0, le=1)
     sigma: tuple[float, float] = (0.15, 1.15)
@@ -48,18 +47,18 @@ class Blur(Settings):
 
 
 class Augmentation(Settings):
-    """What happens to an image and its label map, in this order (FADA's): jitter, size, crop, blur, flip.
+    """Augmentation of an image and its label map, in FADA's order: jitter, resize, crop, blur, flip.
 
-    Images are resized with an antialiased filter, bicubic unless ``resample`` says otherwise, label maps by the
-    nearest pixel. Sizes are (width, height). Blur is ours: FADA has none.
+    Images are resized with an antialiased filter, bicubic unless ``resample`` says otherwise, label maps with nearest
+    neighbour. Sizes are (width, height). The blur is not part of FADA.
     """
 
-    resize: _Size | None = Field(default=None, description="the size to resize to; None: keep the file's")
+    resize: _Size | None = Field(default=None, description="size after resizing; None: the file's size")
     scale: tuple[float, float] | None = Field(
         default=None, description="a random factor on that size, uniform in (low, high)"
     )
     crop: _Size | None = Field(
-        default=None, description="cut a random window; what it has beyond the image is 0, label 255"
+        default=None, description="size of a random crop; padded with 0, labels with 255"
     )
     flip: float = Field(default=0.0, ge=0, le=1, description="probability of a horizontal flip")
     resample: Resample = "bicubic"
@@ -73,7 +72,7 @@ class Augmentation(Settings):
 
     @property
     def first_size(self) -> _Size | None:
-        """The (width, height) every image gets before anything random happens; None: it keeps its own."""
+        """The (width, height) of every image before the random steps; None: its own size."""
         return self.resize if self.jitter is None and self.scale is None else None
 
 
@@ -100,8 +99,8 @@ class Draw:
 
 
 def draw(augmentation: Augmentation, rng: np.random.Generator) -> Draw:
-    """Take one sample's decisions from a generator, always the same number of them, so that a setting's value
-    does not move the others' random numbers."""
+    """Draw one sample's decisions, always the same number of random numbers, so that changing one setting does not
+    change the random numbers of the others."""
     u = rng.random(10).tolist()
     order = tuple(rng.permutation(4).tolist())
     jitter = augmentation.jitter or Jitter()
@@ -138,7 +137,7 @@ def apply(
     Args:
         image: RGB, uint8 [H, W, 3] as an array.
         label: train ids, uint8 [H, W] (255 = ignore), of the image's size; or None.
-        rng: the sample's own generator.
+        rng: the generator of this sample.
 
     Returns:
         uint8 [3, h, w] and uint8 [h, w] (or None). The image is a view of [h, w, 3] memory (channels last).
@@ -159,7 +158,7 @@ def apply_to_arrays(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """:func:`apply` from arrays to arrays: uint8 [h, w, 3] and uint8 [h, w] (or None).
 
-    What comes back may be a view of what went in, so it is to be copied before it is changed.
+    The results may be views of the arguments: copy them before changing them.
     """
     drawn = draw(augmentation, rng)
     if augmentation.jitter is not None:
@@ -196,9 +195,8 @@ def resize(
 def crop(
     image: np.ndarray, label: np.ndarray | None, size: _Size, place: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Cut a window of (width, height) whose place is given by two numbers in [0, 1) (across, down): every
-    placement inside the image is equally likely. Where the image is smaller it is padded at the right and at
-    the bottom, with 0 and label 255."""
+    """Crop a window of (width, height), placed by two numbers in [0, 1) (across, down); every position inside the image
+    is equally likely. A smaller image is padded at the right and bottom with 0, its label map with 255."""
     width, height = size
     left = math.floor(place[0] * (max(0, image.shape[1] - width) + 1))
     top = math.floor(place[1] * (max(0, image.shape[0] - height) + 1))

@@ -1,4 +1,4 @@
-"""Boxes around objects: files of them, and how they lie in their images."""
+"""Bounding boxes of objects: reading and checking box files."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import NamedTuple
 from stylebridge.errors import DataError
 
 COLUMNS = ("image", "x", "y", "width", "height")
-#: Boxes files that are taken where none is named.
+#: Names of box files that are found without being named.
 BOXES_FILES = ("boxes.csv", "bounding_boxes.txt")
-#: How far a box may leave its image, as a part of the image's longer side, and in pixels at least: coordinates are
-#: rounded, some files count from 1, and CUB's own boxes go over by 2 pixels.
+#: How far a box may extend beyond its image, relative to the image's longer side, and at least in pixels: coordinates
+#: are rounded, some files count from 1, and CUB's own boxes exceed the image by 2 pixels.
 TOLERANCE, TOLERANCE_PIXELS = 0.02, 2.0
-#: Problems that one message lists.
+#: Most problems in one message.
 _MOST_LISTED = 10
 
 
@@ -43,8 +43,8 @@ class Box(NamedTuple):
         return Box(left, top, max(0.0, min(right, width) - left), max(0.0, min(bottom, height) - top))
 
     def leaves(self, width: int, height: int) -> bool:
-        """Whether it leaves an image of this size by more than 2 % of the longer side (2 pixels at least), or
-        altogether."""
+        """Whether it extends beyond an image of this size by more than 2 % of the longer side (at least 2 pixels), or
+        lies outside."""
         left, top, right, bottom = self.corners
         most = max(TOLERANCE_PIXELS, TOLERANCE * max(width, height)) + 1e-6
         beyond = max(-left, -top, right - width, bottom - height)
@@ -55,8 +55,8 @@ class Box(NamedTuple):
 
 
 class BoxProblem(NamedTuple):
-    """A row, or an image, whose box cannot be used: the line (0: there is no row), the image's name, what is wrong, and
-    what to do about it."""
+    """A row or an image whose box cannot be used: the line (0: no row), the image's name, the problem, and the
+    remedy."""
 
     line: int
     image: str
@@ -66,9 +66,9 @@ class BoxProblem(NamedTuple):
 
 @dataclass(frozen=True)
 class Boxes:
-    """Boxes by the image's path below the folder of images, ``/`` between the parts.
+    """Boxes by the image's path below the image folder, with ``/`` as separator.
 
-    ``path``: the file they are from; ``lines``: where in it each image's box is.
+    ``path``: the file; ``lines``: the line of each image's box.
     """
 
     path: Path
@@ -79,10 +79,10 @@ class Boxes:
         return len(self.by_name)
 
     def of(self, name: str) -> Box:
-        """The box of an image; folders that the name begins with may be missing in the file.
+        """The box of an image; leading folders of ``name`` may be missing in the file.
 
         Raises:
-            DataError: the image has none.
+            DataError: the image has no box.
         """
         key = self.key(name)
         if key is None:
@@ -90,16 +90,16 @@ class Boxes:
         return self.by_name[key]
 
     def key(self, name: str) -> str | None:
-        """The name under which the file has an image's box; None if it has none."""
+        """The file's name for an image's box; None if it has no box."""
         parts = name.split("/")
         keys = ("/".join(parts[first:]) for first in range(len(parts)))
         return next((key for key in keys if key in self.by_name), None)
 
     def inside(self, name: str, width: int, height: int) -> Box:
-        """:meth:`of`, cut to an image of this size.
+        """:meth:`of`, clipped to an image of this size.
 
         Raises:
-            DataError: the image has none, or it leaves the image by more than 2 % of its longer side, or altogether.
+            DataError: the image has no box, or the box extends too far (:meth:`Box.leaves`).
         """
         problem = self.problem(name, width, height)
         if problem is not None:
@@ -107,14 +107,14 @@ class Boxes:
         return self.of(name).clipped(width, height) or Box(0, 0, 0, 0)
 
     def problem(self, name: str, width: int, height: int) -> BoxProblem | None:
-        """Why :meth:`inside` refuses an image's box; None if it does not."""
+        """Why :meth:`inside` rejects an image's box, or None."""
         key = self.key(name)
         if key is None:
             return _without(name)
         box = self.by_name[key]
         if not box.leaves(width, height):
             return None
-        what = f"the box {box} leaves its image {name} of {width}×{height}"
+        what = f"the box {box} extends beyond its image {name} of {width}×{height}"
         mend = (
             "correct the row, which is x, y, width, height in pixels, or write a corrected copy of the data with "
             "`stylebridge data doctor DATA --fix FOLDER`"
@@ -122,7 +122,7 @@ class Boxes:
         return BoxProblem(self.lines[key], name, what, mend)
 
     def unmatched(self, names: Iterable[str]) -> list[BoxProblem]:
-        """The images without a box, or with that of another image."""
+        """The images without a box, or whose box may belong to another image."""
         taken: dict[str, str] = {}
         found: list[BoxProblem] = []
         for name in names:
@@ -131,14 +131,14 @@ class Boxes:
             if key is None:
                 found.append(_without(name))
             elif other != name:
-                what = f"{key} may be {other} or {name}"
+                what = f"{key} may mean {other} or {name}"
                 found.append(
-                    BoxProblem(self.lines[key], name, what, "give each of them a row, with its folders")
+                    BoxProblem(self.lines[key], name, what, "give each of them a row with the full path")
                 )
         return found
 
     def check(self, names: Iterable[str]) -> None:
-        """Raises DataError that lists the images without a box, or with that of another image."""
+        """Raise a DataError that lists :meth:`unmatched` images, if any."""
         problems = self.unmatched(names)
         if problems:
             raise problems_error(self.path, problems)
@@ -149,7 +149,7 @@ def _without(name: str) -> BoxProblem:
 
 
 def problems_error(path: Path, problems: Sequence[BoxProblem]) -> DataError:
-    """One error that lists all that is wrong with the boxes of a file."""
+    """One error that lists all problems of a box file."""
     first = problems[0]
     if len(problems) == 1:
         where = f"{path}, line {first.line}:" if first.line else f"{path}"
@@ -157,14 +157,14 @@ def problems_error(path: Path, problems: Sequence[BoxProblem]) -> DataError:
     listed = [f"line {p.line}: {p.what}" if p.line else p.what for p in problems[:_MOST_LISTED]]
     more = f"; and {len(problems) - _MOST_LISTED:,} more" if len(problems) > _MOST_LISTED else ""
     return DataError(
-        f"{path} has {len(problems):,} problems: {'; '.join(listed)}{more}. Correct them, or see them all with "
+        f"{path} has {len(problems):,} problems: {'; '.join(listed)}{more}. Correct them, or list them all with "
         f"`stylebridge data doctor DATA --boxes {path}`, whose --fix FOLDER writes a corrected copy."
     )
 
 
 def find_boxes(data: Path, boxes: str | Path | None) -> Path | None:
-    """The boxes file of a set: as named (a path, or a file in the set), else ``boxes.csv`` or CUB's
-    ``bounding_boxes.txt`` in it; None if none is named and there is none."""
+    """The box file of a data set: ``boxes`` (a path, or a file in the set) if given, else ``boxes.csv`` or CUB's
+    ``bounding_boxes.txt`` in the set; None if there is none."""
     if boxes is not None:
         inside = data / boxes
         return inside if not Path(boxes).exists() and inside.is_file() else Path(boxes)
@@ -172,12 +172,12 @@ def find_boxes(data: Path, boxes: str | Path | None) -> Path | None:
 
 
 def read_boxes(path: Path) -> Boxes:
-    """Read a boxes file: CSV with the columns image, x, y, width, height; or CUB's ``bounding_boxes.txt`` (rows of
-    number, x, y, width, height), whose images are named by ``images.txt`` beside it.
+    """Read a box file: CSV with the columns image, x, y, width, height; or CUB's ``bounding_boxes.txt`` (rows of
+    number, x, y, width, height), with the image names in ``images.txt`` beside it.
 
     Raises:
-        DataError: the file is not there or not readable, a column is missing, rows are malformed, an image has two
-            rows, or there is no row at all; the file and the lines are named.
+        DataError: the file is missing or unreadable, a column is missing, rows are malformed, an image has two rows, or
+            there is no row; names the file and the lines.
     """
     boxes, problems = scan_boxes(path)
     if problems:
@@ -186,10 +186,10 @@ def read_boxes(path: Path) -> Boxes:
 
 
 def scan_boxes(path: Path) -> tuple[Boxes, list[BoxProblem]]:
-    """As :func:`read_boxes`, passing over rows that cannot be used, which are returned.
+    """Like :func:`read_boxes`, but skip unusable rows and return them as problems.
 
     Raises:
-        DataError: the file is not there or not readable, a column is missing, or there is no row at all.
+        DataError: the file is missing or unreadable, a column is missing, or there is no row.
     """
     rows = _cub_rows(path) if path.suffix.lower() == ".txt" else _csv_rows(path)
     boxes: dict[str, Box] = {}
@@ -202,12 +202,12 @@ def scan_boxes(path: Path) -> tuple[Boxes, list[BoxProblem]]:
             continue
         line, name = row[0], row[1]
         if name in boxes:
-            what = f"the image {name} has a box already, in line {lines[name]}"
+            what = f"the image {name} already has a box, in line {lines[name]}"
             problems.append(BoxProblem(line, name, what, "keep one of them"))
         else:
             boxes[name], lines[name] = found, line
     if not boxes and not problems:
-        raise DataError(f"{path} holds no box: give a row for every image.")
+        raise DataError(f"{path} has no box: give a row for every image.")
     return Boxes(path, boxes, lines), problems
 
 
@@ -230,12 +230,12 @@ def _box(line: int, name: str, cells: Sequence[str]) -> Box | BoxProblem:
 def _text(path: Path) -> str:
     if not path.is_file():
         raise DataError(
-            f"There is no boxes file {path}: give a CSV file with the columns {', '.join(COLUMNS)}."
+            f"There is no box file {path}: give a CSV file with the columns {', '.join(COLUMNS)}."
         )
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"The boxes file {path} is not readable as UTF-8 text: save it as such.") from error
+        raise DataError(f"The box file {path} is not UTF-8 text: save it as UTF-8.") from error
 
 
 def _csv_rows(path: Path) -> Iterator[_Row | BoxProblem]:
@@ -259,7 +259,7 @@ def _csv_rows(path: Path) -> Iterator[_Row | BoxProblem]:
 
 
 def _csv_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line, cells) of every row; the line is the row's first."""
+    """(line, cells) of every row; the line is the first of the row."""
     reader, line = csv.reader(_text(path).splitlines(), strict=True), 1
     try:
         for cells in reader:
@@ -287,13 +287,13 @@ def _cub_rows(path: Path) -> Iterator[_Row | BoxProblem]:
 
 
 def _pairs(path: Path, text: str) -> Iterator[tuple[int, tuple[str, str]]]:
-    """(line, (first word, the rest)) of every row that is not empty."""
+    """(line, (first word, the rest)) of every non-empty row."""
     for line, row in enumerate(text.splitlines(), start=1):
         words = row.split(maxsplit=1)
         if not words:
             continue
         if len(words) != 2:
             raise DataError(
-                f"{path}, line {line}: {row.strip()!r} is one word alone: give a number and what it names."
+                f"{path}, line {line}: {row.strip()!r} is a single word: give a number and a name or values."
             )
         yield line, (words[0], words[1].strip())

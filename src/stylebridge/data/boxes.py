@@ -1,6 +1,6 @@
-"""Views of images by boxes around their objects, that MixNMatch is trained on.
+"""Crops of images by the boxes of their objects, for training MixNMatch.
 
-Source of the views: FineGAN (arXiv 1811.11155) and MixNMatch (arXiv 1911.11758), published code.
+Source of the crops: FineGAN (arXiv 1811.11155) and MixNMatch (arXiv 1911.11758), published code.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from stylebridge.data.sampling import Sampler
 
 __all__ = ["Box", "BoxedImages", "Boxes", "boxed_batches", "read_boxes"]
 
-#: Half the side of the object's square, as a part of the box's longer side.
+#: Half the side of the object's square, relative to the box's longer side.
 MARGIN = 0.75
-#: An image's short side before a square of 64 is cut from it.
+#: Short side of an image before a square of 64 is cropped.
 ENLARGED = 76 / 64
 
 
@@ -32,7 +32,7 @@ ENLARGED = 76 / 64
 
 
 class ViewDraw(NamedTuple):
-    """What is random in a view: where the square lies (across, down; in [0, 1)), and whether it is mirrored."""
+    """The random decisions of a view: the square's position (across, down; in [0, 1)), and mirroring."""
 
     across: float
     down: float
@@ -45,7 +45,7 @@ def draw_view(rng: np.random.Generator) -> ViewDraw:
 
 
 def object_window(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
-    """The square about the box's centre, its half side 0.75 of the box's longer one, cut at the image's border.
+    """The square around the box's centre, half side 0.75 times the box's longer side, clipped to the image.
 
     Returns:
         left, top, right, bottom in whole pixels, at least one pixel wide and high.
@@ -59,7 +59,7 @@ def object_window(box: Box, width: int, height: int) -> tuple[int, int, int, int
 def object_view(image: np.ndarray, box: Box, side: int, drawn: ViewDraw) -> np.ndarray:
     """A view of the object: uint8 [H, W, 3] to [side, side, 3].
 
-    The box's window, its short side resized to 2·side·76/64, a square of 2·side cut from it, resized to ``side``.
+    The box's window is resized to short side 2·side·76/64, cropped to a square of 2·side, and resized to ``side``.
     """
     height, width = image.shape[:2]
     picture = Image.fromarray(image).crop(object_window(box, width, height))
@@ -70,9 +70,10 @@ def object_view(image: np.ndarray, box: Box, side: int, drawn: ViewDraw) -> np.n
 def background_view(
     image: np.ndarray, box: Box, side: int, drawn: ViewDraw
 ) -> tuple[np.ndarray, tuple[float, float, float, float]]:
-    """A view of the full image, uint8 [side, side, 3], and the box in it: left, top, right, bottom, cut to the view.
+    """A view of the full image, uint8 [side, side, 3], and the box in it: left, top, right, bottom, clipped to the
+    view.
 
-    The short side is resized to side·76/64 and a square of ``side`` is cut. A box that lies outside is of no area.
+    The short side is resized to side·76/64 and a square of ``side`` is cropped. A box outside gets area 0.
     """
     height, width = image.shape[:2]
     picture = _enlarged(Image.fromarray(image), side)
@@ -107,14 +108,14 @@ def _cut(picture: Image.Image, side: int, drawn: ViewDraw) -> tuple[Image.Image,
 
 
 class BoxedImages:
-    """Images with boxes as training batches. All that is random in a sample is drawn from (seed, position).
+    """Images with boxes as training batches. All random numbers of a sample depend on (seed, position) only.
 
     Args:
         images: the files.
-        names: their paths below the folder, as the boxes file names them.
-        boxes: of all of them.
-        side: of the object views (S); background views have S − 2.
-        seed: of the views.
+        names: their paths below the folder, as in the box file.
+        boxes: the boxes of all images.
+        side: S, the side of object views in pixels; background views have S − 2.
+        seed: the seed of the views.
 
     Raises:
         DataError: an image has no box.
@@ -132,10 +133,10 @@ class BoxedImages:
     def views(
         self, position: int, index: int
     ) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float, float]]:
-        """Object view, background view and the box in it, of one draw of one image.
+        """Object view, background view and the box in it, for one draw of one image.
 
         Raises:
-            DataError: the file is not an image, or the box leaves it.
+            DataError: the file is not an image, or the box extends beyond it.
         """
         image = read_image(self.images[index])
         box = self.boxes.inside(self.names[index], image.shape[1], image.shape[0])
@@ -170,10 +171,10 @@ def boxed_batches(
     process_count: int = 1,
     threads: int = 2,
 ) -> Iterator[dict[str, Tensor]]:
-    """Endless batches of one process; draws as in :class:`stylebridge.data.loader.Loader`. One batch is made ahead.
+    """Endless batches of one process; draws as in :class:`stylebridge.data.loader.Loader`. Prefetches one batch.
 
     Raises:
-        DataError: (while iterating) a file is not an image, or a box leaves it.
+        DataError: (while iterating) a file is not an image, or a box extends beyond it.
     """
 
     def draws(number: int) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Class maps: how the classes of one label space become those of another, by name, never by number."""
+"""Class maps: map the classes of one label space to those of another, always by name, never by number."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stylebridge.data.label_space import IGNORE, LabelSpace
 from stylebridge.data.text_files import TextFileError, read_yaml
 from stylebridge.errors import DataError
 
-#: What a class map writes for a class that the other space does not have.
+#: The value in a class map for a class without counterpart.
 IGNORED = "ignore"
 
 
@@ -23,7 +23,7 @@ class ClassMap:
     """Every class of the space ``source`` → a class of the space ``target``, or None: ignored.
 
     Attributes:
-        origin: where it comes from, in words.
+        origin: its source, for messages.
     """
 
     source: str
@@ -32,7 +32,7 @@ class ClassMap:
     origin: str
 
     def apply(self, space: LabelSpace, target: LabelSpace) -> LabelSpace:
-        """A space that reads ``space``'s label files and gives ``target``'s classes."""
+        """A space that reads ``space``'s label files as ``target``'s classes."""
         position = {name: index for index, name in enumerate(target.classes)}
         moved = [IGNORE if self.pairs[c] is None else position[str(self.pairs[c])] for c in space.classes]
 
@@ -63,10 +63,10 @@ class ClassMap:
 
 
 def map_classes(space: LabelSpace, target: LabelSpace, maps: Sequence[ClassMap] = ()) -> ClassMap | None:
-    """The class map from one space to another; None where both have the same classes in the same order.
+    """The class map from one space to another; None if both have the same classes in the same order.
 
-    Taken is, in this order: the one among ``maps`` that is made for ``space``; one that comes with the package;
-    classes of equal names, all others being ignored.
+    Used is, in this order: the one of ``maps`` with source ``space``; a built-in map; classes of equal names, with all
+    others ignored.
 
     Raises:
         DataError: the map does not fit the spaces, or less than half of the classes have the same name in both.
@@ -77,7 +77,7 @@ def map_classes(space: LabelSpace, target: LabelSpace, maps: Sequence[ClassMap] 
     if given is not None:
         if given.target != target.name:
             raise DataError(
-                f"{given.origin} maps to {given.target}, and the model's label space is {target.name}: give "
+                f"{given.origin} maps to {given.target}, but the model's label space is {target.name}: give "
                 f"--label-space {given.target}, or a map to {target.name}."
             )
         return check_class_map(given, space, target)
@@ -88,32 +88,32 @@ def map_classes(space: LabelSpace, target: LabelSpace, maps: Sequence[ClassMap] 
     matched = sum(other is not None for other in found.pairs.values())
     if 2 * matched < min(space.num_classes, target.num_classes):
         back = (
-            f"a map the other way is built in: train the classes of {space.name} (--label-space {space.name}), or "
+            f"the reverse map is built in: train the classes of {space.name} (--label-space {space.name}), or "
             if _builtin(target, space) is not None
             else ""
         )
         raise DataError(
             f"Only {matched} of the {space.num_classes} classes of {space.name} ({', '.join(space.classes[:4])}, …) "
-            f"have the name of one of {target.name} ({', '.join(target.classes[:4])}, …): {back}"
-            f"write a class map, beginning with `stylebridge data class-map {space.name} "
+            f"have the same name in {target.name} ({', '.join(target.classes[:4])}, …): {back}"
+            f"write a class map, starting from `stylebridge data class-map {space.name} "
             f"{target.name}`, and give it as --class-map FILE."
         )
     return found
 
 
 def propose(space: LabelSpace, target: LabelSpace) -> ClassMap:
-    """Classes of equal names (but for capitals) mapped to each other, all others ignored."""
+    """Map classes of equal names (ignoring case) to each other, and ignore all others."""
     known = {name.casefold(): name for name in target.classes}
     pairs = {name: known.get(name.casefold()) for name in space.classes}
     return ClassMap(space.name, target.name, pairs, "classes of equal names")
 
 
 def builtin_class_map(space: LabelSpace, target: LabelSpace) -> ClassMap | None:
-    """The class map between two spaces that comes with the package, if there is one."""
+    """The built-in class map between two spaces, or None."""
     file = _builtin(space, target)
     if file is None:
         return None
-    # Spaces of the same classes that are spelt by other ids share a map; it tells of those it was asked for.
+    # Spaces with the same classes and other ids share a map; the result names the requested spaces.
     return replace(
         check_class_map(read_class_map(file), space, target), source=space.name, target=target.name
     )
@@ -122,11 +122,11 @@ def builtin_class_map(space: LabelSpace, target: LabelSpace) -> ClassMap | None:
 def read_class_map(path: str | Path) -> ClassMap:
     """Read a built-in class map by name (``cityscapes-19_to_camvid-11``), or a YAML file.
 
-    ``from`` and ``to`` are label spaces (names, or files as seen from its folder), ``map`` gives each class of ``from``
-    a class of ``to``, or ``ignore``.
+    ``from`` and ``to`` are label spaces (names, or files relative to its folder), ``map`` maps each class of ``from``
+    to a class of ``to``, or ``ignore``.
 
     Raises:
-        DataError: the file is not there or its content is wrong; names the key.
+        DataError: the file is missing or its content is invalid; names the key.
     """
     folder = Path(str(resources.files("stylebridge") / "data" / "class_maps"))
     built_in = folder / f"{path}.yaml"
@@ -138,9 +138,7 @@ def read_class_map(path: str | Path) -> ClassMap:
             f"Class map {path} cannot be read ({' '.join(str(error).split())}): give a YAML file."
         ) from error
     if not isinstance(data, dict) or set(data) != {"from", "to", "map"} or not isinstance(data["map"], dict):
-        raise DataError(
-            f"Class map {path} needs the keys from, to and map (a class of the one: of the other)."
-        )
+        raise DataError(f"Class map {path} needs the keys from, to and map (class of from: class of to).")
     pairs = {str(k): None if v in (IGNORED, None) else str(v) for k, v in data["map"].items()}
     begin, end = (_beside(path, str(data[key])) for key in ("from", "to"))
     origin = f"built-in class map {path.stem}" if path.parent == folder else f"class map {path}"
@@ -148,34 +146,32 @@ def read_class_map(path: str | Path) -> ClassMap:
 
 
 def _beside(path: Path, name: str) -> str:
-    """A label space's file is named as seen from the class map."""
+    """Resolve a label space's file relative to the class map."""
     return str(path.parent / name) if (path.parent / name).is_file() else name
 
 
 def check_class_map(found: ClassMap, space: LabelSpace, target: LabelSpace) -> ClassMap:
-    """The map, if it gives every class of ``space`` a class of ``target`` or nothing.
+    """Return the map if it maps every class of ``space`` to a class of ``target`` or to nothing.
 
     Raises:
-        DataError: it does not; names the class.
+        DataError: a class is missing or unknown; names the class.
     """
     for name in space.classes:
         if name not in found.pairs:
-            raise DataError(
-                f"{found.origin} does not say what becomes of {name!r}: add it, or {name}: ignore."
-            )
+            raise DataError(f"{found.origin} does not map {name!r}: add it, or {name}: ignore.")
     for name, other in found.pairs.items():
         if name not in space.classes:
-            raise DataError(f"{found.origin} has {name!r}, which is no class of {space.name}: remove it.")
+            raise DataError(f"{found.origin} has {name!r}, which is not a class of {space.name}: remove it.")
         if other is not None and other not in target.classes:
             raise DataError(
-                f"{found.origin} maps {name} to {other!r}, which is no class of {target.name}: choose one of "
+                f"{found.origin} maps {name} to {other!r}, which is not a class of {target.name}: choose one of "
                 f"{', '.join(target.classes)}, or ignore."
             )
     return found
 
 
 def _builtin(source: LabelSpace, target: LabelSpace) -> Path | None:
-    """The file made for two spaces, or for spaces of the same classes that are spelt by other ids."""
+    """The file for two spaces, or for spaces with the same classes and other ids."""
     folder = Path(str(resources.files("stylebridge") / "data" / "class_maps"))
 
     def fits(name: str, space: LabelSpace) -> bool:

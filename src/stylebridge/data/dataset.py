@@ -1,4 +1,4 @@
-"""Samples: one draw of one image, augmented by random numbers that belong to the draw alone."""
+"""Samples: one draw of one image, augmented with random numbers that depend on the draw only."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from stylebridge.data.images import read_image
 from stylebridge.data.shards.reader import ShardSequence
 from stylebridge.errors import DataError
 
-#: Bytes of decoded images that a dataset of files keeps.
+#: Cache of decoded images in a dataset of files, in bytes.
 CACHE_BYTES = 1_500_000_000
 
 
 class Sample(TypedDict):
-    """``image`` uint8 [3, H, W]; ``label`` uint8 [H, W] of labelled domains; which image; which draw."""
+    """``image`` uint8 [3, H, W]; ``label`` uint8 [H, W] for labelled domains; the image's index; the draw's
+    position."""
 
     image: Tensor
     label: NotRequired[Tensor]
@@ -30,19 +31,18 @@ class Sample(TypedDict):
 
 
 class DomainDataset(Dataset[Sample]):
-    """A domain's images with augmentation. An item is a draw, ``dataset[position, index]``.
+    """A domain's images with augmentation. An item is one draw, ``dataset[position, index]``.
 
-    All that is random in a sample comes from ``numpy.random.default_rng([seed, position])``: it depends
-    neither on the number of workers and processes nor on whether the run was continued.
+    All random numbers of a sample come from ``numpy.random.default_rng([seed, position])``: they depend neither on the
+    number of workers and processes nor on whether the run was resumed.
 
-    Decoded images are kept in memory as far as ``cache_bytes`` goes; where the augmentation begins with a
-    fixed resize, it is the resized ones. Workers forked by a loader share that memory; workers started
-    otherwise get equal parts of it. Of shards nothing is kept unless ``cache_bytes`` says so: they are for sets
-    that are larger than any memory, and a cache would grow with the part of the set that was seen.
+    Decoded images are cached up to ``cache_bytes``, after resizing if the augmentation begins with a fixed resize.
+    Workers forked by a loader share the cache; workers started in another way get equal parts of it. By default images
+    of shards are not cached: shards are for sets larger than memory, and a cache would grow with the part seen.
 
     Args:
-        domain: what to read. With labels it needs its label space.
-        augmentation: what happens to each sample.
+        domain: the images; if labelled, with its label space.
+        augmentation: applied to each sample.
         seed: seed of the augmentation.
         cache_bytes: memory for decoded images; 0 decodes each time; None: :data:`CACHE_BYTES`, or 0 for shards.
     """
@@ -51,19 +51,19 @@ class DomainDataset(Dataset[Sample]):
         self, domain: Domain, augmentation: Augmentation, seed: int, cache_bytes: int | None = None
     ) -> None:
         if domain.labels is not None and domain.space is None:
-            raise DataError(f"The {domain.name} labels of {domain.root} have no label space: name one.")
+            raise DataError(f"The {domain.name} labels of {domain.root} have no label space: give one.")
         if cache_bytes is None:
             cache_bytes = 0 if isinstance(domain.images, ShardSequence) else CACHE_BYTES
         self.domain, self.augmentation, self.seed, self.cache_bytes = domain, augmentation, seed, cache_bytes
         self._cache: ImageCache | None = None
 
     def __len__(self) -> int:
-        """How many images the domain has."""
+        """The number of images."""
         return len(self.domain.images)
 
     @property
     def cache(self) -> ImageCache:
-        """The decoded images. Made when first asked for; forked workers share it if that was before them."""
+        """The cache of decoded images, created on first access; workers forked after that share it."""
         if self._cache is None:
             worker = get_worker_info()
             room = self.cache_bytes // (worker.num_workers if worker is not None else 1)
@@ -81,7 +81,7 @@ class DomainDataset(Dataset[Sample]):
         """One sample.
 
         Raises:
-            DataError: the image or its label map is not what it should be.
+            DataError: the image or its label map is invalid.
         """
         position, index = draw
         image, label = self.arrays(position, index)
@@ -92,11 +92,11 @@ class DomainDataset(Dataset[Sample]):
         return sample
 
     def arrays(self, position: int, index: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """One sample as arrays, uint8 [h, w, 3] and [h, w] (None without labels). They may be views of the
-        cache and are not to be written.
+        """One sample as arrays, uint8 [h, w, 3] and [h, w] (None without labels). They may be views of the cache: do
+        not write to them.
 
         Raises:
-            DataError: the image or its label map is not what it should be.
+            DataError: the image or its label map is invalid.
         """
         image, label = self._load(index)
         return apply_to_arrays(self.augmentation, image, label, np.random.default_rng([self.seed, position]))

@@ -1,4 +1,4 @@
-"""Domains: folders of images that share a look, with labels or without."""
+"""Domains: folders of images that share a look, with or without labels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from stylebridge.errors import DataError, did_you_mean
 __all__ = ["Domain", "DomainSpec", "DomainSummary", "check_domain", "open_domain", "titles"]
 
 
-#: Names of folders that do not tell what data lies in them.
+#: Folder names that do not identify the data.
 _GENERIC = {
     *("train", "training", "val", "valid", "validation", "eval", "evaluation", "test", "testing", "all"),
     *("images", "image", "imgs", "img", "jpegimages", "rgb", "photos", "frames", "pictures"),
@@ -39,13 +39,13 @@ class Domain:
     """A set of images that share a look.
 
     Attributes:
-        name: what messages call it, as "source".
+        name: its name in messages, such as "source".
         root: the folder or archive the user gave.
         images: image files, sorted by their path below the folder.
-        labels: the label map of each image; None: not labelled, or labels are not to be read.
-        space: how the label maps are read; None where there are none, or it is not known yet.
-        layout: the name of the layout it was read by.
-        split: which of the layout's splits; of a plain folder the folders that were named; None where there is none.
+        labels: the label map of each image; None: unlabelled, or labels are not read.
+        space: the label space of the label maps; None without labels, or if not yet known.
+        layout: the name of the layout.
+        split: the layout's split; for a plain folder the named folders; else None.
     """
 
     name: str
@@ -58,15 +58,15 @@ class Domain:
 
     @property
     def title(self) -> str:
-        """What reports call it, as "cityscapes/train": layout and split, or the folder's name with those above it
-        where it tells nothing by itself."""
+        """The name in reports, such as "cityscapes/train": layout and split, or the folder's name, with parent folders
+        if it does not identify the data."""
         if self.layout not in ("folder", "shards"):
             return f"{self.layout}/{self.split}" if self.split else self.layout
         return self.place
 
     @property
     def place(self) -> str:
-        """The last part of the path that tells something, and what comes after it."""
+        """The path from its last distinctive part on."""
         address = isinstance(self.root, UrlPath)
         parts = [
             part for part in (self.root if address else Path(self.root).absolute()).parts if part not in "/"
@@ -79,14 +79,14 @@ class Domain:
 
     @property
     def spec(self) -> str:
-        """What :func:`open_domain` opens it by."""
+        """The specification for :func:`open_domain`."""
         if self.layout == "folder" and not self.split:
             return str(self.root)
         return f"{self.layout}{'/' + self.split if self.split else ''}:{self.root}"
 
 
 def titles(*domains: Domain) -> tuple[str, ...]:
-    """What a report calls some domains; those of one title (two folders of one layout) by their place too."""
+    """Names of domains in reports; equal titles (two folders of one layout) are extended by the place."""
     plain = [domain.title for domain in domains]
     return tuple(
         title if plain.count(title) == 1 or domain.place == title else f"{domain.place} ({title})"
@@ -96,12 +96,12 @@ def titles(*domains: Domain) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class DomainSummary:
-    """What :func:`check_domain` found, image by image.
+    """The result of :func:`check_domain`, image by image.
 
     Attributes:
         image_sizes: int64 [N, 2], (width, height) of each image.
         pixel_counts: int64 [N, K], pixels of each class; [N, 0] without labels.
-        ignored_counts: int64 [N], pixels with no class (255); 0 without labels.
+        ignored_counts: int64 [N], pixels without a class (255); 0 without labels.
     """
 
     image_sizes: np.ndarray
@@ -110,17 +110,17 @@ class DomainSummary:
 
     @property
     def sizes(self) -> Counter[tuple[int, int]]:
-        """How many images have each (width, height)."""
+        """The number of images of each (width, height)."""
         return Counter((int(w), int(h)) for w, h in self.image_sizes)
 
     @property
     def ignored_pixels(self) -> int:
-        """Pixels with no class in the whole domain."""
+        """The number of pixels without a class in the domain."""
         return int(self.ignored_counts.sum())
 
     @property
     def class_shares(self) -> np.ndarray:
-        """float64 [K], each class's share of all labelled pixels; 0 where there are none."""
+        """float64 [K], each class's share of all labelled pixels; 0 without labelled pixels."""
         totals = self.pixel_counts.sum(axis=0)
         return totals / max(1, totals.sum())
 
@@ -130,7 +130,7 @@ class DomainSummary:
 
 @dataclass(frozen=True)
 class DomainSpec:
-    """``PATH``, ``LAYOUT:PATH`` or ``LAYOUT/SPLIT:PATH``, taken apart."""
+    """``PATH``, ``LAYOUT:PATH`` or ``LAYOUT/SPLIT:PATH``, parsed."""
 
     path: Path
     layout: str | None = None
@@ -138,29 +138,29 @@ class DomainSpec:
 
     @classmethod
     def parse(cls, text: str | Path) -> DomainSpec:
-        """Take a specification apart.
+        """Parse a specification.
 
         Raises:
-            DataError: there is neither such a path nor such a layout or split.
+            DataError: the path, layout or split does not exist.
         """
         shards = shard_place(text)
         if shards is not None:
             return cls(shards, "shards")
         head, colon, path = str(text).partition(":")
-        # A single letter is a drive of Windows, a double slash an address.
+        # A single letter is a Windows drive, a double slash a URL.
         if not colon or len(head) < 2 or path.startswith("//") or Path(text).exists():
             return cls(Path(text))
         layout, slash, split = head.partition("/")
         if layout not in LAYOUTS:
             hint = did_you_mean(layout, LAYOUTS)
             raise DataError(
-                f"{str(text)!r} names the layout {layout!r}, which is not known{hint}: choose one of "
-                f"{', '.join(LAYOUTS)}, or give the path alone."
+                f"{str(text)!r} names the unknown layout {layout!r}{hint}: choose one of "
+                f"{', '.join(LAYOUTS)}, or give only the path."
             )
         splits, free = LAYOUTS[layout].splits, LAYOUTS[layout].free_splits
         if slash and split not in splits and not (split and free):
             raise DataError(
-                f"{str(text)!r} names the split {split!r}, and {layout} has "
+                f"{str(text)!r} names the split {split!r}, but {layout} has "
                 f"{'the splits ' + ', '.join(splits) if splits else 'no splits'}: write "
                 f"{layout}{'/' + splits[0] if splits else ''}:PATH."
             )
@@ -174,16 +174,16 @@ def open_domain(
 
     Args:
         path: ``PATH``, ``LAYOUT:PATH`` or ``LAYOUT/SPLIT:PATH``; a folder or a zip file. Without a layout it is
-            recognised (:mod:`stylebridge.data.layouts`). Shards, also at an address (:mod:`stylebridge.data.shards`),
-            are read in the space they were packed in.
-        name: what messages call it, as "source".
-        labelled: False: label files are not even looked for.
-        space: how label maps are read; None: as the layout says, if it says.
-        evaluation: without a split, take the one that is scored instead of the one that is trained on.
+            recognised (:mod:`stylebridge.data.layouts`). Shards, also at a URL (:mod:`stylebridge.data.shards`), are
+            read in the label space they were packed in.
+        name: its name in messages, such as "source".
+        labelled: False: do not look for label files.
+        space: the label space of the label maps; None: that of the layout, if it has one.
+        evaluation: without a split, take the layout's split for evaluation instead of that for training.
 
     Raises:
-        DataError: a folder is missing or empty, an image has no label or a label no image, or two files have
-            the same name but for the ending.
+        DataError: a folder is missing or empty, an image has no label or a label no image, or two files differ only in
+            their suffix.
     """
     spec = DomainSpec.parse(path)
     if spec.layout == "shards":
@@ -199,7 +199,7 @@ def open_domain(
 
 
 def find_layout(spec: DomainSpec, tree: Tree, labelled: bool) -> tuple[Layout, Tree]:
-    """The layout, and the folder it begins at: archives often hold one folder that holds everything."""
+    """The layout, and its root folder: archives often hold one folder with everything inside."""
     place = tree
     tried = [each for each in LAYOUTS.values() if labelled or not each.known_by_labels]
     named = LAYOUTS[spec.layout] if spec.layout else None
@@ -216,15 +216,15 @@ def find_layout(spec: DomainSpec, tree: Tree, labelled: bool) -> tuple[Layout, T
         if is_image_folder(inside[0]) or is_label_folder(inside[0]):
             break
         place = place.below(inside[0])
-    # What a plain folder lacks is said by its reader.
+    # The reader of plain folders reports what is missing.
     return (LAYOUTS["folder"], place) if spec.layout in (None, "folder") else (LAYOUTS[spec.layout], tree)
 
 
 def label_folders(path: Path | str, name: str) -> tuple[str, ...]:
-    """The folders of label maps beside the images of a plain folder, as named in ``path`` or by their customary names.
+    """The label map folders of a plain folder, as named in ``path`` or by their usual names.
 
     Raises:
-        DataError: the path does not exist, or a folder that it names is not there.
+        DataError: the path, or a folder that it names, does not exist.
     """
     spec = DomainSpec.parse(path)
     _, tree = find_layout(spec, open_tree(spec.path, name), labelled=False)
@@ -241,24 +241,24 @@ def check_domain(
     progress: Callable[[int, int], None] | None = None,
     cache: bool = True,
 ) -> DomainSummary:
-    """Decode every file once: are all whole, of fitting sizes, and with ids of the label space?
+    """Decode every file once and check that it is intact, has a fitting size, and ids of the label space.
 
-    What is found is kept in ``$XDG_CACHE_HOME/stylebridge/statistics`` (``~/.cache`` by default) under a key
-    of the files' paths, sizes and times and of the label space, so unchanged data is checked once. A folder
-    that cannot be written there only costs the time.
+    The result is cached in ``$XDG_CACHE_HOME/stylebridge/statistics`` (``~/.cache`` by default). The key depends on the
+    files' paths, sizes and times and on the label space, so that unchanged data is checked once. If the folder cannot
+    be written, the data is checked each time.
 
     Args:
-        workers: threads; None: one a core.
-        progress: called as (files done, files in all) after each image.
-        cache: whether to look into and write that folder.
+        workers: number of threads; None: one for each core.
+        progress: called with (files done, all files) after each image.
+        cache: whether to use that cache.
 
     Raises:
-        DataError: the first file, in order, that is not what it should be.
+        DataError: the first invalid file, in order.
     """
     if domain.labels is not None and domain.space is None:
-        raise DataError(f"The {domain.name} labels of {domain.root} have no label space: name one.")
+        raise DataError(f"The {domain.name} labels of {domain.root} have no label space: give one.")
     images, shard_labels = domain.images, isinstance(domain.labels, ShardSequence | None)
-    if isinstance(images, ShardSequence) and shard_labels:  # every file was checked when they were packed
+    if isinstance(images, ShardSequence) and shard_labels:  # every file was checked when it was packed
         return DomainSummary(**images.shards.statistics(domain.space if domain.labels is not None else None))
     key = statistics_key(domain.images, domain.labels, domain.space) if cache else None
     kept = load_statistics(key) if key else None
@@ -272,7 +272,7 @@ def check_domain(
     counts, ignored = np.zeros((total, classes), np.int64), np.zeros(total, np.int64)
     labels = domain.labels if domain.labels is not None else (None,) * total
     with ThreadPoolExecutor(max_workers=workers or os.cpu_count() or 1) as pool:
-        # map() yields in order and cancels what is left when one raises.
+        # map() yields in order and cancels the rest if one raises.
         checked = pool.map(partial(_check_pair, domain.space), domain.images, labels)
         for i, (size, histogram) in enumerate(checked):
             sizes[i] = size
@@ -288,7 +288,7 @@ def check_domain(
 def _check_pair(
     space: LabelSpace | None, image: FileRef, label: LabelRef | None
 ) -> tuple[tuple[int, int], np.ndarray | None]:
-    """One image's (width, height), and how many pixels hold each train id, int64 [256]."""
+    """One image's (width, height), and the number of pixels of each train id, int64 [256]."""
     width, height = check_image(image)
     if label is None or space is None:
         return (width, height), None
@@ -298,10 +298,10 @@ def _check_pair(
 
 
 def check_size(image: FileRef, size: tuple[int, int], label: LabelRef, train_ids: np.ndarray) -> None:
-    """See that a label map [H, W] fits its image's (width, height).
+    """Check that a label map [H, W] fits its image's (width, height).
 
     Raises:
-        DataError: it does not; the message names both files and sizes.
+        DataError: the sizes differ; names both files and sizes.
     """
     height, width = train_ids.shape
     if (width, height) == tuple(size):

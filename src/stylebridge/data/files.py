@@ -1,7 +1,7 @@
-"""Files wherever they lie: in a folder, or inside an archive that is read in place.
+"""Files in a folder, or inside an archive that is read in place.
 
-A :class:`Tree` is what a layout reader looks at: a folder, a zip file, or several zip files as one. It gives
-:data:`FileRef` values, which are opened by :func:`open_file`; nothing is ever unpacked to the disk.
+Layout readers see a :class:`Tree`: a folder, a zip file, or several zip files as one. It returns :data:`FileRef`
+values, which :func:`open_file` opens; nothing is unpacked to the disk.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stylebridge.data.regular import open_regular
 from stylebridge.data.zip_files import zip_members
 from stylebridge.errors import DataError
 
-#: Endings (in any case) of the files that are taken for images.
+#: Suffixes of image files, in lower case; matched ignoring case.
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 
 #: A file on the disk or in an archive.
@@ -27,9 +27,10 @@ FileRef: TypeAlias = Path | PackedFile
 
 @dataclass(frozen=True)
 class MaskStack:
-    """A label map kept as one mask a class: ``files`` are (mask, raw id), painted in this order.
+    """A label map stored as one mask for each class: ``files`` are (mask, raw id), painted in this order.
 
-    ``path`` names the whole in messages; where no mask is set the raw id is ``background``. A stack without
+    ``path`` identifies it in messages; pixels outside all masks get the raw id ``background``. Without masks, the label
+    map is all background, with the image's size.
     masks is all background, of the image's size.
     """
 
@@ -39,25 +40,25 @@ class MaskStack:
 
     @property
     def name(self) -> str:
-        """What the label map would be called."""
+        """The file name of the label map."""
         return self.path.name
 
     def __str__(self) -> str:
         return str(self.path)
 
 
-#: What holds one image's labels.
+#: The labels of one image.
 LabelRef: TypeAlias = FileRef | MaskStack
 
 
 def open_file(file: FileRef) -> BinaryIO:
     """Open for reading. Raises OSError (:class:`~stylebridge.data.regular.NoRegularFileError` for a pipe, socket or
-    device), or DataError where an archive is damaged."""
+    device), or DataError if an archive is damaged."""
     return open_regular(file) if isinstance(file, Path) else io.BytesIO(file.read_bytes())
 
 
 def fingerprint(file: LabelRef) -> tuple[str | int, ...]:
-    """What changes when the file does: its place, size and time. Raises OSError if it is not there."""
+    """Path, size and time, which change with the file. Raises OSError if it does not exist."""
     if isinstance(file, MaskStack):
         return (str(file.path), *(part for mask, raw in file.files for part in (*fingerprint(mask), raw)))
     if isinstance(file, PackedFile):
@@ -67,14 +68,14 @@ def fingerprint(file: LabelRef) -> tuple[str | int, ...]:
 
 
 def path_below(file: FileRef, root: Path) -> PurePosixPath:
-    """The file's path below ``root`` (in an archive: inside it); its name alone if it lies elsewhere."""
+    """The file's path below ``root`` (in an archive: inside it); only its name if it is elsewhere."""
     if isinstance(file, PackedFile):
         return file.path
     return PurePosixPath(file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name)
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file's name is that of an image (hidden files are not)."""
+    """Whether a file name has an image suffix and is not hidden."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
@@ -82,7 +83,7 @@ def is_image_name(name: str) -> bool:
 
 
 class Tree(ABC):
-    """A folder's files by their path below it, ``/`` between the parts. Hidden names are passed over.
+    """A folder's files by their path below it, with ``/`` as separator. Hidden names are skipped.
 
     Attributes:
         root: the folder or archive the user gave.
@@ -103,24 +104,24 @@ class Tree(ABC):
         """Files below ``folder`` by their path below the *tree*, sorted by path; {} if it does not exist."""
 
     def images(self, folder: str = "", recursive: bool = True) -> dict[str, FileRef]:
-        """Those of :meth:`files` that are named as images."""
+        """Those of :meth:`files` that have image names."""
         found = self.files(folder, recursive)
         return {path: file for path, file in found.items() if is_image_name(path.rsplit("/", 1)[-1])}
 
     def has(self, folder: str) -> bool:
-        """Whether there is such a folder."""
+        """Whether the folder exists."""
         above, _, name = folder.rpartition("/")
         return name in self.folders(above)
 
     def below(self, folder: str) -> Tree:
-        """The tree that begins at one of its folders."""
+        """The tree below one of its folders."""
         return _Below(self, folder)
 
 
 @dataclass(frozen=True)
 class FolderTree(Tree):
-    """A folder on the disk. Linked folders are followed, each folder once, but no link to a folder that the tree
-    itself lies in. Each folder is listed only when it is asked for: what nobody asks for is not even looked at."""
+    """A folder on the disk. Links to folders are followed, each folder once, except links to a folder that contains
+    the tree. Folders are listed on demand."""
 
     root: Path
 
@@ -169,20 +170,20 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _is_file(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_file()
-    except OSError:  # a link to itself: listed, so that reading it names it
+    except OSError:  # a link to itself: listed, so that reading it reports it
         return True
 
 
 def _around(top: str) -> set[str]:
-    """The folders that a folder lies in."""
+    """The folders that contain a folder."""
     return {str(parent) for parent in Path(top).parents}
 
 
 def _readable(name: str, folder: str) -> str:
-    """A file's name, which messages, pages and YAML files must be able to show.
+    """A file's name, checked to be printable in messages, pages and YAML files.
 
     Raises:
-        DataError: it is an image's, and is not UTF-8.
+        DataError: the name belongs to an image, and is not UTF-8.
     """
     if not is_image_name(name) or name.isascii():
         return name
@@ -251,10 +252,10 @@ class _ListedTree(Tree):
 
 
 def open_tree(path: Path, name: str = "data") -> Tree:
-    """The tree of a folder or a zip file; of a folder that holds nothing but zip files, all of them as one.
+    """The tree of a folder or zip file; a folder that contains only zip files is read as one tree.
 
     Raises:
-        DataError: there is nothing, or the file is not a zip file that can be read.
+        DataError: the path does not exist, or is a file but not a readable zip file.
     """
     if not path.exists():
         raise DataError(f"The {name} folder {path} does not exist: check the path.")

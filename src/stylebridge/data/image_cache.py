@@ -9,14 +9,14 @@ import numpy as np
 
 
 class ImageCache:
-    """Keeps images and label maps by index until its memory is full; nothing is ever thrown out.
+    """Keeps images and label maps by index until its memory is full; nothing is evicted.
 
-    The memory is one anonymous shared mapping, so that processes forked after the cache was made fill and
-    read it together. Its pages are taken from the system only when they are written.
+    The memory is one anonymous shared mapping, so that processes forked after the cache was created fill and read it
+    together. The system allocates pages when they are written.
 
     Args:
-        count: how many indices there are.
-        capacity: bytes for pixels. 0, or more than the system grants, keeps nothing.
+        count: number of indices.
+        capacity: bytes for pixels. 0, or more than the system grants: nothing is kept.
     """
 
     def __init__(self, count: int, capacity: int) -> None:
@@ -26,15 +26,15 @@ class ImageCache:
             return
         try:
             self._pixels = np.frombuffer(mmap.mmap(-1, capacity), np.uint8)
-            # A row an index: offset, height, width, whether there is a label map. Height 0: not there.
+            # A row for each index: offset, height, width, whether there is a label map. Height 0: not cached.
             self._entries = np.frombuffer(mmap.mmap(-1, max(1, count) * 32), np.int64).reshape(-1, 4)
             self._used = np.frombuffer(mmap.mmap(-1, mmap.PAGESIZE), np.int64)[:1]
         except (OSError, ValueError, OverflowError):
             self._pixels = None
 
     def get(self, index: int) -> tuple[np.ndarray, np.ndarray | None] | None:
-        """The image uint8 [H, W, 3] and label map uint8 [H, W] (or None) of an index, as views that are not
-        to be written; None if they are not kept."""
+        """The image uint8 [H, W, 3] and label map uint8 [H, W] (or None) of an index, as read-only views; None if they
+        are not cached."""
         if self._pixels is None:
             return None
         with self._lock:

@@ -1,4 +1,4 @@
-"""Reading image and label files of every kind that people have, or saying why one cannot be read."""
+"""Read image and label files of many formats, with a reason if a file cannot be read."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from stylebridge.data.quiet import quiet
 from stylebridge.data.regular import NoRegularFileError
 from stylebridge.errors import DataError
 
-#: Larger images are refused before they are decoded; a file of a few bytes can declare any size.
+#: Larger images are rejected before decoding; a file of a few bytes can declare any size.
 MAX_PIXELS = 100_000_000
 
-# Only these decoders are tried: a renamed file must not reach others (some start programs).
+# Only these decoders are tried: a renamed file must not reach others (some run programs).
 _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "PPM")
 
 _EXIF_ORIENTATION = 0x0112
 
-#: What brings the stored pixels to how they are shown, by EXIF orientation.
+#: The transposition that turns stored pixels upright, by EXIF orientation.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -39,7 +39,7 @@ _TURNS = {
 
 
 class UnreadableError(DataError):
-    """A file that cannot be decoded. ``reason`` says why in a few words, without the file's name."""
+    """A file that cannot be decoded. ``reason``: why, in a few words without the file's name."""
 
     reason: str = ""
 
@@ -53,7 +53,7 @@ class UnreadableError(DataError):
 
 @contextmanager
 def _opened(path: FileRef) -> Iterator[Image.Image]:
-    """Open a file. Whatever a decoder raises on a bad one, now or while it is in use, becomes a DataError."""
+    """Open a file. Any error of a decoder, now or while the file is in use, becomes a DataError."""
     mend = "replace it or remove it from the folder"
     try:
         with quiet, open_file(path) as file, Image.open(file, formats=_FORMATS) as image:
@@ -68,12 +68,12 @@ def _opened(path: FileRef) -> Iterator[Image.Image]:
         raise UnreadableError.of(path, reason, "cut it into smaller images") from error
     except MemoryError as error:
         raise UnreadableError.of(path, "it takes more memory than there is", mend) from error
-    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, … alike
+    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, …
         raise UnreadableError.of(path, _reason(error, path), mend) from error
 
 
 def _most_pixels() -> int:
-    """Ours, or what Pillow refuses where its user has lowered that."""
+    """Our limit, or Pillow's if the user has lowered it."""
     return min(MAX_PIXELS, 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS))
 
 
@@ -87,7 +87,7 @@ def _reason(error: Exception, path: FileRef) -> str:
     if isinstance(error, NoRegularFileError):
         return str(error)
     if isinstance(error, OSError) and error.errno == errno.ELOOP:
-        return "a link that leads back to itself"
+        return "a link to itself"
     if _is_empty(path):
         return "the file is empty"
     if isinstance(error, Image.UnidentifiedImageError):
@@ -113,9 +113,9 @@ def _ref(path: FileRef | str) -> FileRef:
 def read_image(path: FileRef | str) -> np.ndarray:
     """Read an image as RGB uint8 [H, W, 3].
 
-    An EXIF rotation is applied, so that the array is what viewers and annotation tools show; a label map must
-    fit the image as shown. Grey, palette, CMYK and 16-bit files are converted (16 bit: the whole range to
-    0..255); transparency is dropped. Of a file with several images the first is taken.
+    The EXIF rotation is applied, so that the array matches what viewers and annotation tools show; label maps must fit
+    the rotated image. Grey, palette, CMYK and 16-bit files are converted (16 bit: the full range to 0..255);
+    transparency is dropped. The first image of a file is read.
 
     Raises:
         DataError: the file is not an image, is damaged, or has too many pixels.
@@ -127,10 +127,10 @@ def read_image(path: FileRef | str) -> np.ndarray:
 
 
 def check_image(path: FileRef | str) -> tuple[int, int]:
-    """Decode a file to see that it is whole, as cheaply as its format allows.
+    """Decode a file to check that it is intact, as cheaply as its format allows.
 
     Returns:
-        (width, height) of what :func:`read_image` would give.
+        (width, height) as from :func:`read_image`.
 
     Raises:
         DataError: as :func:`read_image`.
@@ -139,25 +139,25 @@ def check_image(path: FileRef | str) -> tuple[int, int]:
     with _opened(path) as image:
         width, height = image.size
         if image.format in ("JPEG", "MPO"):
-            # The whole stream is still read (so truncation is found), but only an eighth of the size is computed.
+            # Still reads the whole stream (and finds truncation), but computes only an eighth of the size.
             image.draft(None, (max(1, width // 8), max(1, height // 8)))
         image.load()
-        _to_rgb(image.crop((0, 0, 1, 1)), path)  # not every pixel format can be converted
+        _to_rgb(image.crop((0, 0, 1, 1)), path)  # fails if the pixel format cannot be converted
         return (height, width) if _orientation(image) >= 5 else (width, height)
 
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What a file says of itself before its pixels.
+    """The metadata of an image file.
 
     Attributes:
-        format: the decoder's name, as "PNG".
-        mode: Pillow's name of the pixel format.
-        raw_mode: the layout of the pixels in the file, as Pillow's decoder is told it.
+        format: the decoder's name, such as "PNG".
+        mode: Pillow's name for the pixel format.
+        raw_mode: the pixel layout in the file, as passed to Pillow's decoder.
         size: (width, height) as stored.
-        orientation: EXIF's, 1 (upright) to 8; 1 where there is none.
-        frames: number of images in the file; of a TIFF file 100 stands for 100 or more.
-        alpha: whether there is a channel, palette or colour of transparency.
+        orientation: EXIF orientation, 1 (upright, also if absent) to 8.
+        frames: number of images in the file; for TIFF, 100 means 100 or more.
+        alpha: whether it has a transparency channel, palette or colour.
     """
 
     format: str
@@ -170,17 +170,17 @@ class ImageHeader:
 
     @property
     def shown_size(self) -> tuple[int, int]:
-        """(width, height) with the EXIF rotation."""
+        """(width, height) after the EXIF rotation."""
         return (self.size[1], self.size[0]) if self.orientation >= 5 else self.size
 
     @property
     def sixteen_bit(self) -> bool:
-        """Whether a channel has more than 8 bits (and is no floating-point number)."""
+        """Whether a channel has more than 8 bits (and is not floating point)."""
         return self.mode == "I" or self.mode.startswith("I;16") or "16" in self.raw_mode
 
 
 def read_header(path: FileRef | str) -> ImageHeader:
-    """What a file is, without decoding it. The EXIF rotation of a PNG is seen only if it stands before its pixels.
+    """Read the metadata without decoding. The EXIF rotation of a PNG is found only if it is before the pixels.
 
     Raises:
         DataError: the file is not an image, or has too many pixels.
@@ -190,10 +190,10 @@ def read_header(path: FileRef | str) -> ImageHeader:
 
 
 def header_of(image: Image.Image) -> ImageHeader:
-    """The header of an opened, not yet decoded image."""
+    """The metadata of an opened, not yet decoded image."""
     late = (
         image.format == "PNG" and "exif" not in image.info
-    )  # Pillow would decode it to look behind the pixels
+    )  # Pillow would decode the pixels to look behind them
     return ImageHeader(
         format="JPEG" if image.format == "MPO" else image.format or "",
         mode=image.mode,
@@ -209,8 +209,8 @@ def decode_image(path: FileRef | str, thumbnail: tuple[int, int]) -> tuple[Image
     """Decode a whole file as cheaply as its format allows.
 
     Returns:
-        Its header, with a rotation that stands behind the pixels too; a thumbnail of the size (width, height) asked
-        for, grey uint8, upright; and whether a pixel is transparent.
+        Its header, including a rotation stored behind the pixels; a thumbnail of size ``thumbnail`` (width, height),
+        grey uint8, upright; and whether any pixel is transparent.
 
     Raises:
         DataError: as :func:`read_image`.
@@ -219,21 +219,21 @@ def decode_image(path: FileRef | str, thumbnail: tuple[int, int]) -> tuple[Image
     with _opened(path) as image:
         header = header_of(image)
         if header.format == "JPEG":
-            # The whole stream is still read (so truncation is found), but only as much is computed as is needed.
+            # Still reads the whole stream (and finds truncation), but computes only what is needed.
             image.draft(None, (4 * thumbnail[0], 4 * thumbnail[1]))
         image.load()
         header = replace(header, orientation=_orientation(image))
         transparent = header.alpha and _is_transparent(image)
-        # Reduced first: converting the whole picture to RGB would take longer than decoding it.
+        # Reduced first: converting the full image to RGB would take longer than decoding it.
         plain = image.mode in ("L", "RGB", "CMYK")
         small = image.reduce(_reduction(image.size, thumbnail)) if plain else image
         grey = _upright_as(_to_rgb(small, path), header.orientation).convert("L")
-        # Bilinear weighs pixels by their place; a box of whole pixels gives copies of other sizes other means.
+        # Bilinear, because a box filter over whole pixels gives different means for copies of other sizes.
         return header, np.array(grey.resize(thumbnail, Image.Resampling.BILINEAR)), transparent
 
 
 def turn_pixels(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Pixels [H, W] or [H, W, 3] as stored, brought to how they are shown by an EXIF orientation, 1 to 8."""
+    """Turn stored pixels [H, W] or [H, W, 3] upright by an EXIF orientation, 1 to 8."""
     return np.array(_upright_as(Image.fromarray(pixels), orientation))
 
 
@@ -247,10 +247,10 @@ def _is_transparent(image: Image.Image) -> bool:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's orientation, 1 to 8. A damaged EXIF block turns nothing: the pixels are whole."""
+    """EXIF's orientation, 1 to 8. A damaged EXIF block counts as 1: the pixels are intact."""
     try:
         found = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # struct.error, SyntaxError, OverflowError, … as the damage has it
+    except Exception:  # struct.error, SyntaxError, OverflowError, …, depending on the damage
         return 1
     return found if isinstance(found, int) and found in _TURNS else 1
 
@@ -273,7 +273,7 @@ def _to_rgb(image: Image.Image, path: FileRef) -> Image.Image:
         values = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
         return Image.fromarray(np.rint(values / 257).astype(np.uint8)).convert("RGB")
     if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # Pillow warns when a transparent palette goes straight to RGB
+        image = image.convert("RGBA")  # Pillow warns if a transparent palette is converted directly to RGB
     return image.convert("RGB")
 
 
@@ -283,12 +283,12 @@ def _to_rgb(image: Image.Image, path: FileRef) -> Image.Image:
 def read_label(path: LabelRef | str, size: tuple[int, int] | None = None) -> np.ndarray:
     """Read a label map: integer ids [H, W], uint8 for files of up to 8 bits, else int32.
 
-    Read are index (palette) and grey files of 1 to 16 bits, grey saved as RGB, and 16-bit RGB files whose
-    first channel is the class (SYNTHIA's form). The ids are those in the file: nothing is scaled. A
-    :class:`~stylebridge.data.files.MaskStack` is painted; without masks it has ``size`` (width, height).
+    Supported are palette and grey files of 1 to 16 bits, grey saved as RGB, and 16-bit RGB files whose first channel is
+    the class (SYNTHIA). Ids are not scaled. A :class:`~stylebridge.data.files.MaskStack` is painted; without masks it
+    has ``size`` (width, height).
 
     Raises:
-        DataError: the file cannot be read, is a JPEG (whose values are not exact), or holds colours, not ids.
+        DataError: the file cannot be read, is a JPEG (whose values are not exact), or holds colours instead of ids.
     """
     if isinstance(path, MaskStack):
         return _paint(path, size)
@@ -314,7 +314,7 @@ def read_label(path: LabelRef | str, size: tuple[int, int] | None = None) -> np.
     if mode == "LA":
         return np.ascontiguousarray(pixels[..., 0])
     if mode in ("L", "P", "1"):
-        # Pillow stretches grey files of 2 and 4 bits to 0..255; ids must not be.
+        # Pillow scales grey files of 2 and 4 bits to 0..255, which must not happen to ids.
         return pixels.astype(np.uint8) // {"L;2": 85, "L;4": 17}.get(raw, 1)
     if mode == "I" or mode.startswith("I;16"):
         return pixels.astype(np.int32)
@@ -324,9 +324,9 @@ def read_label(path: LabelRef | str, size: tuple[int, int] | None = None) -> np.
 
 
 def read_label_colours(path: FileRef | str) -> np.ndarray | None:
-    """A label map that is kept as colours: RGB uint8 [H, W, 3]; None if the file is grey, so that it holds ids.
+    """A label map stored as colours: RGB uint8 [H, W, 3]; None if the file is grey and holds ids.
 
-    Palette files give the palette's colours.
+    Palette files are converted to the palette's colours.
 
     Raises:
         DataError: the file cannot be read, or is a JPEG.
@@ -342,7 +342,7 @@ def read_label_colours(path: FileRef | str) -> np.ndarray | None:
 
 
 def _paint(stack: MaskStack, size: tuple[int, int] | None) -> np.ndarray:
-    """uint8 [H, W] of raw ids (int32 where an id needs it); brought to ``size`` where its shape is the same."""
+    """uint8 [H, W] of raw ids (int32 if needed); resized to ``size`` if the aspect ratio is the same."""
     painted: np.ndarray | None = None
     kind = np.uint8 if max([stack.background, *(raw for _, raw in stack.files)]) < 256 else np.int32
     for file, raw in stack.files:
@@ -352,15 +352,15 @@ def _paint(stack: MaskStack, size: tuple[int, int] | None) -> np.ndarray:
             painted = np.full(mask.shape, stack.background, kind)
         if mask.shape != painted.shape:
             sizes = f"{mask.shape[1]}×{mask.shape[0]}, the others {painted.shape[1]}×{painted.shape[0]}"
-            raise DataError(f"{file} is {sizes}: the masks of an image must have one size.")
+            raise DataError(f"{file} is {sizes}: all masks of an image must have the same size.")
         painted[mask] = raw
     if painted is None:
         if size is None:
-            raise DataError(f"{stack} has no mask at all: remove its image.")
+            raise DataError(f"{stack} has no mask: remove its image.")
         return np.full((size[1], size[0]), stack.background, kind)
     height, width = painted.shape
     if size is None or (width, height) == tuple(size) or width * size[1] != height * size[0]:
-        return painted  # another shape is for the caller to refuse
+        return painted  # the caller rejects another aspect ratio
     return np.array(Image.fromarray(painted).resize(size, Image.Resampling.NEAREST))
 
 
@@ -374,7 +374,7 @@ def read_palette(path: FileRef | str) -> list[tuple[int, int, int]] | None:
     with _opened(path) as image:
         if image.mode != "P":
             return None
-        # A PNG's palette stands before its pixels, which need not be decoded for it.
+        # A PNG's palette is before its pixels, which need not be decoded.
         mode, data = image.palette.getdata() if image.format == "PNG" and image.palette else ("", b"")
         if mode == "RGB":
             flat = list(data)
@@ -387,8 +387,8 @@ def read_palette(path: FileRef | str) -> list[tuple[int, int, int]] | None:
 def _first_channel_of_16_bit(image: Image.Image, raw: str, path: FileRef) -> np.ndarray:
     """The first channel of a 16-bit colour PNG, int32 [H, W].
 
-    Pillow keeps only the high byte of such files, which is 0 for every class id. Read as if it were
-    little-endian the same decoder keeps the low byte, so two passes give all 16 bits.
+    Pillow keeps only the high byte of such files, which is 0 for every class id. Declared little-endian, the same
+    decoder keeps the low byte, so that two passes give all 16 bits.
     """
     with _opened(path) as opened:
         again: Any = opened  # Pillow does not declare tile

@@ -1,4 +1,4 @@
-"""Two labelled domains drawn from as one: the source, and some labelled images of the target."""
+"""Sampling from two labelled domains as one: the source, and some labelled images of the target."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from stylebridge.data.sampling import Sampler
 
 
 class JoinedSampler(Sampler):
-    """Draws from two samplers in a fixed rhythm: of any n draws in a row, ⌊n·share⌋ or one more are the second's.
+    """Draws from two samplers in a fixed pattern: of any n consecutive draws, ⌊n·share⌋ or one more are the second's.
 
-    The second's images are numbered after the ``first_count`` of the first. Like every sampler it is a pure
-    function of the position, so it may be continued and shared.
+    The second sampler's indices follow the ``first_count`` indices of the first. Like every sampler it is a pure
+    function of the position, so it can be resumed and shared.
     """
 
     def __init__(self, first: Sampler, second: Sampler, first_count: int, share: float) -> None:
@@ -30,7 +30,7 @@ class JoinedSampler(Sampler):
 
 
 class JoinedDataset(DomainDataset):
-    """The images of two datasets, the second's numbered after the first's. Both must give samples of one size."""
+    """The images of two datasets, the second's indices after the first's. Both must give samples of the same size."""
 
     def __init__(self, first: DomainDataset, second: DomainDataset) -> None:
         self.parts = first, second
@@ -48,7 +48,7 @@ class JoinedDataset(DomainDataset):
 
     @property
     def cache(self) -> ImageCache:
-        """The first part's; made together with the second's, so that forked workers share both."""
+        """The first dataset's cache; the second's is created too, so that forked workers share both."""
         _ = self.parts[1].cache
         return self.parts[0].cache
 

@@ -1,4 +1,4 @@
-"""What label files say about their classes: palettes, colours and ids, file by file."""
+"""Evidence in label files about their classes: palettes, colours and ids, file by file."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from stylebridge.errors import DataError
 
 Colour = tuple[int, int, int]
 
-#: Label files of one kind that are decoded for the ids in use.
+#: Number of label files of a kind that are decoded to find the ids in use.
 _SAMPLE = 32
 
-#: A label map of more colours is none: photos and antialiased drawings have more.
+#: Most colours of a label map: photos and antialiased drawings have more.
 _MOST_COLOURS = 512
 
-#: Built-in spaces whose colours say nothing: annotation tools paint any classes in Pascal VOC's.
+#: Built-in spaces whose colours are no evidence: annotation tools use Pascal VOC's for any classes.
 _COMMON_COLOURS = frozenset({"voc-21"})
 
 
 @dataclass(frozen=True)
 class MapKind:
-    """Label files that are stored alike.
+    """Label files with the same storage form.
 
     Attributes:
-        files: all of them.
-        used: the raw ids in a sample of them; empty where they hold colours.
+        files: the files.
+        used: the raw ids in a sample of them; empty for colours.
         palette: the colour of each used id; None: no palette, or a grey one.
-        colours: the colours in a sample of them, where they hold colours instead of ids; else None.
+        colours: the colours in a sample of them; None if they hold ids.
     """
 
     files: tuple[LabelRef, ...]
@@ -43,8 +43,8 @@ class MapKind:
     colours: frozenset[Colour] | None = None
 
     def matched(self, space: LabelSpace) -> int:
-        """How many used ids have their class's colour of ``space`` in the palette (or how many colours it knows);
-        0 unless more than half do. Ids that the space ignores count neither for it nor against it."""
+        """How many used ids have, in the palette, the colour of their class in ``space`` (or how many colours it
+        knows); 0 unless more than half do. Ids that the space ignores do not count."""
         if self.colours is not None:
             return len(self.colours) if self.colours and self.colours <= space.raw_colours.keys() else 0
         if self.palette is None:
@@ -57,12 +57,12 @@ class MapKind:
         return matched if 2 * matched > len(counted) else 0
 
     def shared(self, space: LabelSpace) -> float:
-        """The share of the space's classes that the whole palette shows in their colours, used or not."""
+        """The share of the space's classes whose colours are in the palette at their ids, used or not."""
         raws = [raw for raw, train in space.raw_ids.items() if train != IGNORE]
         return sum(self._has(space, raw) for raw in raws) / max(1, len(raws))
 
     def shifted(self, space: LabelSpace) -> int:
-        """1 or -1 where the palette is that of ``space`` for ids larger or smaller by one; else 0."""
+        """1 or -1 if the palette is that of ``space`` with ids larger or smaller by one; else 0."""
         for step in (1, -1):
             used = [i for i in self.used if i != IGNORE and space.raw_ids.get(i - step, IGNORE) != IGNORE]
             hits = sum(self._colour(i) == space.colours[space.raw_ids[i - step]] for i in used)
@@ -79,24 +79,24 @@ class MapKind:
         return train != IGNORE and self._colour(raw) == space.colours[train]
 
     def has_classes(self, space: LabelSpace) -> bool:
-        """Whether it has an id that means a class; maps that are ignored as a whole contradict nothing."""
+        """Whether an id means a class of ``space``; fully ignored maps contradict no space."""
         if self.colours is not None:
             return True
         return any(space.raw_ids.get(i) != IGNORE and i != IGNORE for i in self.used)
 
     @property
     def tells(self) -> bool:
-        """Whether it has colours by which a label space can be known."""
+        """Whether its colours can identify a label space."""
         return self.colours is not None or self.palette is not None
 
 
 def kinds_of_maps(labels: Sequence[LabelRef]) -> list[MapKind]:
-    """Sort label files by how they are stored and by their palettes, the most common kind first.
+    """Group label files by storage form and palette, the most common kind first.
 
-    Every file's header is read, and of each kind up to 32 files are decoded.
+    Reads the header of every file, and decodes up to 32 files of each kind.
 
     Raises:
-        DataError: a file is no image.
+        DataError: a file is not an image.
     """
     groups: dict[object, list[LabelRef]] = {}
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
@@ -107,7 +107,7 @@ def kinds_of_maps(labels: Sequence[LabelRef]) -> list[MapKind]:
 
 
 def _form(label: LabelRef) -> object:
-    """A palette, or whether the file may hold colours."""
+    """The palette, or whether the file may hold colours."""
     if isinstance(label, MaskStack):
         return "ids"
     palette = read_palette(label)
@@ -116,8 +116,8 @@ def _form(label: LabelRef) -> object:
     header = read_header(label)
     if header.format in ("JPEG", "MPO"):
         raise DataError(
-            f"{label} is a JPEG, which changes the ids of a label map: save label maps as PNG, or put the folders "
-            f"right if those of images and label maps are swapped."
+            f"{label} is a JPEG, which changes the ids of a label map: save label maps as PNG, or correct the "
+            f"folders if those of images and label maps are swapped."
         )
     return "colours" if header.mode in ("RGB", "RGBA") else "ids"
 
@@ -137,8 +137,8 @@ def _kind(form: object, files: list[LabelRef], pool: ThreadPoolExecutor) -> MapK
 def kind_of_ids(
     files: tuple[LabelRef, ...], used: frozenset[int], palette: tuple[Colour, ...] | None
 ) -> MapKind:
-    """Label files that use these ids. A palette that is a ramp of greys, or what annotation tools paint with, tells
-    nothing and is left out."""
+    """Label files with these ids. A palette that is a grey ramp, or the default of annotation tools, is no evidence and
+    is dropped."""
     shown = [palette[i] if i < len(palette) else (0, 0, 0) for i in used] if palette else []
     if palette is not None and (all(len(set(colour)) == 1 for colour in shown) or _is_common(used, palette)):
         palette = None
@@ -146,7 +146,7 @@ def kind_of_ids(
 
 
 def _colours_in(label: LabelRef) -> frozenset[Colour] | None:
-    """The colours of a file; None where it is grey, so that it holds ids."""
+    """The colours of a file; None if it is grey and holds ids."""
     assert not isinstance(label, MaskStack)
     pixels = read_label_colours(label)
     if pixels is None or (pixels[..., :1] == pixels[..., 1:]).all():
@@ -155,8 +155,8 @@ def _colours_in(label: LabelRef) -> frozenset[Colour] | None:
     packed = np.unique((wide[..., 0] << 16) + (wide[..., 1] << 8) + wide[..., 2]).tolist()
     if len(packed) > _MOST_COLOURS:
         raise DataError(
-            f"{label} holds {len(packed):,} colours, as a photo does, instead of class ids: give label maps, or put "
-            f"the folders right if those of images and label maps are swapped."
+            f"{label} holds {len(packed):,} colours instead of class ids, like a photo: give label maps, or correct "
+            f"the folders if those of images and label maps are swapped."
         )
     return frozenset((v >> 16, v >> 8 & 255, v & 255) for v in packed)
 
@@ -169,9 +169,9 @@ def _is_common(used: frozenset[int], palette: Sequence[Colour]) -> bool:
 
 
 def candidates(known: Iterable[LabelSpace] = ()) -> list[LabelSpace]:
-    """The spaces that maps are compared with: those in play (``known``), then the built-in ones.
+    """The spaces to compare with: the spaces in use (``known``), then the built-in ones.
 
-    A space in play that has the name and as many classes as a built-in one is recognised by that one's colours too.
+    A space in use with the name and number of classes of a built-in one is also recognised by that one's colours.
     """
     spaces = list(known)
     builtin = builtin_label_spaces()
@@ -186,10 +186,10 @@ def candidates(known: Iterable[LabelSpace] = ()) -> list[LabelSpace]:
 
 
 def best_space(kind: MapKind, spaces: Sequence[LabelSpace], in_play: int = 0) -> LabelSpace | None:
-    """The space that explains a kind of maps best; None if none explains more than half of the ids in use.
+    """The space that best explains a kind of maps; None if none explains more than half of the ids in use.
 
-    Where several explain as many ids, it is one of the first ``in_play``, else the one more of whose classes the whole
-    palette shows.
+    If several explain as many ids, one of the first ``in_play`` is preferred, else the one with the larger share of its
+    classes in the palette.
     """
     best: tuple[tuple[int, bool, float, int], LabelSpace] | None = None
     for place, space in enumerate(spaces):
@@ -208,13 +208,13 @@ def best_space(kind: MapKind, spaces: Sequence[LabelSpace], in_play: int = 0) ->
 def classify_maps(
     labels: Sequence[LabelRef], known: Iterable[LabelSpace] = ()
 ) -> dict[str | None, list[LabelRef]]:
-    """Label files by the label space that their palette or colours show, the most common first.
+    """Label files by the label space that their palette or colours indicate, the most common first.
 
-    The space of most files also claims files of other palettes that it explains. ``None`` holds files whose palette
-    or colours are of no known space, ``""`` files without either (plain ids, which any space may claim).
+    The space of most files also takes files with other palettes that it explains. ``None`` holds files whose palette or
+    colours match no known space, ``""`` files without either (plain ids, which fit any space).
 
     Raises:
-        DataError: a file is no image.
+        DataError: a file is not an image.
     """
     spaces = candidates(known)
     kinds = kinds_of_maps(labels)
@@ -233,7 +233,7 @@ def classify_maps(
 
 
 def main_space(kinds: Sequence[MapKind], spaces: Sequence[LabelSpace], in_play: int = 0) -> LabelSpace | None:
-    """The space that explains most files, among those that explain some kind best; None if there is none."""
+    """Of the spaces that best explain some kind, the one that explains most files; None if there is none."""
     telling = [kind for kind in kinds if kind.tells]
     bests = [best for kind in telling if (best := best_space(kind, spaces, in_play)) is not None]
     found: LabelSpace | None = None
@@ -248,6 +248,6 @@ def main_space(kinds: Sequence[MapKind], spaces: Sequence[LabelSpace], in_play: 
 
 
 def count_in_play(spaces: Sequence[LabelSpace], known: Iterable[LabelSpace]) -> int:
-    """How many of :func:`candidates` are in play; they come first."""
+    """The number of :func:`candidates` in use; they come first."""
     names = {space.name for space in known}
     return sum(space.name in names for space in spaces)

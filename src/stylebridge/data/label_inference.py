@@ -1,4 +1,4 @@
-"""Finding out how label files are to be read: what shows it, and what contradicts it."""
+"""Infer the label space of label files, and find contradictions."""
 
 from __future__ import annotations
 
@@ -40,31 +40,31 @@ __all__ = [
     "space_by_palette",
 ]
 
-#: Name of the file beside ``images/`` and ``labels/`` that says how the labels are to be read.
+#: File beside ``images/`` and ``labels/`` with the label space.
 CLASSES_FILE = "classes.yaml"
 
 _Place = TypeVar("_Place", bound=PurePath)
 
-_HOW_TO_NAME = "Name another with --label-space NAME_OR_YAML."
+_HOW_TO_NAME = "Choose another with --label-space NAME_OR_YAML."
 
-#: Files of a known layout whose palettes are looked at.
+#: Number of files of a known layout whose palettes are checked.
 _LAYOUT_SAMPLE = 32
 
-#: Files that a message names one by one.
+#: Most files listed in a message.
 _LISTED = 4
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What shows the label space of some label files.
+    """Evidence for the label space of label files.
 
     Attributes:
-        space: the space that is shown; None: nothing shows one, the files hold plain ids.
-        by: what shows it, in words: "the layout", "classes.yaml", "the palette", "the colours"; "the ids" where
-            nothing does.
-        file: the file (of a layout the folder) that shows it.
+        space: the indicated space; None: no evidence, the files hold plain ids.
+        by: the source, for messages: "the layout", "classes.yaml", "the palette", "the colours"; "the ids" without
+            evidence.
+        file: the file (for a layout the folder) with the evidence.
         used: ids in a sample of the files; empty for layouts and shards.
-        palette: the colour of each id in a palette that is of no known space; None: no such palette.
+        palette: the colour of each id in a palette that matches no known space; None: no such palette.
     """
 
     space: LabelSpace | None
@@ -80,19 +80,19 @@ def find_evidence(
     name: str = "",
     override: str = "",
 ) -> Evidence:
-    """What shows the label space of label files that no layout describes.
+    """Find evidence for the label space of label files without a known layout.
 
-    First ``classes.yaml`` beside ``images/`` and ``labels/``; else the space whose colours most ids in use have in
-    the files' palettes, or that knows all colours that the files hold. Every file's palette is looked at.
+    First ``classes.yaml`` beside ``images/`` and ``labels/``; else the space whose colours match most ids in use in the
+    files' palettes, or that knows all colours in the files. Every file's palette is read.
 
     Args:
-        known: spaces in play (the model's, those of class maps), which are recognised as the built-in ones are.
-        name: what messages call the domain.
-        override: what a message advises to read all files in one space in spite of their palettes.
+        known: spaces in use (the model's, those of class maps), recognised like the built-in ones.
+        name: the domain's name in messages.
+        override: the option, for messages, that reads all files in one space despite their palettes.
 
     Raises:
-        DataError: a file is no image; files of several spaces lie in one folder; ids are shifted against the palette;
-            ``classes.yaml`` says other classes than the palette.
+        DataError: a file is not an image; a folder mixes files of several spaces; ids are shifted against the palette;
+            ``classes.yaml`` contradicts the palette.
     """
     known = list(known)
     spaces = candidates(known)
@@ -122,7 +122,7 @@ def find_evidence(
 def _ensure_one_space(
     kinds: Sequence[MapKind], main: LabelSpace, spaces: Sequence[LabelSpace], called: str, override: str
 ) -> None:
-    """Files whose palette or colours are of another space than most files' are named."""
+    """Raise an error that names files whose palette or colours belong to another space than most files."""
     others = [kind for kind in kinds if kind.tells and not kind.matched(main) and kind.has_classes(main)]
     if not others:
         return
@@ -136,7 +136,7 @@ def _ensure_one_space(
     total = sum(len(kind.files) for kind in kinds) - len(named)
     raise DataError(
         f"{total} {called}{'s are' if total != 1 else ' is'} {main.name} by palette or colours, and {len(named)} "
-        f"{'are' if len(named) != 1 else 'is'} not: {listed}{more}: correct or remove the odd ones"
+        f"{'are' if len(named) != 1 else 'is'} not: {listed}{more}: correct or remove these files"
         f"{f', or read all files in one space with {override}' if override else ''}."
     )
 
@@ -144,12 +144,12 @@ def _ensure_one_space(
 def _ensure_file_agrees(
     space: LabelSpace, file: FileRef, main: LabelSpace | None, kinds: Sequence[MapKind], override: str
 ) -> None:
-    """``classes.yaml`` must not call a class by the name of another class of the palette."""
+    """Check that ``classes.yaml`` gives no class the name of another class of the palette."""
     clash = _clash_with_palette(space, main, kinds)
     if clash is not None:
         assert main is not None
         raise DataError(
-            f"{file} says that {clash[0]} is {clash[1]!r}, and the palette of {kinds[0].files[0]} says {main.name}, "
+            f"In {file}, {clash[0]} is {clash[1]!r}, but the palette of {kinds[0].files[0]} is that of {main.name}, "
             f"where it is {clash[2]!r}: correct {CLASSES_FILE}, or remove it"
             f"{f', or name the space with {override}' if override else ''}."
         )
@@ -158,8 +158,8 @@ def _ensure_file_agrees(
 def _clash_with_palette(
     space: LabelSpace, main: LabelSpace | None, kinds: Sequence[MapKind]
 ) -> tuple[str, str, str] | None:
-    """The id that is another class by the palette of most files (of the space ``main``) than by ``space``, as
-    :func:`clashing_class` gives it; None where the palettes of some files are those of ``space``."""
+    """The id that is another class in ``main``, the space of most files' palettes, than in ``space``, as from
+    :func:`clashing_class`; None if some files have the palette of ``space``."""
     if main is None or any(kind.matched(space) for kind in kinds):
         return None
     return clashing_class(space, main, frozenset().union(*(kind.used for kind in kinds)))
@@ -173,14 +173,14 @@ def _ensure_not_shifted(kind: MapKind, spaces: Sequence[LabelSpace], called: str
                 f"The ids of {len(kind.files)} {called}(s) are off by one: the palette of {kind.files[0]} has the "
                 f"colours of {space.name} at ids that are {abs(step)} too {'large' if step > 0 else 'small'}: "
                 f"{'subtract 1 from' if step > 0 else 'add 1 to'} the ids"
-                f"{f', or name how the files are read with {override}' if override else ''}."
+                f"{f', or name the label space with {override}' if override else ''}."
             )
 
 
 def ensure_layout_agrees(
     labels: Sequence[LabelRef], space: LabelSpace, layout: str, override: str = ""
 ) -> None:
-    """See, in a sample of a layout's label files, that their palettes do not show other classes than the layout's.
+    """Check on a sample of a layout's label files that their palettes do not contradict the layout.
 
     Raises:
         DataError: an id is another class by the palette of most files.
@@ -192,8 +192,8 @@ def ensure_layout_agrees(
     if clash is not None:
         assert main is not None
         raise DataError(
-            f"The layout {layout} says that {clash[0]} is {clash[1]!r} ({space.name}), and the palette of "
-            f"{kinds[0].files[0]} says {main.name}, where it is {clash[2]!r}: put the files of that data set there"
+            f"In the layout {layout}, {clash[0]} is {clash[1]!r} ({space.name}), but the palette of "
+            f"{kinds[0].files[0]} is {main.name}'s, where it is {clash[2]!r}: put the files of that data set there"
             f"{f', or name the space with {override}' if override else ''}."
         )
 
@@ -201,10 +201,10 @@ def ensure_layout_agrees(
 def clashing_class(
     stated: LabelSpace, shown: LabelSpace, used: frozenset[int]
 ) -> tuple[str, str, str] | None:
-    """An id (or colour, in words) that two spaces give to different classes, and the two names; None if there is none.
+    """An id (or colour, in words) that two spaces map to different classes, and the two names; None if there is none.
 
-    Names clash where one of the two spaces has the other's name for another id: classes of other names may be the
-    user's own words, and ids that are ignored contradict nothing.
+    Names clash if one space uses the other's name for another id: other names may be the user's own wording, and
+    ignored ids contradict nothing.
     """
     ours = {name.casefold() for name in stated.classes}
     theirs = {name.casefold() for name in shown.classes}
@@ -216,7 +216,7 @@ def clashing_class(
 
 
 def read_alike(stated: LabelSpace, shown: LabelSpace, used: frozenset[int]) -> bool:
-    """Whether ``stated`` is a way to read files of ``shown``: no class clashes, all ids are known, some names agree."""
+    """Whether ``stated`` can read files of ``shown``: no class clashes, all ids are known, some names agree."""
     ids = used or frozenset(shown.raw_ids)
     if not shown.raw_colours and any(
         i not in stated.raw_ids for i in ids if shown.raw_ids.get(i, IGNORE) != IGNORE
@@ -228,7 +228,7 @@ def read_alike(stated: LabelSpace, shown: LabelSpace, used: frozenset[int]) -> b
 
 
 def _both_ways(stated: LabelSpace, shown: LabelSpace, used: frozenset[int]) -> Iterable[tuple[str, int, int]]:
-    """Each id or colour that is a class in both spaces, in words, with the two train ids."""
+    """Each id or colour (in words) that is a class in both spaces, with the two train ids."""
     for raw in sorted(used or shown.raw_ids):
         a, b = stated.raw_ids.get(raw, IGNORE), shown.raw_ids.get(raw, IGNORE)
         if IGNORE not in (a, b):
@@ -240,17 +240,17 @@ def _both_ways(stated: LabelSpace, shown: LabelSpace, used: frozenset[int]) -> I
 
 
 def infer_label_space(label_paths: Sequence[LabelRef]) -> tuple[LabelSpace, str]:
-    """Find out how label files are to be read when the user did not say: by :func:`find_evidence`, else as the plain
-    ids themselves (all files are read).
+    """Infer the label space of label files when the user gave none: by :func:`find_evidence`, else from the plain ids
+    (all files are read).
 
     Returns:
-        The space, and a sentence that tells the user what was taken and how to name another.
+        The space, and a notice for the user: the space, its evidence and the option to choose another.
 
     Raises:
-        DataError: a label file cannot be read, or the ids do not make a label space.
+        DataError: a label file cannot be read, or the ids are not a valid label space.
     """
     if not label_paths:
-        raise DataError("There is no label file to take the label space from: name one with --label-space.")
+        raise DataError("There is no label file to infer the label space from: name it with --label-space.")
     found = find_evidence(label_paths)
     space = found.space
     if space is None:
@@ -270,10 +270,10 @@ def infer_label_space(label_paths: Sequence[LabelRef]) -> tuple[LabelSpace, str]
 
 
 def classes_beside(labels: Sequence[LabelRef]) -> LabelSpace | None:
-    """The space of ``classes.yaml`` beside the folders of label files, if there is one.
+    """The space of ``classes.yaml`` beside the folders of label files, or None.
 
     Raises:
-        DataError: it is wrong.
+        DataError: the file is invalid.
     """
     file = classes_file(labels[0]) if len(labels) else None
     return LabelSpace.read_file(file) if file is not None else None
@@ -282,8 +282,8 @@ def classes_beside(labels: Sequence[LabelRef]) -> LabelSpace | None:
 def classes_file(label: LabelRef) -> FileRef | None:
     """The ``classes.yaml`` of a label file, on the disk or in the same zip file; None if there is none.
 
-    It lies beside the folder of label maps (``labels``, ``masks``, …), the nearest on the way up; where no folder has
-    such a name, beside the file's own.
+    It is beside the folder of label maps (``labels``, ``masks``, …), the nearest one above; if no folder has such a
+    name, beside the file's folder.
     """
     if isinstance(label, Path):
         files = (folder / CLASSES_FILE for folder in _folders_beside(label))
@@ -300,10 +300,10 @@ def _folders_beside(label: _Place) -> list[_Place]:
 
 
 def space_by_palette(label_paths: Sequence[LabelRef]) -> LabelSpace | None:
-    """The built-in space whose colours most ids in use have in the palettes of most files; None if there is none.
+    """The built-in space whose colours match most ids in use in the palettes of most files, or None.
 
     Raises:
-        DataError: a file is no image.
+        DataError: a file is not an image.
     """
     kinds = [kind for kind in kinds_of_maps(label_paths) if kind.palette is not None]
     return main_space(kinds, candidates())
@@ -312,11 +312,11 @@ def space_by_palette(label_paths: Sequence[LabelRef]) -> LabelSpace | None:
 def plain_space(
     label_paths: Sequence[LabelRef], palette: dict[int, Colour] | None = None, read: Callable = read_label
 ) -> LabelSpace:
-    """The plain ids of label files as classes without names, in the colours of ``palette`` where it has them; all
-    files are read.
+    """The plain ids of label files as classes without names, with the colours of ``palette`` where it has them; reads
+    all files.
 
     Raises:
-        DataError: a label file cannot be read, or the ids do not make a label space.
+        DataError: a label file cannot be read, or the ids are not a valid label space.
     """
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         ids = set().union(*pool.map(lambda path: np.unique(read(path)).tolist(), label_paths))
@@ -326,13 +326,13 @@ def plain_space(
     if len(classes) < 2:
         found = f"the single class {min(classes)}" if classes else "no class"
         raise DataError(
-            f"The label maps in {folder} hold {found} besides 255, which means 'ignore': number the classes "
+            f"The label maps in {folder} have {found} besides 255 (ignore): number the classes "
             f"0, 1, 2, … or name a label space with --label-space NAME_OR_YAML."
         )
     if min(classes) < 0 or max(classes) > 254:
         wrong = min(classes) if min(classes) < 0 else max(classes)
         raise DataError(
-            f"The label maps in {folder} hold the id {wrong}, and plain ids go from 0 to 254: name a label "
+            f"The label maps in {folder} have the id {wrong}, but plain ids range from 0 to 254: name a label "
             f"space that maps the raw ids with --label-space NAME_OR_YAML."
         )
     space = LabelSpace.generic(max(classes) + 1)

@@ -1,4 +1,4 @@
-"""Label spaces: the class names, the colours and the raw ids that occur in label files."""
+"""Label spaces: class names, colours, and the raw ids in label files."""
 
 from __future__ import annotations
 
@@ -18,24 +18,23 @@ from stylebridge.data.images import read_label, read_label_colours
 from stylebridge.data.text_files import TextFileError, read_yaml
 from stylebridge.errors import DataError, did_you_mean
 
-#: The value of pixels that take no part in losses and scores.
+#: The value of pixels that losses and scores ignore.
 IGNORE = 255
-#: What a command offers besides a correction of the file.
-_OTHER_SPACE = "name the label space it was made for with --label-space NAME_OR_YAML"
+#: The remedy of a command besides correcting the file.
+_OTHER_SPACE = "name the file's label space with --label-space NAME_OR_YAML"
 
 
 @dataclass(frozen=True)
 class LabelSpace:
-    """The K classes of a task, and how label files spell them.
+    """The K classes of a task, and their ids or colours in label files.
 
     Attributes:
-        name: what people call it.
+        name: its name.
         classes: K names; the position is the train id.
         colours: K RGB colours, 0..255.
-        raw_ids: every raw id that may occur in a label file → its train id, or 255 (ignore). An id that is
-            not in it is an error.
+        raw_ids: every raw id that may occur in a label file → its train id, or 255 (ignore). Other ids are errors.
         raw_colours: for label files that hold colours: every RGB colour → its train id, or 255.
-        protocols: other sets of classes that are scored too, by name (SYNTHIA's 13 beside its 16).
+        protocols: named subsets of the classes that are scored too (SYNTHIA's 13 of 16).
     """
 
     name: str
@@ -52,17 +51,17 @@ class LabelSpace:
 
     @property
     def nameless(self) -> bool:
-        """Whether the classes are mere numbers (:meth:`generic`)."""
+        """Whether the classes are only numbers (:meth:`generic`)."""
         return self.classes == tuple(f"class {i}" for i in range(self.num_classes))
 
     @property
     def invented_colours(self) -> bool:
-        """Whether nobody chose the colours, so that another palette contradicts nothing."""
+        """Whether the colours are generated, so that another palette is no contradiction."""
         return self.colours == tuple(distinct_colour(i) for i in range(self.num_classes))
 
     @cached_property
     def _table(self) -> np.ndarray:
-        """int16, one entry a raw id: its train id, or -1 where the id is unknown."""
+        """int16, one entry for each raw id: its train id, or -1 if the id is unknown."""
         table = np.full(max(256, max(self.raw_ids) + 1), -1, np.int16)
         table[list(self.raw_ids)] = list(self.raw_ids.values())
         return table
@@ -78,10 +77,10 @@ class LabelSpace:
         """Read a label file as train ids, uint8 [H, W] with 255 = ignore.
 
         Args:
-            size: (width, height) of its image, which a label map without any mask takes.
+            size: (width, height) of its image, used for a label map without masks.
 
         Raises:
-            DataError: the file cannot be read, or holds ids or colours outside the space.
+            DataError: the file cannot be read, or has ids or colours outside the space.
         """
         if self.raw_colours and not isinstance(label, MaskStack):
             colours = read_label_colours(label)
@@ -101,7 +100,7 @@ class LabelSpace:
             listed = ", ".join(f"({v >> 16}, {v >> 8 & 255}, {v & 255})" for v in worst)
             more = ", …" if len(values) > 4 else ""
             raise DataError(
-                f"{path} holds {'the colours' if len(values) > 1 else 'the colour'} {listed}{more}, which label "
+                f"{path} has {'the colours' if len(values) > 1 else 'the colour'} {listed}{more}, which label "
                 f"space {self.name} does not have",
                 "correct the file",
                 _OTHER_SPACE,
@@ -109,13 +108,13 @@ class LabelSpace:
         return train_ids[place]
 
     def to_train_ids(self, raw: np.ndarray, path: LabelRef) -> np.ndarray:
-        """Translate raw ids [H, W] (any integer type) to train ids, uint8 [H, W] with 255 = ignore.
+        """Convert raw ids [H, W] (any integer type) to train ids, uint8 [H, W] with 255 = ignore.
 
         Raises:
-            DataError: the map holds ids outside the space; the message names ``path`` and the ids.
+            DataError: the map has ids outside the space; names ``path`` and the ids.
         """
         table = self._table
-        # One pass and a look at the smallest value: which ids are unknown is asked only if there are any.
+        # One pass and the minimum: unknown ids are only listed if there are any.
         inside = raw.dtype == np.uint8 or (raw.size > 0 and raw.min() >= 0 and raw.max() < len(table))
         translated = table.take(raw if inside else np.clip(raw, 0, len(table) - 1))
         if not inside or (translated.size and translated.min() < 0):
@@ -127,7 +126,7 @@ class LabelSpace:
     def _outside(self, unknown: list[int], path: LabelRef) -> str:
         listed = ", ".join(map(str, unknown[:8])) + (", …" if len(unknown) > 8 else "")
         return (
-            f"{path} holds the {'ids' if len(unknown) > 1 else 'id'} {listed}, which label space {self.name} "
+            f"{path} has the {'ids' if len(unknown) > 1 else 'id'} {listed}, which label space {self.name} "
             f"does not have"
         )
 
@@ -162,7 +161,7 @@ class LabelSpace:
 
     @classmethod
     def generic(cls, num_classes: int) -> LabelSpace:
-        """K classes without names: raw id = train id, 255 ignored."""
+        """K classes without names: raw id = train id, 255 = ignore."""
         return cls(
             name=f"plain-{num_classes}",
             classes=tuple(f"class {i}" for i in range(num_classes)),
@@ -174,13 +173,13 @@ class LabelSpace:
     def load(cls, name_or_path: str | Path) -> LabelSpace:
         """Read a built-in label space by name, or a YAML file.
 
-        The file has ``classes``, a list of ``{name, colour: [r, g, b], raw: [ids]}`` (``colour`` may be left
-        out; ``raw`` is the position if left out), and optionally ``name`` and ``ignore_raw`` ([255]). For label
-        files that hold colours a class has ``raw_colours: [[r, g, b], …]``, and the file may have
-        ``ignore_colours``. ``protocols: {name: [class, …]}`` names smaller sets of classes to score.
+        The file has ``classes``, a list of ``{name, colour: [r, g, b], raw: [ids]}`` (``colour`` is optional; ``raw``
+        defaults to the position), and optionally ``name`` and ``ignore_raw`` ([255]). For label files that hold colours
+        a class has ``raw_colours: [[r, g, b], …]``, and the file may have ``ignore_colours``.
+        ``protocols: {name: [class, …]}`` names subsets of the classes to score.
 
         Raises:
-            DataError: no such space or file, or the file's content is wrong; the message names file and key.
+            DataError: the space or file does not exist, or its content is invalid; names file and key.
         """
         builtin = builtin_label_spaces()
         path = builtin.get(str(name_or_path), Path(name_or_path))
@@ -194,10 +193,10 @@ class LabelSpace:
 
     @classmethod
     def read_file(cls, file: FileRef) -> LabelSpace:
-        """Read a YAML file as :meth:`load` has it, also one in an archive.
+        """Read a YAML file as described in :meth:`load`, also in an archive.
 
         Raises:
-            DataError: it cannot be read, or its content is wrong; the message names file and key.
+            DataError: it cannot be read, or its content is invalid; names file and key.
         """
         try:
             data = read_yaml(file)
@@ -209,13 +208,13 @@ class LabelSpace:
 
 
 def builtin_label_spaces() -> dict[str, Path]:
-    """The label spaces that come with the package, by name."""
+    """The files of the built-in label spaces, by name."""
     folder = Path(str(resources.files("stylebridge") / "data" / "label_spaces"))
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def distinct_colour(index: int) -> tuple[int, int, int]:
-    """A colour for a class that has none: hues a golden angle apart, three brightnesses."""
+    """A colour for a class without one: hues a golden angle apart, three brightness levels."""
     r, g, b = colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.75, (0.95, 0.7, 0.5)[index % 3])
     return round(r * 255), round(g * 255), round(b * 255)
 
@@ -255,26 +254,28 @@ def _parse(data: Any, path: FileRef) -> LabelSpace:
         for raw in [train] if entry.raw is None else entry.raw:
             if raw in raw_ids:
                 raise DataError(
-                    f"Label space {path}: classes[{train}].raw has {raw}, which classes[{raw_ids[raw]}] has "
-                    f"already: give each id to one class."
+                    f"Label space {path}: classes[{train}].raw has {raw}, which classes[{raw_ids[raw]}] also has"
+                    f": give each id to one class."
                 )
             raw_ids[raw] = train
     for position, raw in enumerate(parsed.ignore_raw):
-        # An id that a class claims is not ignored: with the default [255] a mask of 0 and 255 can be read.
+        # With the default [255], a class may claim 255: masks of 0 and 255 can be read.
         if "ignore_raw" in parsed.model_fields_set and raw_ids.get(raw, IGNORE) != IGNORE:
             raise DataError(
-                f"Label space {path}: ignore_raw[{position}] is {raw}, which classes[{raw_ids[raw]}] has: "
+                f"Label space {path}: ignore_raw[{position}] is {raw}, which classes[{raw_ids[raw]}] also has: "
                 f"remove one of the two."
             )
         raw_ids.setdefault(raw, IGNORE)
     names = [entry.name for entry in parsed.classes]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise DataError(f"Label space {path}: two classes are named {twice[0]!r}: give each its own name.")
+        raise DataError(
+            f"Label space {path}: two classes have the name {twice[0]!r}: give each a different name."
+        )
     for protocol, chosen in parsed.protocols.items():
         unknown = [name for name in chosen if name not in names]
         if unknown or not chosen:
-            reason = f"has {unknown[0]!r}, which is no class" if unknown else "is empty"
+            reason = f"has {unknown[0]!r}, which is not a class" if unknown else "is empty"
             raise DataError(f"Label space {path}: protocols.{protocol} {reason}: list names of its classes.")
     colours = tuple(entry.colour or distinct_colour(i) for i, entry in enumerate(parsed.classes))
     protocols = {name: tuple(chosen) for name, chosen in parsed.protocols.items()}
@@ -292,7 +293,7 @@ def _raw_colours(parsed: _SpaceFile, path: FileRef) -> dict[tuple[int, int, int]
         if colour in found:
             raise DataError(
                 f"Label space {path}: {key} has {list(colour)}, which "
-                f"{'ignore_colours' if found[colour] == IGNORE else f'classes[{found[colour]}]'} has already: "
+                f"{'ignore_colours' if found[colour] == IGNORE else f'classes[{found[colour]}]'} also has: "
                 f"give each colour to one class."
             )
         found[colour] = train

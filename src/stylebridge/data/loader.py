@@ -1,4 +1,4 @@
-"""Batches: endless ones for training, one pass for evaluation."""
+"""Batches: endless for training, one pass for evaluation."""
 
 from __future__ import annotations
 
@@ -28,26 +28,24 @@ _Draw = tuple[int, int]
 class Loader:
     """Endless batches of one process.
 
-    A batch is a dict: ``image`` uint8 [B, 3, H, W] (channels-last memory), ``label`` uint8 [B, H, W] of
-    labelled domains, ``index`` int64 [B] (which image) and ``position`` int64 [B] (which draw). Global step t
-    takes the draws ``start_position`` + [t·B·P, (t + 1)·B·P) and process r the r-th B of them, so the same
-    images are seen whatever P is.
+    A batch is a dict: ``image`` uint8 [B, 3, H, W] (channels-last memory), ``label`` uint8 [B, H, W] for labelled
+    domains, ``index`` int64 [B] (the image) and ``position`` int64 [B] (the draw). Global step t takes the draws
+    ``start_position`` + [t·B·P, (t + 1)·B·P) and process r the r-th B of them, so that the images do not depend on P.
 
     Closing the iterator (or dropping it) ends the workers.
 
     Args:
-        dataset: what to draw from.
-        sampler: which image each draw takes.
-        batch_size: B, images a process takes a step.
-        start_position: the first draw; for a continued run, the number of draws already made by all
-            processes.
+        dataset: the images.
+        sampler: the image of each draw.
+        batch_size: B, images in each step of a process.
+        start_position: the first draw; for a resumed run, the number of draws already made by all processes.
         process_index: r.
         process_count: P.
-        workers: processes that load images; 0: the calling one does.
-        pin_memory: put batches into page-locked memory, if there is a CUDA device.
+        workers: data-loading processes; 0: load in the calling process.
+        pin_memory: put batches into page-locked memory if there is a CUDA device.
 
     Raises:
-        DataError: (while iterating) a file is not what it should be, or the images of a batch differ in size.
+        DataError: (while iterating) a file is invalid, or the images of a batch differ in size.
     """
 
     def __init__(
@@ -88,9 +86,9 @@ class Loader:
             sampler=_Endless(self),  # type: ignore[arg-type]
             num_workers=self.workers,
             pin_memory=self.pin_memory,
-            # Forked workers share the image cache; they touch neither CUDA nor torch's thread pools.
+            # Forked workers share the image cache; they use neither CUDA nor torch's thread pools.
             multiprocessing_context="fork" if sys.platform == "linux" else None,
-            # A generator of its own: else making the workers' seeds would move the training's random numbers.
+            # A separate generator: seeding the workers must not change the random numbers of training.
             generator=torch.Generator(),
             worker_init_fn=_leave_signals_to_the_main_process,
         )
@@ -102,7 +100,7 @@ class Loader:
                     raise batch.error from None
                 yield batch
         finally:
-            # Dropping the iterator would do, were it not kept alive by the traceback of an error.
+            # Explicit, because the traceback of an error would keep the iterator alive.
             shutdown = getattr(batches, "_shutdown_workers", None)
             if shutdown is not None:
                 shutdown()
@@ -110,10 +108,10 @@ class Loader:
 
 @contextlib.contextmanager
 def named_worker_deaths() -> Iterator[None]:
-    """Inside, the death of a worker is an error of ours. torch raises it wherever the main process is at the moment.
+    """Inside, the death of a worker raises our error. torch raises its own at any point of the main process.
 
     Raises:
-        WorkerError: a process that loads images was killed.
+        WorkerError: a data-loading process was killed.
     """
     try:
         yield
@@ -124,27 +122,27 @@ def named_worker_deaths() -> Iterator[None]:
             " ".join(str(error).split()).removeprefix("DataLoader worker ").partition(". ")[0].rstrip(".")
         )
         raise WorkerError(
-            f"A process that loads images has died ({reason}), most often because memory ran out: continue with "
+            f"A data-loading process died ({reason}), most often because memory ran out: continue with "
             f"--resume and fewer of them (--workers 1, or 0), or make the batch or the images smaller."
         ) from error
 
 
 def _leave_signals_to_the_main_process(_worker: int) -> None:
-    """A terminal sends Ctrl-C, and a scheduler SIGTERM, to all processes at once. The main process ends its step with
-    the batches that it still needs, and then ends the workers; a second SIGTERM ends a worker."""
+    """Ignore SIGINT and defer SIGTERM in workers: terminals and schedulers send signals to all processes, and the main
+    process needs the workers' batches to finish its step, then ends them. A second SIGTERM ends a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, _frame: signal.signal(number, signal.SIG_DFL))
 
 
 @dataclass(frozen=True)
 class _Failure:
-    """A user's mistake that a worker met, on its way to the main process: torch would bury its message."""
+    """A user error from a worker, passed to the main process as a value: torch would bury its message."""
 
     error: UserError
 
 
 class _Batches(Dataset[Any]):
-    """Whole batches as items, so that a worker collates."""
+    """Whole batches as items, so that workers collate."""
 
     def __init__(self, dataset: DomainDataset) -> None:
         self.dataset = dataset
@@ -168,7 +166,7 @@ def _collate(dataset: DomainDataset, draws: list[_Draw]) -> dict[str, Tensor]:
     samples = [dataset.arrays(position, index) for position, index in draws]
     images = [image for image, _ in samples]
     _check_alike(dataset, draws, images)
-    # numpy stacks, in the pixels' own order [B, H, W, 3]: one copy, and no thread pool in a worker.
+    # Stacked by numpy in the pixels' order [B, H, W, 3]: one copy, and no thread pool in workers.
     batch = {"image": torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)}
     if dataset.domain.labels is not None:
         batch["label"] = torch.from_numpy(np.stack([label for _, label in samples if label is not None]))
@@ -182,8 +180,8 @@ def _check_alike(dataset: DomainDataset, draws: list[_Draw], images: list[np.nda
         one, two = (f"{image.shape[1]}×{image.shape[0]}" for image in (images[0], images[odd]))
         paths = dataset.domain.images
         raise DataError(
-            f"{paths[draws[odd][1]]} gives {two} and {paths[draws[0][1]]} gives {one}, and the images of a "
-            f"batch must have one size: set resize or crop in the {dataset.domain.name} augmentation."
+            f"{paths[draws[odd][1]]} gives {two} and {paths[draws[0][1]]} gives {one}, but the images of a "
+            f"batch must have the same size: set resize or crop in the {dataset.domain.name} augmentation."
         )
 
 
@@ -192,12 +190,12 @@ def evaluation_loader(
 ) -> Iterator[dict[str, Any]]:
     """Every image of a domain once, in order, without augmentation.
 
-    Yields dicts: ``image`` uint8 [B, 3, H, W] resized (bicubic) to ``size``, (width, height), if it is given;
-    ``index`` int64 [B]; and of a labelled domain ``labels``, a list of B uint8 [h, w] train ids at the
-    *files'* size. A batch ends early where the next image has another size. A thread reads ahead.
+    Yields dicts: ``image`` uint8 [B, 3, H, W], resized (bicubic) to ``size`` (width, height) if given; ``index`` int64
+    [B]; and for a labelled domain ``labels``, a list of B uint8 [h, w] train ids at the *files'* size. A batch ends
+    early if the next image has another size. A thread reads ahead.
 
     Raises:
-        DataError: a file is not what it should be.
+        DataError: a file is invalid.
     """
     held: list[tuple[int, Tensor, Tensor | None]] = []
     for index, image, label in _read_ahead(domain, size, ahead=2 * batch_size):

@@ -1,22 +1,22 @@
-"""Files inside archives, whatever the archive is."""
+"""Files inside archives of any kind."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import PurePosixPath
 
-#: A member of an archive that unpacks to more bytes than this is refused: no photo does.
+#: Largest unpacked size of an archive member, in bytes; no photo is larger.
 MAX_MEMBER_BYTES = 1 << 28
 
 
-#: No image of the size that is read takes more bytes, whatever its format.
+#: Largest file of any image that can be read, in bytes.
 MAX_FILE_BYTES = 1 << 30
 
 
 class PackedFile(ABC):
-    """A file inside an archive. Hashable, picklable, and named like a path.
+    """A file inside an archive. Hashable, picklable, with the name attributes of a path.
 
-    ``str()`` gives ``ARCHIVE!MEMBER``, which messages show.
+    ``str()`` gives ``ARCHIVE!MEMBER``, as in messages.
     """
 
     #: The member's path inside the archive.
@@ -29,18 +29,18 @@ class PackedFile(ABC):
 
     @property
     def stem(self) -> str:
-        """The name without its ending."""
+        """The name without suffix."""
         return self.path.stem
 
     @property
     def suffix(self) -> str:
-        """The ending, as ``.png``."""
+        """The suffix, such as ``.png``."""
         return self.path.suffix
 
     @abstractmethod
     def read_bytes(self) -> bytes:
-        """The whole content. Raises DataError if the archive is damaged there."""
+        """The whole content. Raises DataError if it is damaged."""
 
     @abstractmethod
     def fingerprint(self) -> tuple[str | int, ...]:
-        """Changes when the content does; cheap. Raises OSError if the archive is gone."""
+        """Changes with the content; cheap. Raises OSError if the archive does not exist."""

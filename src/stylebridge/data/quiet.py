@@ -1,4 +1,4 @@
-"""Keeps decoders from writing on the user's terminal; what matters becomes an error of ours."""
+"""Keep decoders from writing to the user's terminal; real problems raise our errors."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from PIL import Image
 
 
 class _Quiet:
-    """While a file is read, no warning of Pillow's is shown. Threads may be inside at once.
+    """Suppresses Pillow's warnings while files are read. Thread-safe.
 
-    ``warnings.catch_warnings`` would undo what other threads meanwhile do to the filters; this takes back its own.
+    ``warnings.catch_warnings`` would undo changes of other threads to the filters; this removes only its own.
     """
 
     _FILTER = ("ignore", None, Warning, re.compile(r"PIL\b"), 0)
@@ -41,10 +41,10 @@ class _Quiet:
             cast(Any, warnings.filters).remove(self._FILTER)
 
 
-#: ``with quiet:`` around whatever Pillow does with a file.
+#: ``with quiet:`` around all uses of Pillow.
 quiet = _Quiet()
 
-# Without a handler Python prints what Pillow logs as an error.
+# Without a handler Python prints errors that Pillow logs.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
@@ -56,7 +56,7 @@ def _silence_libtiff() -> None:
             set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
             set_handler(None)
     except (AttributeError, OSError):
-        pass  # built in, without the names: nothing to be done from here
+        pass  # statically linked without these symbols: cannot be silenced
 
 
 _silence_libtiff()

@@ -1,4 +1,4 @@
-"""Opens regular files only: a pipe would wait for its writer, and a device need not end."""
+"""Open regular files only: a pipe would block, and a device may be endless."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any, BinaryIO
 
 
 class NoRegularFileError(OSError):
-    """A pipe, socket or device in the place of a file."""
+    """A pipe, socket or device instead of a file."""
 
 
 def open_regular(path: Path, buffering: int = -1) -> BinaryIO:
     """Open a file for reading; ``buffering`` as for open().
 
     Raises:
-        OSError: it cannot be opened; :class:`NoRegularFileError` where it is a pipe, socket or device.
+        OSError: it cannot be opened; :class:`NoRegularFileError` for a pipe, socket or device.
     """
-    _ensure_regular(path.stat().st_mode)  # before it is opened: that alone can start a device
-    # What has become a pipe meanwhile must not wait for a writer.
+    _ensure_regular(path.stat().st_mode)  # before opening, which alone can start a device
+    # If it was replaced by a pipe in between, opening must not block.
     opened: Any = open(path, "rb", buffering, opener=_open_without_waiting)  # noqa: SIM115
     try:
         _ensure_regular(os.fstat(opened.fileno()).st_mode)

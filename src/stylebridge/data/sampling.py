@@ -1,5 +1,5 @@
-"""Which image each draw takes. A sampler is a pure function of its seed and the position of the draw, so a
-run that is continued, or shared by several processes, takes the images that an uninterrupted one would."""
+"""Samplers: the image of each draw. A sampler is a pure function of its seed and the draw's position, so that a resumed
+or shared run takes the same images as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 
 from stylebridge.errors import DataError
 
-# The first word of every generator's seed: no two kinds of draws may share random numbers. Not 0, and first,
+# The first word of every generator's seed, so that no two kinds of draws share random numbers. Not 0, and first,
 # because numpy gives [seed, position] and [seed, position, 0] the same generator.
 _UNIFORM, _CLASS_LIST, _CLASS_DRAW, _RARE, _SHARDS, _SHARD_WINDOW = 101, 102, 103, 104, 105, 106
 
 
 class Sampler(ABC):
-    """Gives the image index of every draw, 0, 1, 2, … without end."""
+    """The image index of every draw 0, 1, 2, …, endless."""
 
     @abstractmethod
     def index(self, position: int) -> int:
@@ -30,7 +30,7 @@ class Sampler(ABC):
 
 
 class UniformSampler(Sampler):
-    """Epochs in which every one of ``count`` images is drawn once, each in its own random order."""
+    """Epochs in which each of ``count`` images is drawn once, in a new random order for each epoch."""
 
     def __init__(self, count: int, seed: int) -> None:
         if count < 1:
@@ -47,16 +47,16 @@ class UniformSampler(Sampler):
 
 
 class ShardSampler(Sampler):
-    """Epochs in which every sample is drawn once, a few shards at a time, for shards that have to be fetched.
+    """Epochs in which every sample is drawn once, a few shards at a time, for shards that are downloaded.
 
-    Each epoch shuffles the shards and takes them in windows; inside a window the samples of all its shards are
-    shuffled together. At any time only the shards of one window (of two where it changes) are read, by however many
-    processes, since they share the positions. Memory: 8 bytes for each sample of a window.
+    Each epoch shuffles the shards and takes them in windows; inside a window the samples of all shards are shuffled
+    together. Only the shards of one window (of two at a boundary) are read at a time, by all processes, since they
+    share the positions. Memory: 8 bytes for each sample of a window.
 
     Args:
-        counts: int [S], samples of each shard; shard s holds the samples that follow those of shard s − 1.
+        counts: int [S], samples of each shard; samples are numbered shard by shard.
         seed: seed of all draws.
-        window: shards that are mixed. More mix better and need more room in the cache.
+        window: number of shards mixed. More mix better and need a larger cache.
     """
 
     def __init__(self, counts: Sequence[int] | np.ndarray, seed: int, window: int = 4) -> None:
@@ -87,28 +87,28 @@ class ShardSampler(Sampler):
 
 
 def class_weights(shares: np.ndarray) -> np.ndarray:
-    """How strongly each class is drawn, 1/ln(1.01 + p) for its share p in [0, 1] of the presences so far
-    (FADA's data programs; not in the paper). float64, not normalised."""
+    """Unnormalised probability of each class, 1/ln(1.01 + p) for its share p in [0, 1] of the presences so far (FADA's
+    data programs; not in the paper): float64."""
     return 1 / np.log(1.01 + np.asarray(shares, np.float64))
 
 
 class ClassBalancedSampler(Sampler):
-    """FADA's class-balanced source sampling (the official data programs; spec section 5).
+    """FADA's class-balanced source sampling (from the official data programs).
 
-    In sub-epochs of 3,000 draws: class c is drawn with probability ∝ 1/ln(1.01 + p_c), p_c being its share of
-    the class presences so far in the sub-epoch; the next image of that class's shuffled list is taken (a list
-    that is used up is shuffled anew); every class in the image counts as present once more.
+    In sub-epochs of 3,000 draws: class c is drawn with probability ∝ 1/ln(1.01 + p_c), with p_c its share of the class
+    presences so far in the sub-epoch; the next image of that class's shuffled list is taken (a list at its end is
+    shuffled again); every class in the image counts as present once more.
 
-    Departures: lists start at their first item, classes in no image are skipped (with a warning) instead of
-    stopping the program, and draws are made when they are needed. The original shuffles the whole run's list
-    at the end; here each sub-epoch is shuffled in itself.
+    Differences: lists start at their first item, classes in no image are skipped (with a warning) instead of stopping
+    the program, and draws are made on demand. The original shuffles the whole run's list at the end; here each
+    sub-epoch is shuffled separately.
 
-    A position far from the start is reached by repeating the draws before it (about 80,000 a second).
+    To reach a later position, all earlier draws are repeated (about 80,000 per second).
 
     Args:
-        class_presence: bool [N, K], whether class k is anywhere in image n.
+        class_presence: bool [N, K], whether class k occurs in image n.
         seed: seed of all draws.
-        sub_epoch: draws after which the presences are forgotten.
+        sub_epoch: draws after which the presences are reset.
     """
 
     def __init__(self, class_presence: np.ndarray, seed: int, sub_epoch: int = 3000) -> None:
@@ -154,16 +154,15 @@ class ClassBalancedSampler(Sampler):
 class RareClassSampler(Sampler):
     """Rare class sampling (DAFormer, Hoyer et al. 2022, section 3.3, equations 6 and 7).
 
-    A class is drawn with P(c) ∝ exp((1 − f_c)/T), f_c being its share of all labelled pixels; then an image,
-    uniformly among those that hold enough of it. Where no image holds enough of a class, those that hold most
-    of it are all that is left: any image with the class serves.
+    A class is drawn with P(c) ∝ exp((1 − f_c)/T), with f_c its share of all labelled pixels; then an image, uniformly
+    among those with enough pixels of it. If no image has enough, any image with the class is taken.
 
     Args:
         pixel_counts: int [N, K], pixels of class k in image n.
         seed: seed of all draws.
         temperature: T; small values favour rare classes.
-        min_pixels: how much is enough, in pixels of a GTA5 frame (1914×1052), for which the published 3,000
-            was chosen; it is scaled to the labelled pixels of each image.
+        min_pixels: enough pixels, for a GTA5 frame (1914×1052), for which the published 3,000 was chosen; scaled to the
+            labelled pixels of each image.
     """
 
     REFERENCE_PIXELS = 1914 * 1052
@@ -171,7 +170,7 @@ class RareClassSampler(Sampler):
     def __init__(
         self, pixel_counts: np.ndarray, seed: int, temperature: float = 0.01, min_pixels: int = 3000
     ) -> None:
-        counts = np.asarray(pixel_counts)  # of shards a map of a file: not copied
+        counts = np.asarray(pixel_counts)  # for shards a memory-mapped file: not copied
         self.seed = seed
         totals = counts.sum(axis=0)
         _warn_of_empty(totals > 0)
@@ -190,18 +189,18 @@ class RareClassSampler(Sampler):
 
 
 def rare_class_probabilities(pixels: np.ndarray, temperature: float) -> np.ndarray:
-    """P(c) of rare class sampling for the pixels of each class, [K]; 0 for a class with none."""
+    """P(c) of rare class sampling from the pixels of each class, [K]; 0 for a class without pixels."""
     scaled = (1 - pixels / pixels.sum()) / temperature
     weights = np.exp(scaled - scaled.max()) * (pixels > 0)
     return weights / weights.sum()
 
 
 def _warn_of_empty(present: np.ndarray) -> None:
-    """Warn of classes that no image has; raises DataError if no image has any class."""
+    """Warn about classes in no image; raises DataError if no image has any class."""
     if not present.any():
-        raise DataError("No label map holds a class of the label space: check --label-space.")
+        raise DataError("No label map has a class of the label space: check --label-space.")
     empty = np.flatnonzero(~present).tolist()
     if empty:
         listed = ", ".join(map(str, empty))
-        message = f"Of the label space's classes, number {listed} occurs in no label map and is never drawn."
+        message = f"Classes in no label map are never drawn: number {listed} of the label space."
         warnings.warn(message, stacklevel=3)

@@ -1,4 +1,4 @@
-"""Keeps what was counted over a domain, so that unchanged data is read once."""
+"""Cache of the statistics of a domain, so that unchanged data is read once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stylebridge.data.files import FileRef, LabelRef, fingerprint
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import WriteError
 
-#: Raised when what is counted, or how, changes: older files are then not found.
+#: Incremented when the statistics change; older files are then not found.
 _VERSION = 2
 _FIELDS = ("image_sizes", "pixel_counts", "ignored_counts")
 
@@ -25,7 +25,7 @@ _FIELDS = ("image_sizes", "pixel_counts", "ignored_counts")
 def statistics_key(
     images: Sequence[FileRef], labels: Sequence[LabelRef] | None, space: LabelSpace | None
 ) -> str | None:
-    """A hash of the files' paths, sizes and times and of how labels are read; None if a file is not there."""
+    """A hash of the files' paths, sizes and times and of the label space; None if a file is missing."""
     digest = hashlib.sha256(f"stylebridge statistics {_VERSION}".encode())
     try:
         for path in (*images, None, *(labels or ())):
@@ -41,7 +41,7 @@ def statistics_key(
 
 
 def load_statistics(key: str) -> dict[str, np.ndarray] | None:
-    """The arrays kept under a key, or None."""
+    """The arrays saved under a key, or None."""
     folder = _folder()
     if folder is None:
         return None
@@ -49,11 +49,11 @@ def load_statistics(key: str) -> dict[str, np.ndarray] | None:
         with np.load(folder / f"{key}.npz", allow_pickle=False) as kept:
             return {name: kept[name] for name in _FIELDS}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None  # absent, or cut short by a full disk: count again
+        return None  # absent, or truncated by a full disk: count again
 
 
 def save_statistics(key: str, arrays: dict[str, np.ndarray]) -> None:
-    """Keep arrays under a key. A folder that cannot be written is no error."""
+    """Save arrays under a key. Does nothing if the folder cannot be written."""
     folder = _folder()
     if folder is None:
         return
@@ -66,7 +66,7 @@ def save_statistics(key: str, arrays: dict[str, np.ndarray]) -> None:
 
 
 def _folder() -> Path | None:
-    """The cache folder, or None where the user has no home."""
+    """The cache folder, or None if the user has no home."""
     try:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     except RuntimeError:

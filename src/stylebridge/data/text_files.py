@@ -1,7 +1,7 @@
-"""YAML and JSON that a stranger may have written: read within limits of size, depth and expanded length.
+"""Read untrusted YAML and JSON, with limits on size, depth and expanded length.
 
-PyYAML shares what an alias refers to, so that a file of 300 bytes can stand for 10¹² values, which whoever prints or
-checks them meets one by one. Both parsers recurse, and end in a RecursionError on text that is nested deeply.
+PyYAML shares the values of aliases, so that a file of 300 bytes can expand to 10¹² values when it is printed or
+checked. Both parsers recurse, and raise RecursionError for deeply nested text.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from stylebridge.data.packed import PackedFile
 from stylebridge.data.regular import open_regular
 from stylebridge.errors import shorten
 
-#: Bytes of a YAML file that are read. The longest one of ours has 12 thousand.
+#: Largest YAML file, in bytes. Our longest has 12 thousand.
 MAX_YAML_BYTES = 1 << 20
-#: Bytes of a JSON file that are read.
+#: Largest JSON file, in bytes.
 MAX_JSON_BYTES = 1 << 24
-#: Values of a YAML text, each alias counted as all that it stands for.
+#: Most values of a YAML text, with aliases expanded.
 MAX_NODES = 200_000
-#: Mappings and lists inside each other.
+#: Deepest nesting of mappings and lists.
 MAX_DEPTH = 64
-#: Characters of a number or date: Python takes quadratic time to convert long ones.
+#: Longest number or date, in characters: Python takes quadratic time to convert long ones.
 _MAX_NUMBER = 64
 
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
@@ -35,15 +35,15 @@ _T = TypeVar("_T")
 
 
 class TextFileError(ValueError):
-    """A text is not YAML or JSON, or goes beyond a limit. The message is the reason alone, without the file."""
+    """A text is not valid YAML or JSON, or exceeds a limit. The message is only the reason, without the file."""
 
 
 def read_yaml(path: Path | PackedFile) -> Any:
-    """The content of a YAML file, also of one in an archive.
+    """Read a YAML file, also in an archive.
 
     Raises:
         OSError: it cannot be opened.
-        TextFileError: it is no YAML text in UTF-8, or goes beyond a limit.
+        TextFileError: it is not valid YAML in UTF-8, or exceeds a limit.
     """
     return parse_yaml(read_text(path, MAX_YAML_BYTES))
 
@@ -54,11 +54,11 @@ def parse_yaml(text: str) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+    """Read a JSON file.
 
     Raises:
         OSError: it cannot be opened.
-        TextFileError: it is no JSON text in UTF-8, or goes beyond a limit.
+        TextFileError: it is not valid JSON in UTF-8, or exceeds a limit.
     """
     return parse_json(read_text(path, MAX_JSON_BYTES))
 
@@ -69,7 +69,7 @@ def parse_json(text: str) -> Any:
 
 
 def read_text(path: Path | PackedFile, limit: int) -> str:
-    """The text of a regular file of up to ``limit`` bytes, UTF-8.
+    """Read a regular UTF-8 file of at most ``limit`` bytes.
 
     Raises:
         OSError: it cannot be opened, or is a pipe or device.
@@ -95,13 +95,13 @@ def _guarded(parse: Callable[[], _T]) -> _T:
         raise
     except RecursionError:
         raise TextFileError("it is nested too deeply") from None
-    # Constructors of YAML raise ValueError, OverflowError, … for values such as the date 2001-99-99.
+    # YAML constructors raise ValueError, OverflowError, … for values such as the date 2001-99-99.
     except (yaml.YAMLError, ValueError, ArithmeticError, TypeError, LookupError, AttributeError) as error:
         raise TextFileError(shorten(" ".join(str(error).split()), 300)) from error
 
 
 class _BoundedLoader(yaml.SafeLoader):
-    """A SafeLoader that gives up before a text costs more than its author needed to write it."""
+    """A SafeLoader with limits on the cost of parsing."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -110,12 +110,12 @@ class _BoundedLoader(yaml.SafeLoader):
         self._open: set[str] = set()
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Count what the parser finds: depth, and nodes with aliases expanded."""
+        """Count depth, and nodes with aliases expanded."""
         event: Any = self.peek_event()
         name = getattr(event, "anchor", None)
         if isinstance(event, yaml.AliasEvent):
             if name in self._open:
-                raise TextFileError(f"the alias *{shorten(str(name), 40)} refers to what it stands in")
+                raise TextFileError(f"the alias *{shorten(str(name), 40)} refers to its own parent")
             self._count(self._sizes.get(str(name), 1))
             return super().compose_node(parent, index)
         self._depth += 1
@@ -139,11 +139,11 @@ class _BoundedLoader(yaml.SafeLoader):
     def _count(self, nodes: int) -> None:
         self._nodes += nodes
         if self._nodes > MAX_NODES:
-            raise TextFileError(f"with its aliases written out it has more than {MAX_NODES:,} values")
+            raise TextFileError(f"with its aliases expanded it has more than {MAX_NODES:,} values")
 
 
 def _check_number(node: Any) -> None:
-    """Neither too long, nor in base 60: YAML 1.1 reads 1:30 as 90, which nobody means."""
+    """Reject long numbers, and numbers in base 60: YAML 1.1 reads 1:30 as 90."""
     if len(node.value) > _MAX_NUMBER:
         raise TextFileError(f"{shorten(node.value, 20)} is too long for a number")
     if ":" in node.value and node.tag != _TIMESTAMP:
@@ -153,7 +153,7 @@ def _check_number(node: Any) -> None:
 
 
 def _check_keys(node: yaml.MappingNode) -> None:
-    """PyYAML keeps the last of two equal keys, and says nothing of the first."""
+    """Reject duplicate keys: PyYAML silently keeps the last."""
     lines: dict[tuple[str, str], int] = {}
     for key, _ in node.value:
         if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
@@ -161,6 +161,6 @@ def _check_keys(node: yaml.MappingNode) -> None:
         which, line = (key.tag, key.value), key.start_mark.line + 1
         if which in lines:
             raise TextFileError(
-                f"the key {shorten(key.value, 60)} stands in line {lines[which]} and again in line {line}"
+                f"the key {shorten(key.value, 60)} is in line {lines[which]} and again in line {line}"
             )
         lines[which] = line

@@ -1,4 +1,4 @@
-"""Zip files, whose members are read in place and within limits."""
+"""Zip files: members are read in place, with limits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stylebridge.errors import DataError
 
 @dataclass(frozen=True)
 class ZipMember(PackedFile):
-    """A file in a zip file. Read in place; what it unpacks to is checked against its checksum."""
+    """A file in a zip file. Read in place; the checksum is verified."""
 
     archive: Path
     path: PurePosixPath
@@ -30,17 +30,17 @@ class ZipMember(PackedFile):
             return _zip(self.archive).read(self.path.as_posix())
         except OSError:
             raise
-        except Exception as error:  # zipfile, zlib, lzma, bz2 and struct errors alike
+        except Exception as error:  # zipfile, zlib, lzma, bz2 and struct errors
             raise _damaged(self, error) from error
 
     def fingerprint(self) -> tuple[str | int, ...]:
         return os.path.abspath(self.archive), self.path.as_posix(), self.size, self.crc
 
     def beside(self, path: PurePosixPath) -> ZipMember | None:
-        """Another file of the archive; None if it has no such file.
+        """Another file of the archive, or None if it does not exist.
 
         Raises:
-            DataError: the file is encrypted, or unpacks to more than is read.
+            DataError: the file is encrypted, or its unpacked size is above the limit.
         """
         try:
             return _member(self.archive, _zip(self.archive).getinfo(path.as_posix()))
@@ -49,16 +49,16 @@ class ZipMember(PackedFile):
 
 
 _open_zips = threading.local()
-#: Archives that a thread keeps open.
+#: Most archives that a thread keeps open.
 _KEPT = 8
 
 
 def _zip(archive: Path) -> zipfile.ZipFile:
-    """The thread's own handle: a shared one would make threads and forked processes move each other's place."""
+    """A handle for each thread: threads and forked processes must not share a file position."""
     kept: OrderedDict[tuple[object, ...], zipfile.ZipFile] = _open_zips.__dict__.setdefault(
         "kept", OrderedDict()
     )
-    state = archive.stat()  # an archive that was replaced is opened anew
+    state = archive.stat()  # a replaced archive is reopened
     key = os.getpid(), archive, state.st_mtime_ns, state.st_size
     if key not in kept:
         kept[key] = zipfile.ZipFile(archive)
@@ -69,7 +69,7 @@ def _zip(archive: Path) -> zipfile.ZipFile:
 
 
 def zip_members(archive: Path) -> dict[str, PackedFile]:
-    """The files of an archive by their paths. Raises DataError if one leads outside, is encrypted, or unpacks to more
+    """The files of an archive by path. Raises DataError if one is outside the archive, encrypted, or unpacks to more
     than an image."""
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -86,10 +86,10 @@ def _wanted(archive: Path, info: zipfile.ZipInfo) -> bool:
     parts = info.filename.split("/")
     if info.filename.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
         raise DataError(
-            f"{archive} holds {info.filename!r}, a path that leads outside the archive: do not trust this file; "
+            f"{archive} holds {info.filename!r}, a path outside the archive: do not trust this file; "
             f"make the archive again."
         )
-    # Metadata of macOS, hidden files and folders are passed over as they are on the disk.
+    # macOS metadata, hidden files and folders are skipped, as on the disk.
     return not info.is_dir() and not any(part.startswith((".", "__MACOSX")) for part in parts)
 
 
@@ -97,14 +97,14 @@ def _member(archive: Path, info: zipfile.ZipInfo) -> ZipMember:
     if info.flag_bits & 1:
         raise DataError(f"{archive}!{info.filename} is encrypted: unpack the archive and give the folder.")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        # zipfile unpacks bzip2 and LZMA without a limit, whatever size the archive declares.
+        # zipfile unpacks bzip2 and LZMA without a limit, ignoring the declared size.
         raise DataError(
             f"{archive}!{info.filename} is compressed with a method other than deflate, which cannot be unpacked "
             f"within a limit: make the archive again with deflate, the default of zip, or give the unpacked folder."
         )
     if info.file_size > MAX_MEMBER_BYTES:
         raise DataError(
-            f"{archive}!{info.filename} unpacks to {info.file_size:,} bytes, which no image needs: do not trust "
+            f"{archive}!{info.filename} unpacks to {info.file_size:,} bytes, more than any image: do not trust "
             f"this file; make the archive again without it."
         )
     return ZipMember(archive, PurePosixPath(info.filename), info.file_size, info.CRC)
