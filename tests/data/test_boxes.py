@@ -137,7 +137,9 @@ def test_boxes_outside_their_image(tmp_path: Path) -> None:
     boxes = read_boxes(csv_file(tmp_path, "a.jpg,-0.5,2,20.9,10\nb.jpg,0,0,23,5\nc.jpg,5,-3,5,5\n"))
     assert boxes.inside("a.jpg", 20, 30) == Box(0, 2, 20, 10)  # rounding is forgiven, and cut
     assert boxes.inside("b.jpg", 150, 30) == Box(0, 0, 23, 5)
-    with pytest.raises(DataError, match=r"line 3: the box 0, 0, 23, 5 extends beyond its image b\.jpg of 20×30"):
+    with pytest.raises(
+        DataError, match=r"line 3: the box 0, 0, 23, 5 extends beyond its image b\.jpg of 20×30"
+    ):
         boxes.inside("b.jpg", 20, 30)
     with pytest.raises(DataError, match="line 4: the box 5, -3, 5, 5 leaves"):
         boxes.inside("c.jpg", 20, 30)

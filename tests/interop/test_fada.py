@@ -182,7 +182,7 @@ def test_what_is_no_released_checkpoint_is_named(
         },
     }
     if how == "classes":
-        monkeypatch.setattr("stylebridge.jobs.exchange.import_weights.read_released", lambda path: _Seven())
+        monkeypatch.setattr("stylebridge.interop.fada.read_released", lambda path: _Seven())
     if how in content:
         torch.save(content[how], path)
     if how == "cut":
@@ -224,6 +224,6 @@ def test_a_run_in_the_way_stays(stylebridge: CommandLine, tmp_path: Path) -> Non
     (tmp_path / "model.pth").touch()
     stylebridge("import", "fada", tmp_path / "model.pth", "--out", tmp_path / "run").refused("exists already")
     stylebridge("import", "gan", tmp_path / "model.pth", "--out", tmp_path / "new").refused(
-        "'gan'", "fada, deeplab"
+        "'gan'", "deeplab, fada"
     )
     assert (tmp_path / "run" / "mine.txt").read_text() == "mine"

@@ -21,6 +21,7 @@ from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import WorkerError
 from stylebridge.jobs.apply.models import styles as region_styles
 from stylebridge.jobs.apply.models.styles import StylePhotos
+from stylebridge.jobs.exchange.import_weights import flag, importers
 from stylebridge.jobs.runs.outputs import MARKER
 from support import corrupt, folders
 from support.folders import CommandLine, World, tiny_overrides
@@ -246,14 +247,16 @@ class Evil:
         return os.mkdir, (str(self.mark),)
 
 
-@pytest.mark.parametrize("kind", ["fada", "deeplab", "nice-gan", "sean", "spade"])
+@pytest.mark.parametrize("kind", importers())
 def test_pickles_are_never_run(stylebridge: CommandLine, tmp_path: Path, kind: str):
     mark = tmp_path / "hacked"
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(Evil(mark)))
     torch.save({"state_dict": Evil(mark)}, tmp_path / "zip.pth")
     torch.save(Evil(mark), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    wanted = [name for name, file in importers()[kind][1].files.items() if file.required]
     for name in ("plain.pth", "zip.pth", "old.pth"):
-        stylebridge("import", kind, tmp_path / name, "--out", tmp_path / "run").refused(name)
+        given = [part for n in wanted for part in ([] if n == "file" else [flag(n)]) + [tmp_path / name]]
+        stylebridge("import", kind, *given, "--out", tmp_path / "run").refused(name)
         assert not mark.exists()
         assert not (tmp_path / "run").exists()
 

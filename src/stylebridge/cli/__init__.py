@@ -11,6 +11,7 @@ import typer
 
 from stylebridge.cli.data import data_app
 from stylebridge.cli.evaluate import evaluate_app
+from stylebridge.cli.exchange import import_
 from stylebridge.cli.interrupts import InterruptibleGroup, ended_by_signals
 from stylebridge.cli.mix import mix_app
 from stylebridge.cli.options import (
@@ -19,18 +20,16 @@ from stylebridge.cli.options import (
     ClassMaps,
     Device,
     LabelSpaceOption,
-    Overwrite,
     Quiet,
     ReadAsDomain,
     Resume,
     Seed,
     Workers,
-    parse_size,
 )
 from stylebridge.cli.refusals import ensure_utf8, refusal
 from stylebridge.cli.synthesize import synthesize_app
 from stylebridge.cli.translate import translate_app
-from stylebridge.errors import DataError, StylebridgeError, UserError
+from stylebridge.errors import StylebridgeError, UserError
 from stylebridge.launch import is_main
 from stylebridge.terminal import open_console, say
 from stylebridge.version import __version__
@@ -228,82 +227,7 @@ def studio(
     launch(run, segmenter=segmenter, port=port, open_browser=open_browser, max_side=max_side, device=device)
 
 
-@app.command("import")
-def import_(
-    kind: Annotated[
-        str, typer.Argument(help="fada, deeplab, nice-gan, sean, spade or mixnmatch", metavar="KIND")
-    ],
-    out: Annotated[Path, typer.Option(help="Run folder to make")],
-    file: Annotated[
-        Path | None,
-        typer.Argument(help="The released checkpoint, .pth, .pt or .safetensors (not for mixnmatch)"),
-    ] = None,
-    label_space: Annotated[
-        str | None, typer.Option(help="Its classes: name or YAML file; without it, told by their number")
-    ] = None,
-    image_size: Annotated[
-        str | None,
-        typer.Option(
-            help="NICE-GAN, SEAN, SPADE: the size it was trained at, 256 or 512x256",
-            metavar="SIDE|WIDTHxHEIGHT",
-        ),
-    ] = None,
-    channels: Annotated[
-        str | None,
-        typer.Option(
-            help="SEAN, SPADE: what the label channels are, where their number does not tell: 35+edges, 150+void",
-            metavar="CLASSES[+void][+edges]",
-        ),
-    ] = None,
-    upsampling: Annotated[
-        str | None, typer.Option(help="SEAN, SPADE: normal or more, as it was trained", metavar="normal|more")
-    ] = None,
-    generator: Annotated[Path | None, typer.Option(help="MixNMatch: G.pth")] = None,
-    encoder: Annotated[
-        Path | None, typer.Option(help="MixNMatch: E.pth; SPADE with a VAE: latest_net_E.pth")
-    ] = None,
-    feature_extractor: Annotated[
-        Path | None, typer.Option(help="MixNMatch: EX.pth, for feature mode")
-    ] = None,
-    overwrite: Overwrite = False,
-) -> None:
-    """Make a released checkpoint a run folder, which every other command takes."""
-    from stylebridge.jobs.exchange.import_weights import import_mixnmatch
-    from stylebridge.jobs.exchange.import_weights import import_weights as job
-
-    if kind == "mixnmatch":
-        if generator is None or encoder is None or file is not None:
-            raise DataError("MixNMatch comes in several files: give --generator G.pth and --encoder E.pth.")
-        made = import_mixnmatch(
-            generator, encoder, out, feature_extractor=feature_extractor, overwrite=overwrite
-        )
-        say(open_console(), f"{generator} is now the run {made}: stylebridge mix apply {made} …")
-        return
-    if file is None:
-        raise DataError(f"Give the released checkpoint: stylebridge import {kind} FILE --out {out}.")
-    if upsampling not in (None, "normal", "more"):
-        raise DataError(f"--upsampling is {upsampling!r}: choose normal or more.")
-    lines: list[str] = []
-    run = job(
-        kind,
-        file,
-        out,
-        label_space=label_space,
-        image_size=parse_size(image_size, "--image-size"),
-        channels=channels,
-        upsampling=upsampling,  # type: ignore[arg-type]
-        encoder=encoder,
-        overwrite=overwrite,
-        tell=lines.append,
-    )
-    use = {
-        "nice-gan": f"translate apply {run} PHOTOS --out out/",
-        "sean": f"synthesize apply {run} --labels MAP.png --style PHOTO.jpg --out picture.png",
-        "spade": f"synthesize apply {run} --labels MAP.png --out picture.png",
-    }.get(kind, f"segment {run} PHOTOS --out out/")
-    say(open_console(), f"{file} is now the run {run}: stylebridge {use}")
-    for line in lines:
-        say(open_console(), line)
+app.command("import")(import_)
 
 
 @recipes_app.command("list")

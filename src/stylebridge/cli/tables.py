@@ -132,6 +132,19 @@ def _print_recipes(recipes: dict[str, Path], console: Console) -> None:
     console.print(table)
 
 
+def print_importers(console: Console) -> None:
+    """The kinds of released weights that are read, their files and their options."""
+    from stylebridge.jobs.exchange.import_weights import flag, importers, usage
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("kind", "method", "files ([…]: optional)", "options"):
+        table.add_column(column, style="bold" if column == "kind" else "")
+    for kind, (spec, importer) in importers().items():
+        options = "\n".join(f"{flag(name)} ({meaning})" for name, meaning in importer.options.items())
+        table.add_row(kind, spec.title, Text(usage(importer)), Text(options or "–"))
+    console.print(table)
+
+
 def print_layouts(console: Console) -> None:
     """Print the layouts, their splits (training takes the first) and their label spaces."""
     from stylebridge.data.layouts import LAYOUTS

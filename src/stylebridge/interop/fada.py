@@ -8,18 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from stylebridge.errors import WeightsError
+from stylebridge.data.label_space import LabelSpace
+from stylebridge.errors import DataError, WeightsError
+from stylebridge.interop.importer import Given, Imported, Importer, ReleasedFile
 from stylebridge.networks.deeplab_v2 import load_fada_state
 from stylebridge.networks.pixel_discriminator import PixelDiscriminator
 from stylebridge.networks.pretrained import strip_prefix
 from stylebridge.networks.segmenters.build import DeepLabV2Segmenter, SegmenterConfig
 
+#: The label space of a released model, by its number of classes.
+SPACES = {19: "cityscapes-19", 16: "synthia-16"}
+#: Where the published test programs predict: (width, height) after the adversarial stage, and else.
+ADVERSARIAL_SIZE, FINAL_SIZE = (1024, 512), (2048, 1024)
 _FORM = "a dict with feature_extractor and classifier"
 
 
@@ -131,4 +138,55 @@ def _fill(module: Any, state: Mapping[str, Any], name: str) -> None:
         raise WeightsError(f"The {name} does not fit: {error}") from error
 
 
-__all__ = ["ReleasedDeepLab", "read_released"]
+def read_deeplab(recipe: str, given: Given) -> Imported:
+    """A released DeepLab-V2 with its label space, and the size that its test program predicts at.
+
+    Args:
+        recipe: what it was trained with.
+
+    Raises:
+        UserError: as :func:`read_released`; its number of classes does not tell the label space, or not that one.
+    """
+    path = given.files["file"]
+    released = read_released(path)
+    space = _space(released.segmenter.num_classes, given.label_space, path)
+    config = released.segmenter.config.model_copy(update={"weights": "imagenet"})
+    discriminator = released.discriminator
+    return Imported(
+        networks={} if discriminator is None else {"discriminator": discriminator},
+        segmenter=released.segmenter,
+        space=space,
+        recipe=recipe,
+        changes={
+            "segmenter": config.model_dump(mode="json"),
+            "inference": {"size": FINAL_SIZE if discriminator is None else ADVERSARIAL_SIZE},
+        },
+        facts={"iteration": released.iteration},
+    )
+
+
+def _space(classes: int, given: str | Path | None, path: Path) -> LabelSpace:
+    name = given if given is not None else SPACES.get(classes)
+    if name is None:
+        raise DataError(
+            f"{path} has {classes} classes: name their label space with --label-space NAME_OR_YAML."
+        )
+    space = LabelSpace.load(name)
+    if space.num_classes != classes:
+        raise DataError(
+            f"{path} has {classes} classes and label space {space.name} has {space.num_classes}: give the one the "
+            f"model was trained on."
+        )
+    return space
+
+
+def _importer(recipe: str) -> Importer:
+    return Importer(
+        {"file": ReleasedFile("MODEL.pth")},
+        partial(read_deeplab, recipe),
+        "segment {run} PHOTOS --out out/",
+        {"label_space": "default: by its number of classes, 19 or 16"},
+    )
+
+
+FADA, DEEPLAB = _importer("fada"), _importer("source-only")

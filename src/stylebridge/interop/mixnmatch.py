@@ -6,6 +6,7 @@ One file a network, each a state dict saved from a data-parallel wrapper (every 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,15 @@ from torch import Tensor, nn
 
 from stylebridge.atomic import written_file
 from stylebridge.errors import WeightsError
-from stylebridge.networks.mixnmatch import Encoders, FeatureExtractor, Generator, Mixer, MixNMatchConfig
+from stylebridge.interop.importer import Given, Imported, Importer, ReleasedFile
+from stylebridge.networks.mixnmatch import (
+    LAYOUT,
+    Encoders,
+    FeatureExtractor,
+    Generator,
+    Mixer,
+    MixNMatchConfig,
+)
 from stylebridge.networks.mixnmatch.config import PARENT_CHANNELS
 from stylebridge.networks.pretrained import misfit, read_authors_file, strip_prefix
 
@@ -163,3 +172,24 @@ def save_mixnmatch(mixer: Mixer, folder: Path) -> None:
         state = {f"{PREFIX}{k}": v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
         with written_file(folder / name) as beside:
             torch.save(state, beside)
+
+
+def read_mixer(given: Given) -> Imported:
+    """The networks of the authors' files. Raises WeightsError, as :func:`load_mixnmatch`."""
+    files = given.files
+    mixer = load_mixnmatch(files["generator"], files["encoder"], files.get("feature_extractor"))
+    return Imported(
+        networks=dict(mixer.named_children()),
+        settings=json.dumps({"layout": LAYOUT, **mixer.config.model_dump(mode="json")}),
+    )
+
+
+IMPORTER = Importer(
+    {
+        "generator": ReleasedFile(FILES["generator"]),
+        "encoder": ReleasedFile(FILES["encoder"]),
+        "feature_extractor": ReleasedFile(FILES["feature extractor"], required=False),
+    },
+    read_mixer,
+    "mix apply {run} …",
+)

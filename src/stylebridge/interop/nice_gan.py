@@ -16,8 +16,9 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from stylebridge.atomic import written_file
-from stylebridge.errors import WeightsError
-from stylebridge.networks.nice_gan import NiceGanConfig, NiceGanNetworks
+from stylebridge.errors import DataError, WeightsError
+from stylebridge.interop.importer import Given, Imported, Importer, ReleasedFile
+from stylebridge.networks.nice_gan import PRESETS, NiceGanConfig, NiceGanNetworks
 from stylebridge.networks.nice_gan.config import STRIDE
 from stylebridge.networks.pretrained import misfit, read_authors_file, strip_prefix
 
@@ -151,3 +152,30 @@ def save_nice_gan(networks: NiceGanNetworks, path: Path, iteration: int = 0) -> 
     saved["start_iter"] = iteration
     with written_file(path) as beside:
         torch.save(saved, beside)
+
+
+def read_translator(given: Given) -> Imported:
+    """Both translators of a checkpoint.
+
+    Raises:
+        UserError: as :func:`load_nice_gan`, or the image size is not a square's.
+    """
+    size = given.image_size
+    if isinstance(size, tuple) and size[0] != size[1]:
+        raise DataError("NICE-GAN was trained on squares: give --image-size as one number.")
+    networks = load_nice_gan(given.files["file"], size[0] if isinstance(size, tuple) else size)
+    config = networks.config
+    return Imported(
+        networks=dict(networks.named_children()),
+        settings=config.model_dump_json(),
+        recipe="nice-gan",
+        changes={"preset": next((n for n, c in PRESETS.items() if c == config), "nice-gan"), "load": None},
+    )
+
+
+IMPORTER = Importer(
+    {"file": ReleasedFile("NAME_params_latest.pt")},
+    read_translator,
+    "translate apply {run} PHOTOS --out out/",
+    {"image_size": "side of a light model's images; default: 256"},
+)

@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from stylebridge.engine.method import Losses, Phase, Step, Term
+from stylebridge.interop.fada import FADA as RELEASED
 from stylebridge.losses.class_level import class_level_loss, domain_encoding
 from stylebridge.methods.base import SegmentationMethod, SegmentationOptions, mean_cross_entropy
 from stylebridge.methods.colour_transfer import match_colour
@@ -118,4 +119,5 @@ METHOD = MethodSpec(
     title="FADA",
     paper="Wang et al., ECCV 2020, arXiv 2007.09222",
     length="40,000 steps after 20,000 of source-only",
+    importers={"fada": RELEASED},
 )

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from stylebridge.engine.config import OptimizerConfig, Strict
 from stylebridge.engine.method import Average, Conversions, Losses, Method, Phase, Step, Term
 from stylebridge.errors import RecipeError
+from stylebridge.interop.mixnmatch import IMPORTER
 from stylebridge.layers.precision import at_least_float32
 from stylebridge.losses.mixnmatch import (
     background_real_sum,
@@ -346,4 +347,5 @@ METHOD = MethodSpec(
     networks=Networks(MixNMatchNetworks, MixNMatchConfig, PRESETS),
     optimizers=published_optimizers,
     length=f"{PUBLISHED_EPOCHS} epochs of CUB",
+    importers={"mixnmatch": IMPORTER},
 )

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from stylebridge.engine.config import OptimizerConfig, ScheduleConfig, Strict
 from stylebridge.engine.method import Losses, Method, Phase, Step, Term
+from stylebridge.interop.nice_gan import IMPORTER
 from stylebridge.layers.precision import at_least_float32
 from stylebridge.losses.adversarial import sum_least_squares
 from stylebridge.methods.registry import MethodSpec, Networks
@@ -161,4 +162,5 @@ METHOD = MethodSpec(
     optimizers=published_optimizers,
     length="100,000 steps (the program's default: 300,000)",
     resample="bilinear",
+    importers={"nice-gan": IMPORTER},
 )

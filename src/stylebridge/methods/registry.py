@@ -22,6 +22,7 @@ from stylebridge.data.augment import Resample
 from stylebridge.engine.config import OptimizerConfig
 from stylebridge.engine.method import Method
 from stylebridge.errors import RecipeError, did_you_mean, one_line
+from stylebridge.interop.importer import Importer
 
 GROUP = "stylebridge.methods"
 
@@ -81,7 +82,7 @@ class MethodSpec:
     length: str = ""
     resample: Resample = "bicubic"
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    importers: Mapping[str, Any] = field(default_factory=dict)
+    importers: Mapping[str, Importer] = field(default_factory=dict)
 
     @property
     def options(self) -> Any:

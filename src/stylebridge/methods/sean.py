@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stylebridge.interop.synthesizers import SEAN as RELEASED
 from stylebridge.methods.registry import MethodSpec, Networks
 from stylebridge.methods.synthesis import Synthesis, published_optimizers
 from stylebridge.networks.sean import PRESETS, SEANConfig, SEANNetworks
@@ -22,4 +23,5 @@ METHOD = MethodSpec(
     networks=Networks(SEANNetworks, SEANConfig, PRESETS, from_data=("classes",)),
     optimizers=published_optimizers,
     length="100 epochs",
+    importers={"sean": RELEASED},
 )

@@ -8,6 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from stylebridge.engine.method import Losses, Phase, Step, Term
+from stylebridge.interop.fada import DEEPLAB
 from stylebridge.methods.base import SegmentationMethod, SegmentationOptions, mean_cross_entropy
 from stylebridge.methods.registry import MethodSpec
 
@@ -41,4 +42,5 @@ METHOD = MethodSpec(
     method=SourceOnly,
     title="Source only",
     paper="the baseline without adaptation",
+    importers={"deeplab": DEEPLAB},
 )

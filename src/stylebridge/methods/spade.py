@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stylebridge.interop.synthesizers import SPADE as RELEASED
 from stylebridge.methods.registry import MethodSpec, Networks
 from stylebridge.methods.synthesis import Synthesis, published_optimizers
 from stylebridge.networks.spade import PRESETS, SPADEConfig, SPADENetworks
@@ -22,4 +23,5 @@ METHOD = MethodSpec(
     networks=Networks(SPADENetworks, SPADEConfig, PRESETS, from_data=("classes",)),
     optimizers=published_optimizers,
     length="200 epochs",
+    importers={"spade": RELEASED},
 )

@@ -1,36 +1,74 @@
-"""The run folder of an import: its recipe, its facts."""
+"""The run folder of an import: networks or a segmenter, its recipe, its facts."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
-from stylebridge.jobs.recipe.adapt import Recipe
-from stylebridge.jobs.recipe.synthesize import SynthesisRecipe
-from stylebridge.jobs.recipe.translate import TranslationRecipe
+from stylebridge.engine import checkpoint as ckpt
+from stylebridge.interop.importer import Imported
+from stylebridge.jobs.recipe.adapt import load_recipe
+from stylebridge.jobs.recipe.mix import load_mix_recipe
+from stylebridge.jobs.recipe.synthesize import load_synthesis_recipe
+from stylebridge.jobs.recipe.translate import load_translation_recipe
+from stylebridge.jobs.runs.networks_folder import save_parts
+from stylebridge.jobs.runs.outputs import RUN, replaced_folder
 from stylebridge.version import __version__
 
+_RECIPES: dict[str, Callable[..., Any]] = {
+    "adapt": load_recipe,
+    "translate": load_translation_recipe,
+    "synthesize": load_synthesis_recipe,
+    "mix": load_mix_recipe,
+}
+#: The data that a run of each task names, which an imported one does not know.
+_DATA = {"adapt": ("source", "target"), "translate": ("a", "b")}
 
-def write_run(
-    folder: Path, recipe: Recipe | TranslationRecipe | SynthesisRecipe | None, facts: dict[str, Any]
-) -> None:
-    """``recipe.yaml``, where there is one, and ``run.yaml``."""
-    if recipe is not None:
-        (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-    text = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
-    (folder / "run.yaml").write_text(text, encoding="utf-8")
+
+def write_imported(task: str, imported: Imported, files: Mapping[str, Path], folder: Path) -> None:
+    """Write the run folder, whole or not at all.
+
+    Args:
+        files: that were read, by the names of the importer's options; ``run.yaml`` has their names and hashes.
+
+    Raises:
+        UserError: something is in the way, the disk refuses, or the recipe does not fit.
+    """
+    changes = [f"{key}={json.dumps(value)}" for key, value in imported.changes.items()]
+    recipe = None if imported.recipe is None else _RECIPES[task](imported.recipe, changes)
+    facts: dict[str, Any] = {"kind": task, "recipe": imported.recipe}
+    facts |= dict.fromkeys(_DATA.get(task, ("data",)))
+    if imported.space is not None:
+        facts["label_space"] = imported.space.as_dict()
+    origins = {name: _origin(path) for name, path in files.items()}
+    facts["imported"] = {**origins.pop("file", {}), **imported.facts, **origins}
+    facts["versions"] = {"stylebridge": __version__, "torch": str(torch.__version__)}
+    with replaced_folder(folder, RUN) as beside:
+        if imported.segmenter is not None:
+            assert imported.space is not None
+            assert recipe is not None
+            inference = recipe.inference.model_dump(mode="json")
+            extra = {"label_space": imported.space.as_dict(), "inference": inference}
+            imported.segmenter.save_pretrained(beside / "segmenter", extra=extra)
+        if imported.settings is not None:
+            save_parts(imported.networks, imported.settings, beside, "the networks")
+        elif imported.networks:
+            (beside / "networks").mkdir()
+            for name, network in imported.networks.items():
+                ckpt.save_tensors(network.state_dict(), beside / "networks" / f"{name}.safetensors")
+        if recipe is not None:
+            (beside / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+        text = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
+        (beside / "run.yaml").write_text(text, encoding="utf-8")
 
 
-def origin(path: Path) -> dict[str, Any]:
-    """A released file's name and hash, for ``run.yaml``."""
+def _origin(path: Path) -> dict[str, Any]:
+    """A released file's name and hash."""
     with path.open("rb") as file:
         return {"file": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def versions() -> dict[str, str]:
-    """For ``run.yaml``."""
-    return {"stylebridge": __version__, "torch": str(torch.__version__)}
