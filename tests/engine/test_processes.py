@@ -18,14 +18,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from stylebridge.engine import Average, Losses, Method, OptimizerConfig, Phase, Step, Term
-from stylebridge.jobs.recipe.synthesizers import SYNTHESIZERS
-from stylebridge.jobs.recipe.translators import TRANSLATORS
-from stylebridge.methods.mixnmatch import MixNMatch
-from stylebridge.methods.mixnmatch_features import MixNMatchFeatures
-from stylebridge.methods.registry import classes_of
 from support import folders, pair
 from support.mini import batches, mini_trainer
 from support.shared_work import STAGES, together, whole_run
+from support.tiny_methods import CASES
 
 #: The first test waits for the pair of processes.
 pytestmark = pytest.mark.timeout(900)
@@ -93,7 +89,7 @@ def told(folder: Path) -> Iterator[tuple[str, float]]:
                 yield key, value
 
 
-@pytest.mark.parametrize("name", pair.CASES)
+@pytest.mark.parametrize("name", CASES)
 def test_two_processes_reproduce_one(name, two, tmp_path):
     """Losses, gradients, weights, averages, buffers of all types and image buffers, in both processes. Noise, dropout,
     DropPath and batch norm in training mode are in it."""
@@ -110,13 +106,6 @@ def test_two_processes_reproduce_one(name, two, tmp_path):
             torch.testing.assert_close(
                 found[key], value, rtol=1e-6, atol=1e-9, msg=lambda m, k=key: f"{k}: {m}"
             )
-
-
-def test_every_registered_method_is_among_them():
-    kinds = {case.kind for case in pair.CASES.values()}
-    translators = {kind.method for kind in TRANSLATORS.values()}
-    assert kinds >= {*classes_of("adapt").values(), *translators, MixNMatch, MixNMatchFeatures}
-    assert pair.CASES.keys() >= {*classes_of("adapt"), *TRANSLATORS, *SYNTHESIZERS}
 
 
 class Seldom(Method):

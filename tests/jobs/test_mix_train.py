@@ -98,7 +98,7 @@ def test_facts_pictures_log_and_report(whole: Path, data: Path) -> None:
     assert [log.count(f'"stage": "{stage}"') for stage in ("1-code", "2-feature")] == [2, 2]
     page = (whole / "report.html").read_text(encoding="utf-8")
     assert "After 4 steps" in page
-    assert "2 shapes, 4 textures" in page
+    assert "2 shapes, 5 textures" in page
 
 
 # --- stopped and resumed --------------------------------------------------------------------------------------

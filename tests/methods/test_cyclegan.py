@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from stylebridge.engine import OptimizerConfig, Step, Trainer
@@ -163,38 +162,18 @@ def test_each_weight_moves_the_networks_by_much_more_than_the_tolerance(tmp_path
         assert_same_weights(plain, changed, rtol=1e-6)
 
 
-# --- who gets gradients ---------------------------------------------------------------------------------------
+# --- what is computed ---------------------------------------------------------------------------------------
 
 
 class Watching(CycleGAN):
-    """Keeps which parameters had gradients at the end of each phase, and how often each network ran."""
+    """Notes which networks ran."""
 
     def __init__(self, *arguments) -> None:
         super().__init__(*arguments)
-        self.graded: list[set[str]] = []
         self.ran: list[str] = []
         for name, network in [*self.model.generators.items(), *self.model.discriminators.items()]:
             kind = type(network).__name__[0]
             network.register_forward_hook(lambda *_, of=f"{kind}_{name}": self.ran.append(of))
-
-    def _watch(self, losses):
-        yield from losses
-        self.graded.append({name for name, p in self.model.named_parameters() if p.grad is not None})
-
-    def _generator_losses(self, step):
-        return self._watch(super()._generator_losses(step))
-
-    def _discriminator_losses(self, step):
-        return self._watch(super()._discriminator_losses(step))
-
-
-def test_each_phase_gives_gradients_to_its_own_networks_only(tmp_path: Path) -> None:
-    method = make_method(kind=Watching)
-    assert isinstance(method, Watching)
-    train(method, tmp_path, make_streams(2))
-    names = {name for name, _ in method.model.named_parameters()}
-    generators = {name for name in names if name.startswith("generators")}
-    assert method.graded == 2 * [generators, names - generators]
 
 
 def test_nothing_is_computed_twice(tmp_path: Path) -> None:
@@ -240,28 +219,12 @@ def test_the_discriminators_see_the_fakes_of_before_the_generators_moved(tmp_pat
         assert (networks.generators["b"](streams["a"][0]["image"] * 2 - 1) - expected).abs().max() > 1e-4
 
 
-def test_checkpoints_hold_the_buffers(tmp_path: Path) -> None:
-    method = make_method()
-    assert set(method.local) == {"fakes_a", "fakes_b"}
-    assert method.buffers["a"].images.shape == (50, 3, SIDE, SIDE)
-    trainer = train(method, tmp_path, make_streams(3))
-    again = make_method()
-    fresh = mini_trainer(again, make_streams(3), tmp_path / "again", published_optimizers())  # type: ignore[arg-type]
-    from stylebridge.engine import checkpoint as ckpt
-
-    fresh.resume(ckpt.find_checkpoints(trainer.folder)[-1])
-    for domain in "ab":
-        assert int(again.buffers[domain].filled) == 3
-        assert torch.equal(again.buffers[domain].images, method.buffers[domain].images)
-
-
 # --- options --------------------------------------------------------------------------------------------------
 
 
 def test_published_defaults() -> None:
     o = CycleGANOptions()
     assert (o.cycle_weight, o.identity_weight, o.discriminator_weight, o.buffer) == (10, 0.5, 0.5, 50)
-    assert set(published_optimizers()) == {"generators", "discriminators"}
     one = published_optimizers()["discriminators"]
     assert (one.kind, one.lr, one.betas, one.weight_decay) == ("adam", 2e-4, (0.5, 0.999), 0)
     assert published_steps(1067, 1334) == 200 * 1334
@@ -274,12 +237,6 @@ def test_schedule() -> None:
         published_optimizers()["generators"].schedule.factor(epoch - 1, 200) for epoch in range(1, 201)
     ]
     assert factors == pytest.approx([1 - max(0, epoch - 100) / 101 for epoch in range(1, 201)])
-
-
-@pytest.mark.parametrize("wrong", [{"cycle": 10}, {"cycle_weight": -1}, {"buffer": 0}])
-def test_unknown_names_and_values_out_of_range_are_refused(wrong: dict) -> None:
-    with pytest.raises(ValidationError, match=next(iter(wrong))):
-        CycleGANOptions(**wrong)
 
 
 def test_images_of_another_size_are_refused(tmp_path: Path) -> None:

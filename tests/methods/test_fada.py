@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -181,34 +180,6 @@ def test_the_adversarial_loss_moves_the_features_but_not_the_classifier(tmp_path
     assert not torch.allclose(quiet.segmenter.encoder[0].weight, loud.segmenter.encoder[0].weight)
 
 
-def test_each_network_stands_still_in_the_others_phase(tmp_path: Path) -> None:
-    class Watching(FADA):
-        def segmenter_losses(self, step):
-            seen["discriminator"] = copy.deepcopy(self.discriminator.state_dict())
-            yield from super().segmenter_losses(step)
-            seen["grads"] = [p.grad for p in self.discriminator.parameters()]
-
-        def discriminator_losses(self, step):
-            for name, value in self.discriminator.state_dict().items():
-                assert torch.equal(value, seen["discriminator"][name])
-            before = copy.deepcopy(self.segmenter.state_dict())
-            yield from super().discriminator_losses(step)
-            seen["segmenter"] = before
-
-    seen: dict = {}
-    segmenter = mini_segmenter()
-    method = Watching(segmenter, FADAOptions(adversarial_weight=10.0))
-    method.discriminator.double()
-    train(method, tmp_path, make_streams(1))
-    assert all(grad is None for grad in seen["grads"])
-    for name, value in segmenter.state_dict().items():
-        assert torch.equal(value, seen["segmenter"][name])
-    assert any(
-        not torch.equal(value, seen["discriminator"][name])
-        for name, value in method.discriminator.state_dict().items()
-    )
-
-
 def test_the_discriminator_learns_to_tell_the_domains_apart(tmp_path: Path) -> None:
     """On domains that differ in brightness and with features that do not fight back."""
     streams = {"source": batches(20, (8, 8), seed=1), "target": batches(20, (8, 8), seed=2, labelled=False)}
@@ -246,23 +217,6 @@ def test_published_defaults() -> None:
     assert not o.hard_encoding
     assert not o.colour_transfer
     assert o.feature_pool == 1
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"temprature": 1.8},
-        {"temperature": 0},
-        {"clip": 0},
-        {"clip": 1.1},
-        {"adversarial_weight": -1},
-        {"discriminator_weight": 0},
-        {"feature_pool": 0},
-    ],
-)
-def test_unknown_names_and_values_out_of_range_are_refused(wrong: dict) -> None:
-    with pytest.raises(ValidationError, match=next(iter(wrong))):
-        FADAOptions(**wrong)
 
 
 def test_the_discriminator_fits_the_segmenter() -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -188,44 +187,6 @@ def test_steps_move_the_weights_by_much_more_than_the_tolerance(tmp_path: Path) 
 # --- who gets gradients ---------------------------------------------------------------------------------------
 
 
-class Watching(NiceGAN):
-    """Keeps what the weights were when each phase began and what gradients were there when it ended."""
-
-    def __init__(self, networks: NiceGanNetworks) -> None:
-        super().__init__(networks)
-        self.before: list[dict[str, Tensor]] = []
-        self.graded: list[set[str]] = []
-
-    def _watch(self, losses):
-        self.before.append(copy.deepcopy(dict(self.model.named_parameters())))
-        yield from losses
-        named = self.model.named_parameters()
-        self.graded.append({name for name, p in named if p.grad is not None})
-
-    def _discriminator_losses(self, step):
-        return self._watch(super()._discriminator_losses(step))
-
-    def _generator_losses(self, step):
-        return self._watch(super()._generator_losses(step))
-
-
-def test_the_encoder_moves_in_the_discriminators_phase_only(tmp_path: Path) -> None:
-    method = Watching(make_networks())
-    train(method, tmp_path, make_streams(2))
-    first, second, third = method.before[:3]
-
-    def moved(old: dict[str, Tensor], new: dict[str, Tensor]) -> set[str]:
-        return {name for name, value in new.items() if not torch.equal(value, old[name])}
-
-    names = {kind: {n for n in first if n.startswith(kind)} for kind in ("discriminators", "generators")}
-    encoder = {n for n in names["discriminators"] if n.split(".", 2)[2].startswith(ENCODER)}
-    assert len(encoder) == 2 * 8
-    assert moved(first, second) == names["discriminators"]
-    assert moved(second, third) == names["generators"]
-    assert method.graded[0] == names["discriminators"]
-    assert method.graded[1] == names["generators"]
-
-
 def test_fakes_do_not_move_the_encoder_they_came_from(tmp_path: Path) -> None:
     """In the discriminators' phase what D_B thinks of G_B(E_A(a)) must not reach E_A: with other images of b, the
     gradient of everything in D_A that its own game does not use stays the same."""
@@ -279,7 +240,6 @@ def test_published_defaults() -> None:
     o = NiceGANOptions()
     assert (o.adversarial_weight, o.cycle_weight, o.reconstruction_weight) == (1, 10, 10)
     assert o.exact_power_iterations
-    assert set(published_optimizers()) == set(NiceGAN.trains) == {"discriminators", "generators"}
     one = published_optimizers()["generators"]
     assert (one.kind, one.lr, one.betas, one.weight_decay) == ("adam", 1e-4, (0.5, 0.999), 1e-4)
 
@@ -292,12 +252,6 @@ def test_schedule() -> None:
     assert published_optimizers()["generators"].schedule.factor(150_000, 300_000) == pytest.approx(
         1 - 1 / 150_000
     )
-
-
-@pytest.mark.parametrize("wrong", [{"cycle": 10}, {"cycle_weight": -1}, {"adversarial_weight": "much"}])
-def test_unknown_names_and_values_out_of_range_are_refused(wrong: dict) -> None:
-    with pytest.raises(ValidationError, match=next(iter(wrong))):
-        NiceGANOptions(**wrong)
 
 
 def test_images_too_small_for_the_wide_head_are_refused(tmp_path: Path) -> None:

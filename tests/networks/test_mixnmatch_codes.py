@@ -39,10 +39,10 @@ def test_textures_are_tied_to_shapes() -> None:
 
 def test_one_hot() -> None:
     numbers = Categories(torch.tensor([3, 0]), torch.tensor([1, 0]), torch.tensor([2, 3]))
-    codes = one_hot(torch.zeros(2, 5), numbers, TINY)
-    assert codes.background.tolist() == [[0, 0, 0, 1], [1, 0, 0, 0]]
+    codes = one_hot(torch.zeros(2, TINY.pose), numbers, TINY)
+    assert codes.background.tolist() == [[0, 0, 0, 1, 0], [1, 0, 0, 0, 0]]
     assert codes.shape.tolist() == [[0, 1], [1, 0]]
-    assert codes.texture.tolist() == [[0, 0, 1, 0], [0, 0, 0, 1]]
+    assert codes.texture.tolist() == [[0, 0, 1, 0, 0], [0, 0, 0, 1, 0]]
 
 
 def test_encoded_codes() -> None:

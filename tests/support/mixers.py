@@ -11,12 +11,12 @@ from stylebridge.networks.mixnmatch import Codes, MixNMatchConfig
 TINY = MixNMatchConfig(
     image_size=64,
     shapes=2,
-    textures=4,
-    pose=5,
-    generator_channels=4,
-    discriminator_channels=4,
-    encoder_channels=4,
-    pair_channels=2,
+    textures=5,
+    pose=4,
+    generator_channels=2,
+    discriminator_channels=2,
+    encoder_channels=2,
+    pair_channels=1,
     extractor_channels=2,
 )
 
