@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from stylebridge.errors import DataError, RecipeError, RunError, did_you_mean
 from stylebridge.interop.importer import OPTIONS, Given, Importer
@@ -64,25 +65,10 @@ def import_weights(
     return folder
 
 
-def import_mixnmatch(
-    generator: str | Path,
-    encoder: str | Path,
-    out: str | Path,
-    *,
-    feature_extractor: str | Path | None = None,
-    overwrite: bool = False,
-) -> Path:
-    """:func:`import_weights` of the checkpoints of MixNMatch's authors: ``G.pth``, ``E.pth`` and, for feature mode,
-    ``EX.pth``."""
-    return import_weights(
-        "mixnmatch",
-        None,
-        out,
-        generator=generator,
-        encoder=encoder,
-        feature_extractor=feature_extractor,
-        overwrite=overwrite,
-    )
+def import_mixnmatch(generator: str | Path, encoder: str | Path, out: str | Path, **options: Any) -> Path:
+    """:func:`import_weights` of MixNMatch's ``G.pth``, ``E.pth`` and, for feature mode, ``EX.pth``
+    (``feature_extractor=``)."""
+    return import_weights("mixnmatch", None, out, generator=generator, encoder=encoder, **options)
 
 
 def importers() -> dict[str, tuple[MethodSpec, Importer]]:
