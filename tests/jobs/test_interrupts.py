@@ -116,12 +116,12 @@ def test_every_training_names_the_line_that_continues_it(
 
 
 @pytest.mark.parametrize("number", list(CODES))
-@pytest.mark.parametrize("moment", ["together.check_domain", "adapt.finish_run"])
+@pytest.mark.parametrize("moment", ["datasets.together.check_domain", "tasks.adapt.finish_run"])
 def test_outside_of_the_steps_it_is_one_sentence_too(
     number: int, moment: str, tmp_path: Path, world: World, stylebridge: CommandLine, monkeypatch
 ) -> None:
     """While data are checked there is nothing to continue; while the report is written there is."""
-    module, function = moment.split(".")
+    module, function = moment.rsplit(".", 1)
     job = importlib.import_module(f"stylebridge.jobs.{module}")
     monkeypatch.setattr(job, function, lambda *_args, **_kwargs: signal.raise_signal(number))
     words = command("adapt", world, tmp_path)
@@ -202,6 +202,6 @@ def test_the_outermost_job_names_the_line(tmp_path: Path) -> None:
         outer(out=tmp_path / "run")
     assert caught.value.exit_code == 143
     assert str(caught.value) == (
-        "Interrupted at step 3 of 6 of stage 1-translate; a checkpoint is written. "
+        "Interrupted at step 3 of 6 of stage 1-translate; a checkpoint was written. "
         f"Continue with: stylebridge adapt --resume --out {tmp_path / 'run'}"
     )

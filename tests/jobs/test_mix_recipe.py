@@ -3,19 +3,11 @@
 import pytest
 
 from stylebridge.errors import RecipeError
-from stylebridge.jobs.recipe.mix import MixRecipe, load_mix_recipe, mix_recipes
+from stylebridge.jobs.recipe.mix import load_mix_recipe
 from stylebridge.methods.mixnmatch import PUBLISHED_BATCH, PUBLISHED_EPOCHS, MixNMatchOptions
 from stylebridge.methods.mixnmatch_features import PUBLISHED_EPOCHS as FEATURE_EPOCHS
 
 CUB_IMAGES = 11_788
-
-
-@pytest.mark.parametrize("name", mix_recipes())
-def test_recipes_that_come_with_the_package(name: str) -> None:
-    recipe = load_mix_recipe(name)
-    assert (recipe.name, recipe.preset) == (name, name)
-    assert recipe.code.optimizers is recipe.feature.optimizers is None
-    assert recipe.configure().image_size == (128 if name == "mixnmatch" else 64)
 
 
 def test_the_published_recipe() -> None:
@@ -46,14 +38,6 @@ def test_any_number_of_categories(shapes: int, textures: int) -> None:
         recipe.configure().generator_channels
         == load_mix_recipe("mixnmatch-small").configure().generator_channels
     )
-
-
-def test_the_written_recipe_is_read_back(tmp_path) -> None:
-    recipe = load_mix_recipe("mixnmatch-64", ["networks.textures=40", "code.options.pose_weight=2", "seed=3"])
-    path = tmp_path / "recipe.yaml"
-    path.write_text(recipe.to_yaml(), encoding="utf-8")
-    assert load_mix_recipe(path) == recipe
-    assert isinstance(recipe, MixRecipe)
 
 
 @pytest.mark.parametrize(
