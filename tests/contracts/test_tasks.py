@@ -212,6 +212,10 @@ def test_options_of_the_start_are_compared(
     run = start(TASKS[labelled], data, tmp_path / "run")
     with pytest.raises(RunError, match="begun without --allow-missing-classes"):
         TASKS[labelled].begin(data, run, resume=True, allow_missing_classes=True)
+    before = contents(run)
+    with pytest.raises(UserError, match="nowhere"):
+        TASKS[labelled].begin(data, run, overwrite=True, label_space=tmp_path / "nowhere.yaml")
+    assert contents(run) == before
 
 
 @pytest.mark.parametrize(

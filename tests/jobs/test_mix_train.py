@@ -104,9 +104,7 @@ def test_facts_pictures_log_and_report(whole: Path, data: Path) -> None:
 # --- stopped and resumed --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("stage", "step"), [("1-code", 1), ("1-code", 2), ("2-feature", 1), ("2-feature", 2)]
-)
+@pytest.mark.parametrize(("stage", "step"), [("1-code", 2), ("2-feature", 1)])
 def test_a_run_that_was_stopped_ends_in_the_same_weights(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path, stage: str, step: int
 ) -> None:
@@ -153,11 +151,6 @@ def test_a_finished_run_has_nothing_left_to_do(whole: Path, tmp_path: Path) -> N
     train(None, run, resume=True)
     assert [path.stat().st_mtime_ns for path in files] == before
     assert (run / "report.html").is_file()
-
-
-def test_another_seed_gives_other_weights(data: Path, tmp_path: Path, whole: Path) -> None:
-    run = train(data, tmp_path / "run", seed=1)
-    assert not same(tensors(run), tensors(whole))
 
 
 # --- data -----------------------------------------------------------------------------------------------------
@@ -273,8 +266,6 @@ def test_a_batch_is_shared_between_processes() -> None:
 
 
 def test_runs_that_cannot_be_resumed_are_named(whole: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="does not exist"):
-        train(None, tmp_path / "none", resume=True)
     run = tmp_path / "run"
     run.mkdir()
     facts = yaml.safe_load((whole / "run.yaml").read_text(encoding="utf-8"))
@@ -283,8 +274,3 @@ def test_runs_that_cannot_be_resumed_are_named(whole: Path, tmp_path: Path) -> N
         (run / "run.yaml").write_text(yaml.safe_dump({**facts, **change}), encoding="utf-8")
         with pytest.raises(RunError, match=message):
             train(None, run, resume=True)
-
-
-def test_a_run_is_not_written_over(data: Path, whole: Path) -> None:
-    with pytest.raises(RunError, match="exists already"):
-        train(data, whole)

@@ -10,7 +10,6 @@ import torch
 import yaml
 from PIL import Image
 from rich.console import Console
-from safetensors.torch import load_file
 
 from stylebridge.data.domain import open_domain
 from stylebridge.data.label_space import LabelSpace
@@ -87,33 +86,14 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def tensors(run: Path) -> dict[str, torch.Tensor]:
-    return {
-        f"{path.stem}.{k}": v
-        for path in (run / "networks").glob("*.safetensors")
-        for k, v in load_file(path).items()
-    }
-
-
 # --- training -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("recipe", ["sean-small", "spade-small"])
-def test_a_run_resumes_to_the_same_weights(data: Path, tmp_path: Path, recipe: str) -> None:
-    whole, cut = (train(data, tmp_path / name, recipe, steps=3) for name in ("whole", "cut"))
-    shutil.rmtree(cut / "networks")
-    saved = sorted(path for path in (cut / "trainer_state").iterdir() if path.is_dir())
-    for path in saved[1:]:
-        shutil.rmtree(path)
-    train_synthesizer(out=cut, resume=True, device="cpu", quiet=True)
-    ours, theirs = tensors(cut), tensors(whole)
-    assert ours.keys() == theirs.keys()
-    assert any(name.startswith("discriminator.") for name in ours)
-    for name, value in ours.items():
-        assert torch.equal(value, theirs[name]), name
-    assert (whole / "samples" / "000002.png").stat().st_size > 1000
-    page = (whole / "report.html").read_text(encoding="utf-8")
-    assert "After 3 steps" in page
+def test_a_run_has_pictures_its_discriminator_and_a_report(trained: Path) -> None:
+    assert (trained / "samples" / "000002.png").stat().st_size > 1000
+    assert (trained / "networks" / "discriminator.safetensors").is_file()
+    page = (trained / "report.html").read_text(encoding="utf-8")
+    assert "After 2 steps" in page
     assert "label map, drawn, photo" in page
 
 
