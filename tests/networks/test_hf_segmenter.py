@@ -19,7 +19,7 @@ from stylebridge.networks import pretrained
 from stylebridge.networks.segmenters.build import (
     load_segmenter,
 )
-from support.hf_models import FAMILIES, build, folder, hf, mobilevit, segformer, spread, upernet
+from support.hf_models import FAMILIES, build, folder, hf, mobilevit, segformer, spread
 from support.mini import batches, mini_trainer
 
 
@@ -94,14 +94,6 @@ def test_the_classifier_is_held_once_and_put_back(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="out of memory"):
         segmenter.features(torch.rand(1, 3, 64, 64))
     assert segmenter.model.decode_head.classifier is classifier
-
-
-def test_features_of_another_size_are_refused(tmp_path: Path) -> None:
-    for family in (segformer, upernet):
-        segmenter = build(folder(tmp_path / family.__name__, family()))
-        features = segmenter.features(torch.rand(2, 3, 64, 64))
-        with pytest.raises(ValueError, match="size"):
-            segmenter.classify(features, (64, 96))
 
 
 # --- weights ------------------------------------------------------------------------------------------------
@@ -182,18 +174,6 @@ def test_normalisation_is_the_processors(tmp_path: Path) -> None:
     segmenter = build(path, weights=None)
     image = torch.rand(1, 3, 4, 4)
     assert torch.equal(segmenter.normalise(image), image.flip(1))
-
-
-def test_frozen_encoder(tmp_path: Path) -> None:
-    segmenter = build(folder(tmp_path / "model", segformer()), freeze_encoder=True).train()
-    groups = segmenter.parameter_groups()
-    assert not any(p.requires_grad for p in groups["encoder"])
-    assert all(p.requires_grad for p in groups["head"])
-    assert not any(m.training for m in segmenter.encoder_module().modules())
-    assert segmenter.model.decode_head.training
-    segmenter.save_pretrained(tmp_path / "saved")
-    loaded = load_segmenter(tmp_path / "saved")
-    assert not any(p.requires_grad for p in loaded.parameter_groups()["encoder"])
 
 
 # --- training -----------------------------------------------------------------------------------------------

@@ -84,30 +84,6 @@ def test_odd_sizes_are_mirrored_and_cut_back() -> None:
         assert segmenter(torch.rand(1, 3, 9, 70)).shape == (1, 4, 9, 70)  # too small to mirror
 
 
-def test_features_of_another_size_are_refused() -> None:
-    segmenter = build()
-    with pytest.raises(ValueError, match="size"):
-        segmenter.classify(segmenter.features(torch.rand(2, 3, 64, 64)), (64, 96))
-
-
-def test_forward_is_features_then_classify() -> None:
-    segmenter = build().eval()
-    image = torch.rand(1, 3, 40, 50)
-    with torch.no_grad():
-        assert torch.equal(segmenter(image), segmenter.classify(segmenter.features(image), (40, 50)))
-
-
-@pytest.mark.parametrize("arch", ["fpn", "deeplabv3plus"])
-def test_parameter_groups_part_all_parameters(arch: str) -> None:
-    segmenter = build(arch)
-    groups = segmenter.parameter_groups()
-    assert set(groups) == {"encoder", "head"}
-    ids = [id(p) for group in groups.values() for p in group]
-    assert len(ids) == len(set(ids))
-    assert set(ids) == {id(p) for p in segmenter.parameters()}
-    assert {id(p) for p in segmenter.model.encoder.parameters()} == {id(p) for p in groups["encoder"]}
-
-
 def test_state_holds_what_is_learnt() -> None:
     segmenter = build()
     assert set(segmenter.state_dict()) == {f"model.{key}" for key in segmenter.model.state_dict()}
