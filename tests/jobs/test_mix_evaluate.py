@@ -217,7 +217,7 @@ def test_what_users_get_wrong_is_named(
         "image,x,y,width,height\n" + "".join(f"{n:02}.png,1,1,500,5\n" for n in range(PHOTOS)),
         encoding="utf-8",
     )
-    stylebridge(*command, "--data", data, "--boxes", boxes).refused("line 2", "leaves its image")
+    stylebridge(*command, "--data", data, "--boxes", boxes).refused("line 2", "extends beyond its image")
     stylebridge(*command, "--data", data, "--mode", "both").refused("code or feature")
     stylebridge(*command, "--data", data, "--json", tmp_path).refused("folder")
     plain = tiny_run(tmp_path / "plain", tiny_mixer(extractor=False))

@@ -189,7 +189,7 @@ def changed(data: Path, tmp_path: Path, old: str, new: str) -> Path:
         (
             "a/2.png,12,10",
             "a/2.png,40,10",
-            r"boxes\.csv, line 4: the box 40, 10, 30, 20 leaves its image .* 60×48",
+            r"boxes\.csv, line 4: the box 40, 10, 30, 20 extends beyond its image .* 60×48",
         ),
         ("a/2.png,12,10,30,20\n", "", r"boxes\.csv has no box for the image images/a/2\.png"),
         ("a/2.png,12,10,30", "a/2.png,12,10,0", r"line 4: .* has no area"),
