@@ -169,7 +169,7 @@ def test_a_real_full_disk_and_a_file_in_the_way(tmp_path):
 def test_a_checkpoint_that_cannot_be_written_names_what_is_whole_from_the_runs_folder_too(tmp_path):
     (tmp_path / "trainer_state" / "1-x-00000007").mkdir(parents=True)
     with (
-        pytest.raises(CheckpointError, match="1-x-00000007 is whole"),
+        pytest.raises(CheckpointError, match="1-x-00000007 is intact"),
         ckpt.explain_full_disk("the snapshot", tmp_path),
     ):
         raise OSError(errno.ENOSPC, "No space left on device")

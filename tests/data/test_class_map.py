@@ -97,13 +97,13 @@ def test_no_two_built_in_spaces_are_mapped_by_mere_numbers() -> None:
         (("  sky: sky\n", ""), "does not map 'sky': add it, or sky: ignore"),
         (
             ("  sky: sky\n", "  sky: heaven\n"),
-            "maps sky to 'heaven', which is no class of camvid-11: choose one of sky",
+            "maps sky to 'heaven', which is not a class of camvid-11: choose one of sky",
         ),
         (
             ("  sky: sky\n", "  sky: sky\n  moon: sky\n"),
-            "has 'moon', which is no class of cityscapes-19: remove it",
+            "has 'moon', which is not a class of cityscapes-19: remove it",
         ),
-        (("to: camvid-11", "to: synthia-16"), "maps to synthia-16, and the model's label space is camvid-11"),
+        (("to: camvid-11", "to: synthia-16"), "maps to synthia-16, but the model's label space is camvid-11"),
         (("map:", "maps:"), "needs the keys from, to and map"),
         (("from: ", "from: ["), "cannot be read"),
     ],

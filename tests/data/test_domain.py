@@ -91,10 +91,10 @@ def spoil(root: Path, how: str) -> Path:
         ("inside", r"The source folder .*images has no folder images/ .*: give .*domain\."),
         ("images", r"The source folder .*domain has no folder images/ .*: put the images there\."),
         ("labels", r"The source folder .*domain has no folder labels/ .*: put the labels there\."),
-        ("empty", r"The folder .*images holds no images \(\.bmp .*\): put some in or check the path\."),
+        ("empty", r"The folder .*images holds no images \(\.bmp .*\): add images or check the path\."),
         ("bare", r"2 images in .*images have no label map in .*labels \(the first is 001\.png\): add"),
         ("spare", r"1 label map in .*labels has no image in .*images \(the first is zoo/9\.png\): add"),
-        ("same", r"002\.(jpg|png) and .*002\.(png|jpg) have the same name but for the ending.*: rename"),
+        ("same", r"002\.(jpg|png) and .*002\.(png|jpg) have the same name except for the suffix.*: rename"),
     ],
 )
 def test_a_wrong_folder_is_named_with_its_mend(make_domain, how: str, message: str):
@@ -149,7 +149,7 @@ def spoil_file(root: Path, how: str) -> None:
             "turned",
             r"labels/002\.png is 12×16 but .* is 16×12: .* as viewers show it, with its EXIF rotation\.",
         ),
-        ("id", r"labels/002\.png holds the id 7, which label space three does not have"),
+        ("id", r"labels/002\.png has the id 7, which label space three does not have"),
         ("cut", r"images/002\.png cannot be read as an image \(.*truncated"),
         ("cut label", r"labels/002\.png cannot be read as an image \(.*[tT]runcated"),
         ("empty", r"images/002\.png cannot be read as an image \(the file is empty\)"),

@@ -59,7 +59,7 @@ def test_builtin_maps_every_raw_id_as_the_table_says(name: str, raw_of_train: li
     assert train_ids(space, known) == expected
     assert space.num_classes == len(raw_of_train)
     for raw in set(range(256)) - set(known):
-        with pytest.raises(DataError, match=rf"x\.png holds the id {raw}, which label space {name} does not"):
+        with pytest.raises(DataError, match=rf"x\.png has the id {raw}, which label space {name} does not"):
             train_ids(space, [raw])
 
 
@@ -79,11 +79,9 @@ def test_the_builtins_name_and_colour_the_same_classes_alike():
 
 def test_unknown_ids_of_any_integer_type_are_named(space: LabelSpace):
     for raw in (np.array([[0, 7, 8]], np.uint8), np.array([[0, -3, 70000]], np.int32)):
-        with pytest.raises(
-            DataError, match=r"f\.png holds the ids (7, 8|-3, 70000), which label space three"
-        ):
+        with pytest.raises(DataError, match=r"f\.png has the ids (7, 8|-3, 70000), which label space three"):
             space.to_train_ids(raw, Path("f.png"))
-    with pytest.raises(DataError, match=r"f\.png holds the id -1,"):
+    with pytest.raises(DataError, match=r"f\.png has the id -1,"):
         space.to_train_ids(np.array([[0, -1]]), Path("f.png"))
     wide = space.to_train_ids(np.array([[2, 9, 255]], np.int32), Path("f.png"))
     assert wide.dtype == np.uint8
@@ -134,8 +132,11 @@ def test_a_class_may_claim_255(tmp_path: Path):
             "classes: [{name: a, raw: [3]}, {name: b, raw: [3]}]",
             r"classes\[1\]\.raw has 3, which classes\[0\]",
         ),
-        ("classes: [{name: a}, {name: b}]\nignore_raw: [1]", r"ignore_raw\[0\] is 1, which classes\[1\] has"),
-        ("classes: [{name: a}, {name: a}]", "two classes are named 'a'"),
+        (
+            "classes: [{name: a}, {name: b}]\nignore_raw: [1]",
+            r"ignore_raw\[0\] is 1, which classes\[1\] also has",
+        ),
+        ("classes: [{name: a}, {name: a}]", "two classes have the name 'a'"),
         ("classes: [{name: a}]", "classes is"),
         ("- a", "is not a mapping of keys"),
         ("a: [", "is not valid YAML"),

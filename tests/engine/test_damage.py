@@ -168,7 +168,7 @@ def test_a_log_that_is_missing_is_said_too(tmp_path, whole):
     trainer, console = resumed(folder)
     trainer.fit()
     assert [line["step"] for line in log(folder)] == [16, 17, 18, 19, 20]
-    assert "holds 0 of the" in console.export_text()
+    assert "has 0 of its" in console.export_text()
 
 
 def test_a_damaged_line_does_not_take_the_others_with_it(tmp_path, whole):

@@ -170,7 +170,7 @@ class TestFullDisk:
         assert result.returncode == 9, result.stderr
         assert "could not be written" in result.stdout
         assert "previous checkpoint" in result.stdout
-        assert "is whole" in result.stdout
+        assert "is intact" in result.stdout
         after = {f: f.read_bytes() for f in (tmp_path / "trainer_state").rglob("*") if f.is_file()}
         assert after == before
 

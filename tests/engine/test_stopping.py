@@ -63,7 +63,7 @@ def make(folder: Path, method=None):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_step_and_the_run_continues_to_the_same_bits(tmp_path, capfd, number, code):
     make(tmp_path / "whole").fit()
-    with pytest.raises(Interrupted, match="step 3 of 12 of stage 1-tiny; a checkpoint is written") as caught:
+    with pytest.raises(Interrupted, match="step 3 of 12 of stage 1-tiny; a checkpoint was written") as caught:
         make(tmp_path / "run", Signalled(2, number)).fit()
     assert caught.value.exit_code == code
     assert "Stopping at the end of this step" in capfd.readouterr().err

@@ -202,7 +202,7 @@ def test_settings_that_do_not_fit_the_method_are_named(tmp_path):
     with pytest.raises(RecipeError, match="batch 3 cannot be split over 2"):
         make_trainer(tmp_path, 1, batch=3, accumulate=2)
     trainer = make_trainer(tmp_path, 1)
-    with pytest.raises(RecipeError, match=r"optimizers are given for \['maker'\]"):
+    with pytest.raises(RecipeError, match=r"optimizers has settings for \['maker'\]"):
         type(trainer)(
             method=TinyMethod(),
             config=trainer.config,

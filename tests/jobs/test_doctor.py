@@ -110,7 +110,7 @@ def test_files_with_findings_are_shown_beside_them(tmp_path: Path, sick: Sick):
         ("1 image is CMYK.", ["cmyk.jpg"]),
         ("2 label maps have other sizes than their images.", ["label-half.png", "rotated-early.png"]),
         ("1 image occurs twice with different label maps.", ["ok-0.png", "false-twin.png"]),
-        ("1 label map holds ids outside label space streets: 77, 99.", ["label-unknown.png"]),
+        ("1 label map has ids outside label space streets: 77, 99.", ["label-unknown.png"]),
     ):
         shown = re.findall(r"<figure>.*?</figure>", blocks[what], re.DOTALL)
         assert [re.findall(r"<figcaption[^>]*>(.*?)<", figure)[0] for figure in shown] == names, what
@@ -154,8 +154,8 @@ def test_boxes_are_looked_at_and_mended(tmp_path: Path, stylebridge):  # noqa: F
     assert stylebridge("data", "doctor", root, "--out", page).code == 0
     done = stylebridge("data", "doctor", root, "--boxes", "mine.csv", "--out", page, "--fix", fixed)
     text = " ".join(done.out.split())
-    assert "1 box reaches beyond its image." in text
-    assert "1 box lies outside its image." in text
+    assert "1 box extends beyond its image." in text
+    assert "1 box is outside its image." in text
     assert (
         "Nothing stops training in the corrected copy." in text
         or "Nothing found in the corrected copy" in text
@@ -167,7 +167,7 @@ def test_boxes_are_looked_at_and_mended(tmp_path: Path, stylebridge):  # noqa: F
     ]
     stylebridge("data", "doctor", root, "--boxes", "mine.csv", "--out", page, "--quiet")
     shown = page.read_text(encoding="utf-8")
-    assert "1 box lies outside its image." in shown
+    assert "1 box is outside its image." in shown
 
 
 def test_a_good_set_is_healthy_and_says_so(tmp_path: Path):

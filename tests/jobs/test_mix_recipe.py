@@ -52,7 +52,7 @@ def test_any_number_of_categories(shapes: int, textures: int) -> None:
         ("feature.trainer.batch=1", r"feature\.trainer\.batch 1 "),
         ("code.trainer.accumulate=3", r"code\.trainer\.batch 8 over accumulate 3"),
         ("code.options.average_decay=1", r"code\.options\.average_decay"),
-        ("code.optimizers={generator: {lr: 0.1}}", r"code\.optimizers are given for \['generator'\]"),
+        ("code.optimizers={generator: {lr: 0.1}}", r"code\.optimizers has settings for \['generator'\]"),
         ("feature.optimizers={generator: {lr: 0.1}}", r"feature\.optimizers are given"),
         ("code.steps=3", "code.steps is not a known key"),
     ],

@@ -249,6 +249,6 @@ def test_another_address_is_not_the_run_s(afar: World, tmp_path: Path):
 def test_a_picture_that_cannot_be_read_is_not_packed(world: World, tmp_path: Path):
     bad = folders.write_domain(tmp_path / "bad", 3)
     Image.new("L", (64, 48), 77).save(bad / "labels" / "002.png")
-    with pytest.raises(DataError, match=r"002\.png holds the id 77, which label space three does not have"):
+    with pytest.raises(DataError, match=r"002\.png has the id 77, which label space three does not have"):
         pack(bad, tmp_path / "out", label_space=world.space, quiet=True)
     assert not (tmp_path / "out").exists()

@@ -73,8 +73,8 @@ def test_each_kind_of_bad_box_is_listed_at_once(tmp_path: Path):
         "box-beyond": (
             STOPS,
             [
-                "images/corner.png: line 5: 60, 50, 80, 90 in 96×72, cut to 60, 50, 36, 22",
-                "images/left.png: line 4: -20, 10, 60, 40 in 96×72, cut to 0, 10, 40, 40",
+                "images/corner.png: line 5: 60, 50, 80, 90 in 96×72, clipped to 60, 50, 36, 22",
+                "images/left.png: line 4: -20, 10, 60, 40 in 96×72, clipped to 0, 10, 40, 40",
             ],
         ),
         "box-outside": (
@@ -109,7 +109,7 @@ def test_corners_are_recognised_and_not_cut(tmp_path: Path):
     _, findings = look(root)
     [finding] = findings.values()
     assert (finding.kind, finding.count, finding.fixable) == ("box-corners", 1, False)
-    assert finding.what == "1 box leaves its image; as corners, all boxes fit."
+    assert finding.what == "1 box extends beyond its image; read as corners, all boxes fit."
     assert fixed_boxes(root, tmp_path / "out") == {"a.png": (10, 10, 60, 50)}
 
 
@@ -121,7 +121,7 @@ def test_images_in_folders_and_a_file_that_is_named(tmp_path: Path):
     (root / "mine.csv").write_text("image,x,y,width,height\nx.png,1,1,5,5\nb.png,1,1,5,5\n", encoding="utf-8")
     _, findings = look(root, "mine.csv")
     assert findings["shared-box"].examples == (
-        "images/two/b.png: line 3: b.png may be images/one/b.png or images/two/b.png",
+        "images/two/b.png: line 3: b.png may mean images/one/b.png or images/two/b.png",
     )
     assert look(root)[1]["no-box"].count == 2
 

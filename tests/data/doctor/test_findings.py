@@ -150,7 +150,7 @@ def test_plain_ids_with_a_stray_one(tmp_path: Path):
     save(tmp_path, "a", image, label)
     finding = found(look(tmp_path))["gaps"]
     assert finding.count == 37
-    assert "in use are 0, 1, 2, 40" in finding.what
+    assert "used ids are 0, 1, 2, 40" in finding.what
 
 
 @pytest.mark.parametrize("values", [(0, 255), (7, 7)])
@@ -203,7 +203,7 @@ def test_names_that_almost_match(tmp_path: Path, image: str, label: str, told: s
     examined = look(tmp_path)
     findings = found(examined)
     assert "missing-label" not in findings
-    assert findings["names-differ"].what == f"3 label maps are not named as the image: {told}."
+    assert findings["names-differ"].what == f"3 label maps are not named like the image: {told}."
     assert [counts.counts.sum() > 0 for _, _, counts in examined.counted()] == [True] * 3
 
 

@@ -94,9 +94,9 @@ def test_what_was_in_order_is_copied_byte_by_byte(copy: FixSummary, sick: Sick):
 def test_every_file_is_accounted_for(copy: FixSummary, sick: Sick):
     every = {file for file in digests(sick.train) if not file.endswith(".txt")}
     left_out = dict(copy.left_out)
-    assert left_out["images/double.png"] == "another file has its name but for the ending"
+    assert left_out["images/double.png"] == "another file differs only in the suffix"
     assert left_out["images/cut.png"] == left_out["labels/cut.png"] == "image cannot be read"
-    assert left_out["labels/label-crop.png"] == "label map has another shape than its image"
+    assert left_out["labels/label-crop.png"] == "label map has another aspect ratio than its image"
     assert len(every) == copy.copied + len(copy.changed) + len(left_out)
     assert sum(copy.changes.values()) == sum(what.count(",") + 1 for _, what in copy.changed)
     assert copy.changes["EXIF rotation applied"] == 3

@@ -173,7 +173,7 @@ def test_ids_that_the_space_knows_do_not_hide_another_palette(tmp_path: Path):
     swapped = {i: CAMVID[(i + 1) % 11] for i in range(11)}
     write(root, "03", np.tile(np.arange(11, dtype=np.uint8).repeat(9), (72, 1))[:, :96].copy(), swapped)
     examined = look(root)
-    assert found(examined)["odd-labels"].examples == ("labels/03.png: its palette says other classes",)
+    assert found(examined)["odd-labels"].examples == ("labels/03.png: its palette has other classes",)
 
 
 def test_label_maps_that_agree_are_not_odd(tmp_path: Path):

@@ -47,4 +47,4 @@ def test_a_large_set_is_sampled_and_only_headers_are_read(tmp_path: Path, monkey
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
     [finding] = quick_check(Domain("target", tmp_path, [tmp_path / "a.jpg"] * 10_000, None, None))
     assert finding.count <= SAMPLE
-    assert f"of {finding.count} looked at (10,000 in all)" in finding.what
+    assert f"of {finding.count} checked (10,000 in all)" in finding.what

@@ -285,7 +285,7 @@ def test_a_colour_outside_the_labelmap_is_named(miniature: Miniature):
         ("road\n", "line 1: 'road' is not"),
         (
             "road:1,2,3::\ncar:1,2,3::\n",
-            r"line 2: car has the colour of road: give each class its own colour",
+            r"line 2: car has the colour of road: give each its own colour",
         ),
         ("road:1,2,3::\nroad:1,2,4::\n", "lists 'road' twice"),
         ("road:1,2,3::\n", "lists 1 classes: give 2 to 255"),

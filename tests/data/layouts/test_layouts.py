@@ -330,12 +330,12 @@ def test_test_labels_that_are_not_public(miniature: Miniature) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("cityscape:X", r"names the layout 'cityscape', which is not known \(did you mean cityscapes\?\)"),
+        ("cityscape:X", r"names the unknown layout 'cityscape' \(did you mean cityscapes\?\)"),
         (
             "cityscapes/dev:X",
-            r"names the split 'dev', and cityscapes has the splits train, val, test, train_extra",
+            r"names the split 'dev', but cityscapes has the splits train, val, test, train_extra",
         ),
-        ("gta5/train:X", r"names the split 'train', and gta5 has no splits: write gta5:PATH"),
+        ("gta5/train:X", r"names the split 'train', but gta5 has no splits: write gta5:PATH"),
     ],
 )
 def test_a_wrong_name_is_answered_with_the_right_ones(text: str, message: str) -> None:

@@ -103,7 +103,7 @@ def test_unlabelled_shards(make_domain: Callable[..., Path], tmp_path: Path):
     summary = check_domain(opened)
     assert summary.pixel_counts.shape == (3, 0)
     assert summary.ignored_pixels == 0
-    with pytest.raises(DataError, match="were packed without labels and are needed with them"):
+    with pytest.raises(DataError, match="were packed without labels, which are needed"):
         open_domain(tmp_path / "out", "source", labelled=True)
 
 
@@ -213,7 +213,7 @@ def test_a_mapped_space_moves_labels_and_counts(shards: Path, folder: Domain, do
 
 
 def test_another_space_is_refused(shards: Path):
-    with pytest.raises(DataError, match=r"are train ids of three, .* leave --label-space away"):
+    with pytest.raises(DataError, match=r"are train ids of three, .* omit --label-space"):
         open_domain(shards, "source", labelled=True, space=LabelSpace.load("camvid-11"))
 
 
@@ -224,7 +224,7 @@ def test_a_shard_that_is_cut_short_is_named(shards: Path):
     path = shards / "000001.tar"
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(
-        DataError, match=r"000001\.tar has 9,240 bytes where the index says 10,240: .*copy it again"
+        DataError, match=r"000001\.tar has 9,240 bytes instead of the 10,240 in the index: .*copy it again"
     ):
         open_domain(shards, "source", labelled=True)
 
@@ -239,7 +239,7 @@ def test_a_shard_that_is_cut_while_it_is_read_is_named(domain: Domain, shards: P
     read_pair(domain, 0)
     with (shards / "000000.tar").open("r+b") as file:
         file.truncate(700)
-    with pytest.raises(DataError, match=r"000000\.tar has 700 bytes where the index says 10,240"):
+    with pytest.raises(DataError, match=r"000000\.tar has 700 bytes instead of the 10,240 in the index"):
         read_pair(domain, 0)
 
 
@@ -252,7 +252,7 @@ def test_a_flipped_byte_is_found(domain: Domain, shards: Path, kind: str):
         file.seek(-1, 1)
         file.write(bytes([byte ^ 4]))
     read_pair(domain, 0)
-    with pytest.raises(DataError, match=r"!00000001-001\S*png does not have the content that was packed"):
+    with pytest.raises(DataError, match=r"!00000001-001\S*png does not have the packed content"):
         read_pair(domain, 1)
 
 
@@ -286,7 +286,7 @@ def change_row(shards: Path, number: int, **values: Any) -> None:
 def test_absurd_rows_are_refused(shards: Path, values: dict[str, Any]):
     change_row(shards, 1, **values)
     with pytest.raises(
-        DataError, match=r"samples\.npy places sample 1 where it cannot be: pack the data again"
+        DataError, match=r"samples\.npy has an invalid position for sample 1: pack the data again"
     ):
         open_domain(shards, "source", labelled=True)
 
@@ -309,18 +309,18 @@ def test_shards_do_not_lead_outside_their_folder(shards: Path, name: str):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda i: i.update(version=2), "version 2, and this program reads"),
-        (lambda i: i.update(samples=8), "its shards do not hold the 8 samples"),
-        (lambda i: i["shards"][0].update(samples=2), "its shards do not hold the 7 samples"),
-        (lambda i: i["shards"][1].update(name="000000.tar"), "it names a shard twice"),
+        (lambda i: i.update(version=2), "version 2, but this program reads"),
+        (lambda i: i.update(samples=8), "its shards do not add up to its 8 samples"),
+        (lambda i: i["shards"][0].update(samples=2), "its shards do not add up to its 7 samples"),
+        (lambda i: i["shards"][1].update(name="000000.tar"), "it lists a shard twice"),
         (lambda i: i["shards"].clear(), "is not an index of shards"),
         (lambda i: i["tables"].pop("sizes.npy"), "its tables are"),
         (lambda i: i["tables"].update({"../x": i["tables"]["sizes.npy"]}), "its tables are"),
-        (lambda i: i["tables"]["sizes.npy"].update(size=9), "sizes.npy is not the table"),
-        (lambda i: i["label_space"].pop("classes"), "no sound label_space"),
-        (lambda i: i["label_space"].update(classes=["a"]), "no sound label_space"),
-        (lambda i: i["label_space"].update(classes=[["a"], 1, 2]), "no sound label_space"),
-        (lambda i: i["label_space"].update(raw_ids={"0": 1}), "no sound label_space"),
+        (lambda i: i["tables"]["sizes.npy"].update(size=9), "sizes.npy"),
+        (lambda i: i["label_space"].pop("classes"), "no valid label_space"),
+        (lambda i: i["label_space"].update(classes=["a"]), "no valid label_space"),
+        (lambda i: i["label_space"].update(classes=[["a"], 1, 2]), "no valid label_space"),
+        (lambda i: i["label_space"].update(raw_ids={"0": 1}), "no valid label_space"),
         (lambda i: i.update(surprise=1), r"is not an index of shards \(surprise"),
     ],
 )
@@ -347,7 +347,7 @@ def test_an_index_that_is_cut_short_is_told(shards: Path, cut: int):
 
 def test_object_arrays_are_not_unpickled(shards: Path):
     np.save(shards / "sizes.npy", np.array([{}] * 7, dtype=object), allow_pickle=True)
-    with pytest.raises(DataError, match=r"sizes\.npy is not the table"):
+    with pytest.raises(DataError, match=r"sizes\.npy does not match"):
         open_domain(shards, "source", labelled=True)
 
 

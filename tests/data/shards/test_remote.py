@@ -215,14 +215,12 @@ def test_a_set_that_was_packed_anew_is_not_mixed_with_the_old(
 
 
 def test_an_address_without_shards_is_told():
-    with pytest.raises(
-        DataError, match=r"The source address memory://nowhere holds no index\.json of shards"
-    ):
+    with pytest.raises(DataError, match=r"The source address memory://nowhere has no index\.json of shards"):
         open_domain("memory://nowhere/", "source", labelled=True)
 
 
 def test_an_unknown_protocol_is_told():
-    with pytest.raises(DataError, match=r"nonsense://x/y has an address that cannot be read .*\.$"):
+    with pytest.raises(DataError, match=r"nonsense://x/y is not a valid URL .*\.$"):
         open_domain("nonsense://x/y", "source", labelled=True)
 
 
@@ -233,11 +231,11 @@ def test_a_shard_that_is_not_the_index_s_is_refused(bucket: Any, own_cache: Path
     content[2000] ^= 1
     bucket.pipe_file("/bucket/set/000001.tar", bytes(content[:9000] if change == "cut" else content))
     reason = (
-        "9,000 bytes came where the index says 10,240"
+        "9,000 bytes received instead of the 10,240 in the index"
         if change == "cut"
-        else "its checksum is not the index's"
+        else "its checksum does not match the index"
     )
-    with pytest.raises(DataError, match=rf"{ADDRESS}/000001\.tar cannot be fetched \({reason}\)"):
+    with pytest.raises(DataError, match=rf"{ADDRESS}/000001\.tar cannot be downloaded \({reason}\)"):
         read_pair(domain, 3)
     assert cached(own_cache) == []
     assert not list(own_cache.rglob("*.partial"))
@@ -247,7 +245,7 @@ def test_a_shard_that_is_not_the_index_s_is_refused(bucket: Any, own_cache: Path
 def test_a_missing_shard_is_told(bucket: Any):
     domain = open_domain(ADDRESS, "source", labelled=True)
     bucket.rm("/bucket/set/000002.tar")
-    with pytest.raises(DataError, match=r"set/000002\.tar is not there: copy the whole folder"):
+    with pytest.raises(DataError, match=r"set/000002\.tar does not exist: copy the whole shard folder"):
         read_pair(domain, 6)
 
 
@@ -285,7 +283,7 @@ def test_a_long_outage_is_told(bucket: Any, monkeypatch: pytest.MonkeyPatch):
         raise TimeoutError("no answer")
 
     monkeypatch.setattr(type(bucket), "open", open_)
-    with pytest.raises(DataError, match=r"000000\.tar cannot be fetched \(no answer\): check the address"):
+    with pytest.raises(DataError, match=r"000000\.tar cannot be downloaded \(no answer\): check the URL"):
         read_pair(domain, 0)
 
 
@@ -324,5 +322,5 @@ def test_http(served: str, folder: Domain, workers: int):
 
 def test_http_without_a_folder_there(served: str):
     pytest.importorskip("aiohttp", reason="http addresses need aiohttp")
-    with pytest.raises(DataError, match=r"nothing holds no index\.json of shards"):
+    with pytest.raises(DataError, match=r"nothing has no index\.json of shards"):
         open_domain(f"{served}nothing/", "source", labelled=True)

@@ -136,7 +136,7 @@ def test_what_a_killed_download_left_is_continued(server: tuple[Server, str], sh
     state, address = server
     domain = open_domain(address, "source", labelled=True)
     state.cut[SHARD] = [4000, 1, 1]
-    with pytest.raises(DataError, match=r"000001\.tar cannot be fetched"):
+    with pytest.raises(DataError, match=r"000001\.tar cannot be downloaded"):
         second(domain)
     assert cached(own_cache, ".*.partial") == [f".{SHARD}.partial"]
     state.asked.clear()
@@ -180,7 +180,7 @@ def test_a_body_longer_than_the_index_says_is_not_taken(server: tuple[Server, st
     state, address = server
     domain = open_domain(address, "source", labelled=True)
     state.bodies[SHARD] = bytes(200 << 20)
-    with pytest.raises(DataError, match=r"more bytes came than the 10,240 that the index says"):
+    with pytest.raises(DataError, match=r"more bytes received than the 10,240 in the index"):
         second(domain)
     assert state.sent[SHARD] < 60 << 20  # in three attempts: what the sockets hold, not 600 MB
     assert cached(own_cache) == []
@@ -190,7 +190,9 @@ def test_a_body_longer_than_the_index_says_is_not_taken(server: tuple[Server, st
 def test_a_packed_body_is_not_unpacked(server: tuple[Server, str]):
     state, address = server
     state.headers["Content-Encoding"] = "gzip"
-    with pytest.raises(DataError, match=r"index\.json cannot be fetched \(the server packs it \(gzip\)\)"):
+    with pytest.raises(
+        DataError, match=r"index\.json cannot be downloaded \(the server compresses it \(gzip\)\)"
+    ):
         open_domain(address, "source", labelled=True)
 
 
@@ -203,7 +205,7 @@ def test_a_long_index_is_not_taken(server: tuple[Server, str], monkeypatch: pyte
         if fits:
             open_domain(address, "source", labelled=True)
             continue
-        with pytest.raises(DataError, match=rf"index\.json cannot be fetched \(more than {limit:,} bytes"):
+        with pytest.raises(DataError, match=rf"index\.json cannot be downloaded \(more than {limit:,} bytes"):
             open_domain(address, "source", labelled=True)
     monkeypatch.undo()
     state.bodies["index.json"] = b"[" * (40 << 20)
@@ -231,7 +233,7 @@ def test_a_claim_does_not_empty_the_cache(
     claim = shutil.disk_usage(own_cache).free // 2
     state.bodies["index.json"] = changed(shards, lambda i: i["shards"][1].update(size=claim))
     liar = open_domain(address, "source", labelled=True)
-    with pytest.raises(DataError, match=r"10,240 bytes came where the index says"):
+    with pytest.raises(DataError, match=r"10,240 bytes received instead of the"):
         second(liar)
     assert cached(own_cache) == before
 
@@ -243,7 +245,7 @@ def test_a_claim_beyond_the_disk_is_refused_before_anything_is_fetched(
     state.bodies["index.json"] = changed(shards, lambda i: i["shards"][1].update(size=10**15 - 1))
     liar = open_domain(address, "source", labelled=True)
     state.asked.clear()
-    with pytest.raises(DataError, match=r"000001\.tar has 1,000,000\.0 GB, and .* has room for"):
+    with pytest.raises(DataError, match=r"000001\.tar has 1,000,000\.0 GB, but .* has room for"):
         second(liar)
     assert state.asked == []
 
@@ -251,7 +253,7 @@ def test_a_claim_beyond_the_disk_is_refused_before_anything_is_fetched(
 def test_a_table_s_size_must_be_that_of_its_samples(server: tuple[Server, str], shards: Path):
     state, address = server
     state.bodies["index.json"] = changed(shards, lambda i: i["tables"]["samples.npy"].update(size=10**12))
-    with pytest.raises(DataError, match=r"samples\.npy is not the table of its samples"):
+    with pytest.raises(DataError, match=r"samples\.npy has .* bytes, but its samples need"):
         open_domain(address, "source", labelled=True)
     assert state.of("samples.npy") == []
 

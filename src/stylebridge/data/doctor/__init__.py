@@ -1,4 +1,4 @@
-"""The data doctor: reads sets once and tells what would bite later; writes corrected copies."""
+"""The data doctor: reads data sets once, reports problems, and writes corrected copies."""
 
 from stylebridge.data.doctor.box_rules import ExaminedBoxes, examine_boxes
 from stylebridge.data.doctor.duplicates import duplicate_findings

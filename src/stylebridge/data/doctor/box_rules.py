@@ -1,4 +1,4 @@
-"""What can be wrong with the boxes around the objects of a set."""
+"""Problems of the bounding boxes of a set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stylebridge.data.doctor.examine import Examined
 from stylebridge.data.doctor.findings import Finding, Line, Severity, examples, many, places
 from stylebridge.errors import DataError
 
-#: The name of the file of boxes in a corrected copy.
+#: The name of the box file in a corrected copy.
 FIXED_BOXES = "boxes.csv"
 
 
@@ -20,10 +20,10 @@ class ExaminedBoxes:
     """The boxes of a set.
 
     Attributes:
-        boxes: those of rows that can be used.
-        problems: the other rows.
-        corners: whether the numbers fit the images only as left, top, right, bottom, so that no box is sure.
-        kept: each image's box in the image, by the pair's key; without images that have none.
+        boxes: the boxes of valid rows.
+        problems: the invalid rows.
+        corners: whether the numbers fit the images only as left, top, right, bottom, so that all are uncertain.
+        kept: the box of each image, clipped to it, by the pair's key; only images with a box.
     """
 
     boxes: Boxes
@@ -33,10 +33,10 @@ class ExaminedBoxes:
 
 
 def examine_boxes(examined: Examined, named: str | Path | None) -> tuple[ExaminedBoxes | None, list[Finding]]:
-    """The boxes of a set and what is wrong with them; None where it has no boxes file.
+    """The boxes of a set and their problems; None without a box file.
 
     Args:
-        named: the boxes file; None: the one in the set, by its customary name.
+        named: the box file; None: the one in the set with the usual name.
     """
     place = examined.listed.root
     path = find_boxes(place, named)
@@ -45,7 +45,7 @@ def examine_boxes(examined: Examined, named: str | Path | None) -> tuple[Examine
     try:
         boxes, problems = scan_boxes(path)
     except DataError as error:
-        advice = "Correct the file; its boxes were not looked at."
+        advice = "Correct the file; its boxes were not checked."
         found = Finding("boxes-file", Severity.STOPS, str(error), 1, advice, domain=examined.name)
         return None, [found]
     corners = _are_corners(examined, boxes)
@@ -70,7 +70,7 @@ def _names(examined: Examined) -> list[str]:
 
 
 def _are_corners(examined: Examined, boxes: Boxes) -> bool:
-    """Whether boxes leave their images, and all are in them if their numbers are left, top, right, bottom."""
+    """Whether some boxes extend beyond their images, but none if read as left, top, right, bottom."""
     leaving, fitting = 0, True
     for _, file, image in examined.images():
         key = boxes.key(examined.show(file))
@@ -95,7 +95,7 @@ def _rows(examined: Examined, read: ExaminedBoxes) -> list[Finding]:
     path = read.boxes.path
     lines = [Line(f"{path.name}, line {p.line}", f"{p.what}: {p.mend}") for p in read.problems]
     what = f"{many(len(lines), f'row of {path.name}', f'rows of {path.name}')} cannot be used."
-    advice = "Correct them; a corrected copy is without them, and without images that then have no box."
+    advice = "Correct them; a corrected copy leaves them out, and images that then have no box."
     return [_finding(examined, "box-rows", what, lines, advice, fixable=True)]
 
 
@@ -109,22 +109,22 @@ def _unmatched(examined: Examined, read: ExaminedBoxes, unmatched: list[BoxProbl
         findings.append(_finding(examined, "no-box", what, without, advice, fixable=True, files=shown))
     shared = [Line(p.image, f"line {p.line}: {p.what}") for p in unmatched if p.line]
     if shared:
-        what = f"{many(len(shared), 'image has', 'images have')} a box that may be that of another image."
-        advice = "Name the images with their folders in the boxes file; a corrected copy leaves them out."
+        what = f"{many(len(shared), 'image has', 'images have')} a box that may belong to another image."
+        advice = "Name the images with their folders in the box file; a corrected copy leaves them out."
         shown = places(examined.name, shared)
         findings.append(_finding(examined, "shared-box", what, shared, advice, fixable=True, files=shown))
     used = {read.boxes.key(name) for name in _names(examined)}
     spare = [Line(name, f"line {read.boxes.lines[name]}") for name in read.boxes.by_name if name not in used]
     if spare:
-        what = f"{many(len(spare), 'box is', 'boxes are')} of no image of the set."
-        advice = "Nothing uses them; see that the names are right."
+        what = f"{many(len(spare), 'box belongs', 'boxes belong')} to no image of the set."
+        advice = "They are not used; check that the names are right."
         found = _finding(examined, "spare-boxes", what, spare, advice)
         findings.append(replace(found, severity=Severity.KNOW))
     return findings
 
 
 def _leaving(examined: Examined, read: ExaminedBoxes) -> list[Finding]:
-    """Boxes that reach beyond their images, which can be cut, and those that lie outside."""
+    """Boxes that extend beyond their images and can be clipped, and boxes outside their images."""
     cut: list[Line] = []
     outside: list[Line] = []
     for _, file, image in examined.images():
@@ -137,14 +137,15 @@ def _leaving(examined: Examined, read: ExaminedBoxes) -> list[Finding]:
             inside = box.clipped(*size)
             place = f"line {read.boxes.lines[key]}: {box} in {size[0]}×{size[1]}"
             (outside if inside is None else cut).append(
-                Line(name, place + (f", cut to {inside}" if inside and not read.corners else ""))
+                Line(name, place + (f", clipped to {inside}" if inside and not read.corners else ""))
             )
     if read.corners:
         lines = cut + outside
-        what = f"{many(len(lines), 'box leaves its image', 'boxes leave their images')}; as corners, all boxes fit."
+        beyond = many(len(lines), "box extends beyond its image", "boxes extend beyond their images")
+        what = f"{beyond}; read as corners, all boxes fit."
         advice = (
             "The columns are x, y, width, height, and these numbers look like left, top, right, bottom: convert them. "
-            "A corrected copy leaves these images out, for nothing is guessed."
+            "A corrected copy leaves these images out."
         )
         shown = places(examined.name, lines)
         return [_finding(examined, "box-corners", what, lines, advice, files=shown)]
@@ -153,13 +154,13 @@ def _leaving(examined: Examined, read: ExaminedBoxes) -> list[Finding]:
         (
             "box-beyond",
             cut,
-            ("box reaches beyond its image", "boxes reach beyond their images"),
-            "Correct the rows; a corrected copy holds the part inside the image.",
+            ("box extends beyond its image", "boxes extend beyond their images"),
+            "Correct the rows; a corrected copy keeps the part inside the image.",
         ),
         (
             "box-outside",
             outside,
-            ("box lies outside its image", "boxes lie outside their images"),
+            ("box is outside its image", "boxes are outside their images"),
             "Correct the rows or remove the images; a corrected copy leaves them out.",
         ),
     ):
@@ -174,10 +175,10 @@ def write_boxes(read: ExaminedBoxes, names: dict[str, str], path: Path) -> int:
     """Write the boxes of a corrected copy.
 
     Args:
-        names: the images of the copy by the pair's key: their paths below its folder of images.
+        names: the paths of the copy's images below its image folder, by the pair's key.
 
     Returns:
-        How many boxes differ from those of the set: they were cut to their images.
+        The number of boxes that were clipped to their images.
 
     Raises:
         OSError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""Files that occur twice: in one set, or in training and evaluation."""
+"""Duplicate files: in one set, or in training and evaluation."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from stylebridge.data.doctor.findings import EXAMPLES, Finding, Severity, exampl
 from stylebridge.data.doctor.same_picture import averaged, same_picture
 from stylebridge.data.files import FileRef
 
-#: Pictures whose grey thumbnails differ by less in the mean may be one picture, saved in two ways.
+#: Mean difference of grey thumbnails below which two images may be the same picture, saved twice.
 _ALIKE = 3.0
 
-#: A thumbnail with less contrast says too little to compare by.
+#: Least contrast of a thumbnail for a comparison.
 _CONTRAST = 8.0
 
-#: Images of each role that share a quarter of an image's signature and are compared with it; all would take too long.
+#: Most images of each role that are compared with an image, among those that share a quarter of its signature.
 _LARGEST_GROUP = 64
 
-#: Pairs that look alike by their thumbnails and are decoded to be compared, the most alike first.
+#: Most pairs with similar thumbnails that are decoded for comparison, the most similar first.
 _MOST_VERIFIED = 2000
 
 
 @dataclass(frozen=True)
 class _Item:
-    """One image: the set's name, its own with and without the set's, a hash of its file, what its label map holds, and
-    its thumbnail."""
+    """One image: the set's name, its own with and without the set's, a hash of its file, the contents of its label map,
+    and its thumbnail."""
 
     domain: str
     role: str
@@ -44,7 +44,7 @@ class _Item:
 
 
 def duplicate_findings(sets: Sequence[Examined]) -> list[Finding]:
-    """Equal files by their bytes, and pictures that look the same but were saved anew, over all sets."""
+    """Files with equal bytes, and copies of pictures that were saved again, over all sets."""
     items = list(_items(sets))
     equal: dict[bytes, list[_Item]] = defaultdict(list)
     for item in items:
@@ -60,7 +60,7 @@ def duplicate_findings(sets: Sequence[Examined]) -> list[Finding]:
 def _items(sets: Sequence[Examined]) -> Iterator[_Item]:
     several = len(sets) > 1
     for examined in sets:
-        # The same ids as often are the same label map: the files may have been saved in different ways.
+        # Label maps with equal id counts are taken as equal: the files may be encoded differently.
         labels = {
             id(pair): (label.size, tuple(sorted((label.ids or label.colours).items())))
             for pair, _, label in examined.labels()
@@ -87,7 +87,7 @@ _Equal = tuple[_Item, _Item]
 def _told(
     pairs: Sequence[_Equal], kind: str, severity: Severity, nouns: tuple[str, str], advice: str
 ) -> list[Finding]:
-    """The finding about pairs of images; [] if there is none. Two pictures of each of the first pairs are shown."""
+    """The finding about pairs of images; [] if there is none. Shows both pictures of the first pairs."""
     if not pairs:
         return []
     lines = examples(f"{item.shown} = {other.shown}" for item, other in pairs)
@@ -97,7 +97,7 @@ def _told(
 
 
 def _leaks(groups: list[list[_Item]]) -> list[Finding]:
-    """Equal images of both training and evaluation."""
+    """Equal images in training and evaluation."""
     pairs = []
     for group in groups:
         train = [item for item in group if item.role == "training"]
@@ -107,27 +107,27 @@ def _leaks(groups: list[list[_Item]]) -> list[Finding]:
         pairs,
         "leak",
         Severity.MISLEADS,
-        ("evaluation image is in the training set too", "evaluation images are in the training set too"),
-        "Remove them from one of the two: scores on images that were trained on promise too much.",
+        ("evaluation image is also in the training set", "evaluation images are also in the training set"),
+        "Remove them from one of the two: scores on training images are too high.",
     )
 
 
 def _near_leaks(pairs: list[_Equal]) -> list[Finding]:
-    """Pictures of training that are in the evaluation, compressed or scaled anew."""
+    """Training images that are also in the evaluation set, recompressed or rescaled."""
     return _told(
         [(a, b) if a.role == "evaluation" else (b, a) for a, b in pairs],
         "near-leak",
         Severity.MISLEADS,
         (
-            "evaluation image looks the same as one in training",
-            "evaluation images look the same as one in training",
+            "evaluation image looks the same as a training image",
+            "evaluation images look the same as training images",
         ),
-        "Look at them: images that were compressed or scaled anew promise too much, as equal files do.",
+        "Check them: recompressed or rescaled copies make scores too high, like equal files.",
     )
 
 
 def _within(groups: list[list[_Item]]) -> list[Finding]:
-    """Equal images among the sets of one role; worse where their labels differ."""
+    """Equal images among the sets of one role; more severe if their labels differ."""
     same: list[_Equal] = []
     differ: list[_Equal] = []
     for group in groups:
@@ -148,28 +148,28 @@ def _within(groups: list[list[_Item]]) -> list[Finding]:
             "image occurs twice with different label maps",
             "images occur twice with different label maps",
         ),
-        "Find out which label map is right and remove the other pair.",
+        "Check which label map is right and remove the other pair.",
     ) + _told(
         same,
         "duplicates",
         Severity.KNOW,
-        ("image is there twice or more", "images are there twice or more"),
-        "They count more often than others; remove what is not meant. A corrected copy keeps them.",
+        ("image occurs more than once", "images occur more than once"),
+        "They have more weight than others; remove unwanted copies. A corrected copy keeps them.",
     )
 
 
 def _near(pairs: list[_Equal]) -> list[Finding]:
-    """Pictures of one role that are there again, compressed or scaled anew."""
+    """Copies of images within one role, recompressed or rescaled."""
     return _told(
         pairs,
         "near-duplicates",
         Severity.MISLEADS,
         (
-            "image is a copy of another, saved anew (compressed or scaled)",
-            "images are copies of others, saved anew (compressed or scaled)",
+            "image is a recompressed or rescaled copy of another",
+            "images are recompressed or rescaled copies of others",
         ),
-        "They count more often than others, and their label maps may differ; remove what is not meant. A corrected "
-        "copy keeps them.",
+        "They have more weight than others, and their label maps may differ; remove unwanted copies. A corrected copy "
+        "keeps them.",
     )
 
 
@@ -179,8 +179,8 @@ def _near(pairs: list[_Equal]) -> list[Finding]:
 def _resaved(items: list[_Item]) -> list[_Equal]:
     """Different files that show the same picture, as pairs (copy, first).
 
-    A signature of 64 bits says between which neighbours the thumbnail gets brighter; pictures whose signatures share
-    one of four parts are compared by their thumbnails, and those that are alike by their pixels.
+    Each bit of a 64-bit signature says whether the thumbnail gets brighter between two neighbours. Images that share
+    one of four parts of the signature are compared by thumbnails, and those that are similar by pixels.
     """
     clear = [item for item in items if item.thumbnail is not None]
     if len(clear) < 2:
@@ -199,7 +199,7 @@ def _resaved(items: list[_Item]) -> list[_Equal]:
 def _compare(
     group: np.ndarray, items: list[_Item], small: np.ndarray, alike: dict[tuple[int, int], float]
 ) -> None:
-    """Find pairs with like thumbnails: each image is compared with the last ones before it in the group."""
+    """Find pairs with similar thumbnails: each image is compared with the previous ones in its group."""
     before: dict[str, list[int]] = defaultdict(list)
     for i in group.tolist():
         others = [j for members in before.values() for j in members[-_LARGEST_GROUP:]]
@@ -212,7 +212,7 @@ def _compare(
 
 
 def _verified(pairs: list[tuple[int, int]], items: list[_Item]) -> list[_Equal]:
-    """Those pairs (copy, first) whose pixels agree too, each copy once, in the order of the copies."""
+    """The pairs (copy, first) whose pixels agree too, each copy once, in the order of the copies."""
     wanted = sorted({i for pair in pairs for i in pair})
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         pictures = dict(zip(wanted, pool.map(lambda i: averaged(items[i].file), wanted), strict=True))
@@ -225,7 +225,7 @@ def _verified(pairs: list[tuple[int, int]], items: list[_Item]) -> list[_Equal]:
 
 
 def _groups(keys: np.ndarray) -> Iterator[np.ndarray]:
-    """Indices of equal keys, at least two of them."""
+    """Groups of indices with equal keys, at least two in each."""
     order = np.argsort(keys, kind="stable")
     starts = np.flatnonzero(np.diff(keys[order])) + 1
     for group in np.split(order, starts):

@@ -1,4 +1,4 @@
-"""Reading a whole set in parallel, and counting its classes in its label space."""
+"""Read a whole set in parallel, and count its classes in its label space."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from stylebridge.data.label_inference import CLASSES_FILE, classes_file, find_ev
 from stylebridge.data.label_space import IGNORE, LabelSpace
 from stylebridge.errors import DataError
 
-#: Pairs that are handed to the threads at once, so that no more wait in memory.
+#: Pairs submitted to the threads at once; limits the results waiting in memory.
 _AHEAD = 256
 
 
@@ -31,9 +31,9 @@ class ClassPixels:
 
     Attributes:
         counts: int64 [K], pixels of each class.
-        ignored: pixels of ids that mean 255.
-        unknown: pixels of each id (an int) or colour (a triple) outside the space; ``None`` stands for the rest of
-            a file that holds more kinds than are counted.
+        ignored: pixels of ids that map to 255.
+        unknown: pixels of each id (an int) or colour (a triple) outside the space; ``None`` counts the rest of a file
+            with more values than are counted.
     """
 
     counts: np.ndarray
@@ -43,10 +43,10 @@ class ClassPixels:
 
 @dataclass(frozen=True)
 class Examined:
-    """A set that has been read: ``facts[i]`` and ``classes[i]`` belong to ``listed.pairs[i]``.
+    """A set after reading: ``facts[i]`` and ``classes[i]`` belong to ``listed.pairs[i]``.
 
-    ``odd``: pairs by key whose label map does not fit the label space that most of the others were found to have, and
-    why not. ``contradiction``: why training would not read the label maps, in a sentence.
+    ``odd``: pairs by key whose label map does not match the inferred label space, with the reason.
+    ``contradiction``: why training would reject the label maps, as a sentence.
     """
 
     listed: Listed
@@ -59,28 +59,28 @@ class Examined:
 
     @property
     def name(self) -> str:
-        """What findings call it."""
+        """Its name in findings."""
         return self.listed.name
 
     @property
     def readable(self) -> int:
-        """How many images could be read."""
+        """The number of readable images."""
         return sum(1 for _, _, image in self.images())
 
     def images(self) -> Iterator[tuple[Pair, FileRef, ImageFacts]]:
-        """The images that could be read."""
+        """The readable images."""
         for pair, facts in zip(self.listed.pairs, self.facts, strict=True):
             if pair.image is not None and facts.image is not None and not facts.image.error:
                 yield pair, pair.image, facts.image
 
     def labels(self) -> Iterator[tuple[Pair, LabelRef, LabelFacts]]:
-        """The label maps that could be read (JPEGs too, which have no ids)."""
+        """The readable label maps (including JPEGs, which have no exact ids)."""
         for pair, facts in zip(self.listed.pairs, self.facts, strict=True):
             if pair.label is not None and facts.label is not None and not facts.label.error:
                 yield pair, pair.label, facts.label
 
     def counted(self) -> Iterator[tuple[Pair, LabelRef, ClassPixels]]:
-        """The label maps that were counted."""
+        """The counted label maps."""
         for pair, counts in zip(self.listed.pairs, self.classes, strict=True):
             if pair.label is not None and counts is not None:
                 yield pair, pair.label, counts
@@ -90,17 +90,17 @@ class Examined:
         return Line(self.show(file), note)
 
     def show(self, file: LabelRef) -> str:
-        """A file's path as findings show it."""
+        """A file's path in findings."""
         return self.listed.below(file)
 
 
 def read_facts(
     pairs: Sequence[Pair], workers: int | None = None, progress: Callable[[int], None] | None = None
 ) -> list[PairFacts]:
-    """Read every file once, in threads: decoding, hashing and counting let go of the interpreter.
+    """Read every file once, in threads: decoding, hashing and counting release the GIL.
 
     Args:
-        workers: threads; None: one a core.
+        workers: number of threads; None: one for each core.
         progress: called with 1 after each pair.
     """
     facts: list[PairFacts] = []
@@ -117,17 +117,17 @@ def read_facts(
 def examine(
     listed: Listed, facts: list[PairFacts], space: LabelSpace | None, told: str = "as named"
 ) -> Examined:
-    """Settle the label space (``space`` if given, ``told`` says where it comes from) and count the classes in it.
+    """Determine the label space (``space`` if given, with its source in ``told``) and count the classes in it.
 
     Raises:
-        DataError: ``classes.yaml`` beside the labels is wrong.
+        DataError: ``classes.yaml`` beside the labels is invalid.
     """
     odd: dict[str, str] = {}
     contradiction = ""
     if not listed.labelled:
         space, told = None, ""
     elif space is None and listed.space is not None:
-        space, told = listed.space, "the layout's own"
+        space, told = listed.space, "that of the layout"
     elif space is None:
         space, told, odd = _infer(listed, facts)
         contradiction = "" if odd else _contradiction(listed, facts)
@@ -137,7 +137,7 @@ def examine(
 
 def class_pixels(facts: LabelFacts, space: LabelSpace) -> ClassPixels | None:
     """Count a label map in a space, as :meth:`LabelSpace.read` would read it; None if it cannot be read as ids or
-    colours at all."""
+    colours."""
     if facts.error or facts.jpeg:
         return None
     colours = bool(facts.colours) and bool(space.raw_colours)
@@ -164,8 +164,8 @@ def class_pixels(facts: LabelFacts, space: LabelSpace) -> ClassPixels | None:
 
 
 def _infer(listed: Listed, facts: list[PairFacts]) -> tuple[LabelSpace | None, str, dict[str, str]]:
-    """As :func:`~stylebridge.data.label_inference.infer_label_space`, from what was read, passing bad files over: a
-    built-in space that most files fit is taken, and the others are named."""
+    """Like :func:`~stylebridge.data.label_inference.infer_label_space`, from the facts, skipping bad files: the
+    built-in space that most files match is taken, and the others are listed."""
     good = _readable(listed, facts)
     if not good:
         return None, "there is no label map that can be read", {}
@@ -174,15 +174,15 @@ def _infer(listed: Listed, facts: list[PairFacts]) -> tuple[LabelSpace | None, s
         return LabelSpace.read_file(file), f"from {CLASSES_FILE}", {}
     most = space_of_most(good)
     if most is not None:
-        return most.space, f"found by the {most.evidence} of the label files", most.odd
+        return most.space, f"from the {most.evidence} of the label files", most.odd
     ids = sorted({i for _, label in good.values() for i in label.ids if i != IGNORE})
     if not ids:
-        return None, "the label maps hold colours, or nothing but 255", {}
+        return None, "the label maps hold colours, or only 255", {}
     plain = [i for i in ids if 0 <= i < IGNORE]
     if len(plain) < 2:
         held = f"the single class {ids[0]}" if len(ids) == 1 else "no plain ids"
         return None, f"the label maps hold {held}", {}
-    return LabelSpace.generic(plain[-1] + 1), "the plain ids as they are in the files, without names", {}
+    return LabelSpace.generic(plain[-1] + 1), "the plain ids in the files, without names", {}
 
 
 def _readable(listed: Listed, facts: list[PairFacts]) -> dict[str, tuple[LabelRef, LabelFacts]]:
@@ -195,7 +195,7 @@ def _readable(listed: Listed, facts: list[PairFacts]) -> dict[str, tuple[LabelRe
 
 
 def _contradiction(listed: Listed, facts: list[PairFacts]) -> str:
-    """What training would say of label maps whose ids, palette and ``classes.yaml`` contradict each other."""
+    """The error of training if the ids, palettes and ``classes.yaml`` contradict each other; else empty."""
     files = [file for file, label in _readable(listed, facts).values() if label.grey]
     try:
         if files:
@@ -205,11 +205,11 @@ def _contradiction(listed: Listed, facts: list[PairFacts]) -> str:
     return ""
 
 
-# --- in numbers ---------------------------------------------------------------------------------------------
+# --- statistics ---------------------------------------------------------------------------------------------
 
 
 def summarise(examined: Examined) -> SetSummary:
-    """A set in numbers."""
+    """The statistics of a set."""
     listed, space = examined.listed, examined.space
     headers = [(image, image.header) for _, _, image in examined.images()]
     counted = [counts for _, _, counts in examined.counted()]
@@ -240,6 +240,6 @@ def summarise(examined: Examined) -> SetSummary:
 
 
 def short_name(spec: str | Path) -> str:
-    """What a path is called in findings: its last part."""
+    """A path's name in findings: its last part."""
     path = Path(str(spec).rpartition(":")[2] or str(spec))
     return path.resolve().name or str(spec)

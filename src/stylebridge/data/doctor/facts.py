@@ -1,4 +1,4 @@
-"""What is found out about each file when it is read, once: small values that are judged when all are read."""
+"""Facts about each file, collected in one read: small values that are checked when all files are read."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from stylebridge.data.images import (
 from stylebridge.data.packed import MAX_FILE_BYTES
 from stylebridge.errors import DataError
 
-#: Side of the grey thumbnail by which pictures are compared.
+#: Side of the grey thumbnail for comparing images.
 THUMBNAIL = 16
 
-#: Ids or colours of one label file that are kept; a photo saved as a label map has a hundred thousand.
+#: Most ids or colours kept for a label file; a photo saved as a label map has a hundred thousand.
 _MOST_VALUES = 1024
 
 
 class LoadedFile(PackedFile):
-    """A file whose bytes are in memory; it is named as the file it was read from."""
+    """A file whose bytes are in memory, with the name of the original file."""
 
     def __init__(self, name: str, data: bytes) -> None:
         self.path, self._name, self._data = PurePosixPath(name), name, data
@@ -50,7 +50,7 @@ def load(file: FileRef) -> LoadedFile:
     """Read a file's bytes.
 
     Raises:
-        UnreadableError: it cannot be read; DataError: its archive is damaged there.
+        UnreadableError: it cannot be read; DataError: it is damaged in its archive.
     """
     try:
         with open_file(file) as opened:
@@ -60,7 +60,7 @@ def load(file: FileRef) -> LoadedFile:
         return LoadedFile(str(file), data)
     except OSError as error:
         reason = (error.strerror or str(error) or type(error).__name__).lower()
-        raise UnreadableError.of(file, reason, "check that it is there and may be read") from error
+        raise UnreadableError.of(file, reason, "check that it exists and is readable") from error
 
 
 @dataclass(slots=True)
@@ -68,11 +68,11 @@ class ImageFacts:
     """One image file.
 
     Attributes:
-        error: why it cannot be read; empty if it can. Then the rest may be unknown.
+        error: why it cannot be read, else empty; with an error the other fields may be unknown.
         bytes: the file's size; ``digest``: hash of its bytes.
         thumbnail: uint8 [16, 16], grey, as shown; None if it cannot be read.
         contrast: standard deviation of the thumbnail's grey values, 0..127.
-        transparent: whether some pixel is not opaque.
+        transparent: whether any pixel is not opaque.
     """
 
     error: str = ""
@@ -89,12 +89,12 @@ class LabelFacts:
     """One label map.
 
     Attributes:
-        error: why it cannot be read; empty if it can. Then the rest may be unknown.
+        error: why it cannot be read, else empty; with an error the other fields may be unknown.
         size: (width, height).
-        ids: pixels of each id; empty where the file holds colours.
-        colours: pixels of each RGB colour, of files that hold colours; of palette files, of their used entries.
-        palette: of palette files, the colour of each used id; ``all_colours``: of every id, in order.
-        rest: pixels of ids or colours beyond the first 1,024 kinds.
+        ids: pixels of each id; empty if the file holds colours.
+        colours: pixels of each RGB colour for files with colours; of each used entry for palette files.
+        palette: for palette files, the colour of each used id; ``all_colours``: of every id, in order.
+        rest: pixels of further ids or colours after the first 1,024.
         grey: whether the pixels are ids, not colours.
     """
 
@@ -125,7 +125,7 @@ class PairFacts:
 
 
 def pair_facts(image: FileRef | None, label: LabelRef | None) -> PairFacts:
-    """Read both files. What is wrong with them stands in the facts; nothing is raised."""
+    """Read both files. Errors are recorded in the facts, not raised."""
     found = None if image is None else image_facts(image)
     size = found.header.shown_size if found is not None and found.header is not None else None
     return PairFacts(found, None if label is None else label_facts(label, size))
@@ -139,7 +139,7 @@ def _why(error: DataError) -> str:
 
 
 def image_facts(file: FileRef) -> ImageFacts:
-    """Read an image: everything in its file is decoded, a JPEG at an eighth of its size."""
+    """Read an image: the whole file is decoded, a JPEG at an eighth of its size."""
     facts = ImageFacts()
     try:
         loaded = load(file)
@@ -161,7 +161,7 @@ def _digest(data: bytes) -> bytes:
 
 
 def label_facts(file: LabelRef, size: tuple[int, int] | None = None) -> LabelFacts:
-    """Read a label map and count its ids or colours. ``size``: of a stack without masks."""
+    """Read a label map and count its ids or colours. ``size``: (width, height) of a stack without masks."""
     facts = LabelFacts()
     try:
         if isinstance(file, MaskStack):
@@ -211,7 +211,7 @@ def _count_values(file: LoadedFile, facts: LabelFacts) -> None:
 
 @lru_cache(maxsize=64)
 def _shared(palette: tuple[tuple[int, int, int], ...]) -> tuple[tuple[int, int, int], ...]:
-    """One object for equal palettes: the files of a set have the same one."""
+    """Share one object for equal palettes: the files of a set have the same one."""
     return palette
 
 

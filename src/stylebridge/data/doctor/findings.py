@@ -1,4 +1,4 @@
-"""What the data doctor finds, and how bad it is."""
+"""Findings of the data doctor, and their severity."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-#: How many example files a finding names.
+#: Most example files in a finding.
 EXAMPLES = 5
 
 
@@ -21,7 +21,7 @@ class Severity(StrEnum):
 
 
 class Line(NamedTuple):
-    """A file's path below its set, and what is particular to it; ``between``: what stands between the two."""
+    """A file's path below its set, and a note on it; ``between``: the separator."""
 
     file: str
     note: str = ""
@@ -33,18 +33,18 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that was found in one set, or between two.
+    """A finding in one set, or between two.
 
     Attributes:
-        kind: its name for programs, as ``unknown-ids``.
-        what: one sentence that says what was found, with how many.
-        count: how many files (pairs, classes) it is about.
-        examples: the first few, each a file's path below the set and what is particular to it.
-        advice: one sentence: what to do about it.
-        fixable: whether ``--fix`` mends it.
-        domain: the set it was found in.
-        columns, rows: a table of details, where there is one.
-        files: the first few files that it is about, each as (set, path below the set), for pictures of them.
+        kind: its identifier, such as ``unknown-ids``.
+        what: one sentence that states the problem and the number of files.
+        count: number of files (pairs, classes).
+        examples: the first few files: the path below the set and a note.
+        advice: one sentence with the remedy.
+        fixable: whether ``--fix`` corrects it.
+        domain: the name of the set.
+        columns, rows: a table of details, if any.
+        files: the first few files as (set, path below the set), for their pictures.
     """
 
     kind: str
@@ -61,19 +61,19 @@ class Finding:
 
 
 def examples(lines: Iterable[str | Line]) -> tuple[str, ...]:
-    """The first few, and a line that says how many more there are."""
+    """The first few, and a line with the number of the others."""
     listed = list(map(str, lines))
     more = len(listed) - EXAMPLES
     return (*listed[:EXAMPLES], *([f"… and {more:,} more"] if more > 0 else []))
 
 
 def places(domain: str, lines: Sequence[Line]) -> tuple[tuple[str, str], ...]:
-    """Where the files of the first few lines are: (set, path below the set)."""
+    """The files of the first few lines: (set, path below the set)."""
     return tuple((domain, line.file) for line in lines[:EXAMPLES])
 
 
 def by_severity(findings: Iterable[Finding]) -> list[Finding]:
-    """The worst first; those alike in the order they came."""
+    """Sort by severity, the worst first (stable)."""
     order = list(Severity)
     return sorted(findings, key=lambda f: order.index(f.severity))
 
@@ -90,7 +90,7 @@ def listed(items: Sequence[object], most: int = 8) -> str:
 
 @dataclass(frozen=True)
 class ClassCount:
-    """How often one class occurs: pixels, and images that hold it."""
+    """Frequency of a class: pixels, and images that contain it."""
 
     name: str
     colour: tuple[int, int, int]
@@ -100,20 +100,20 @@ class ClassCount:
 
 @dataclass(frozen=True)
 class SetSummary:
-    """One set in numbers.
+    """The statistics of a set.
 
     Attributes:
-        name: what findings call it.
+        name: its name in findings.
         spec: the path as given.
         role: ``training`` or ``evaluation``.
-        layout: what it was read as.
+        layout: its layout.
         images, labels: numbers of files.
-        bytes: of all files read.
-        sizes: how many images have each (width, height).
-        formats: how many images are of each format and mode.
-        space: the label space's name; empty where there is none. ``space_told`` says where it comes from.
+        bytes: size of all files.
+        sizes: number of images of each (width, height).
+        formats: number of images of each format and mode.
+        space: the label space's name, or empty; ``space_told``: its source.
         classes: in the order of the space; empty without labels.
-        ignored: pixels with no class; ``unknown``: pixels with an id or colour outside the space.
+        ignored: pixels without a class; ``unknown``: pixels with an id or colour outside the space.
     """
 
     name: str
@@ -133,5 +133,5 @@ class SetSummary:
 
     @property
     def class_pixels(self) -> int:
-        """Pixels that have a class."""
+        """Number of pixels with a class."""
         return sum(c.pixels for c in self.classes)

@@ -1,4 +1,4 @@
-"""A corrected copy of a set as a plain ``images/`` and ``labels/`` folder. What is in order is copied byte by byte."""
+"""Write a corrected copy of a set as plain ``images/`` and ``labels/`` folders. Good files are copied unchanged."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from stylebridge.errors import DataError
 
 @dataclass(frozen=True)
 class FixSummary:
-    """What a corrected copy holds.
+    """The contents of a corrected copy.
 
     Attributes:
-        folder: where it lies.
-        copied: files taken over byte by byte.
-        changes: how many files each change was made to.
-        changed: (file, what was done to it), file by file.
-        left_out: (file, why), file by file.
+        folder: its path.
+        copied: number of files copied unchanged.
+        changes: number of files for each change.
+        changed: (file, change), file by file.
+        left_out: (file, reason), file by file.
     """
 
     folder: Path
@@ -48,11 +48,11 @@ class FixSummary:
 
 @dataclass(frozen=True)
 class WrittenIds:
-    """How the copy's label files spell the classes.
+    """The ids of the classes in the copy's label files.
 
     Attributes:
-        space: what reads them, as the copy's ``classes.yaml`` tells.
-        ids: uint8 [K], the id that is written for each class.
+        space: the label space that reads them, written to the copy's ``classes.yaml``.
+        ids: uint8 [K], the id of each class.
         ignore: the id of ignored pixels.
     """
 
@@ -61,21 +61,21 @@ class WrittenIds:
     ignore: int
 
     def spell(self, train_ids: np.ndarray) -> np.ndarray:
-        """Train ids uint8 [H, W] with 255 = ignore, as the copy's files hold them."""
+        """Convert train ids uint8 [H, W] with 255 = ignore to the ids of the copy's files."""
         table = np.full(256, self.ignore, np.uint8)
         table[: len(self.ids)] = self.ids
         return table[train_ids]
 
 
 def written_ids(space: LabelSpace) -> WrittenIds:
-    """Keep the raw ids of a space where they fit 8 bits, so that files in order need no change; else train ids."""
+    """Keep the raw ids of a space if they fit in 8 bits, so that good files stay unchanged; else train ids."""
     small = {raw: train for raw, train in space.raw_ids.items() if raw <= 255}
     classes = range(space.num_classes)
     keeps = not space.raw_colours and set(classes) <= set(small.values())
     raw_ids = small if keeps else {i: i for i in classes}
     if raw_ids.get(255, IGNORE) == IGNORE:
         ignore = 255
-    else:  # a mask of 0 and 255 has taken it
+    else:  # masks of 0 and 255 use 255 as a class
         ignore = next(i for i in range(254, -1, -1) if raw_ids.get(i, IGNORE) == IGNORE)
     raw_ids = {**raw_ids, ignore: IGNORE}
     ids = [i if raw_ids.get(i) == i else min(r for r, t in raw_ids.items() if t == i) for i in classes]
@@ -90,7 +90,7 @@ def fix_set(
     boxes: ExaminedBoxes | None = None,
 ) -> FixSummary:
     """Write the corrected copy of one set below ``out``, which exists and is empty; with ``boxes``, of a set of images
-    with boxes, which are cut to their images.
+    and boxes, which are clipped to their images.
 
     Raises:
         OSError: a file cannot be written.
@@ -120,14 +120,14 @@ def fix_set(
                     copied += 1
     cut = write_boxes(boxes, names, out / FIXED_BOXES) if boxes is not None else 0
     if cut:
-        changed.append((FIXED_BOXES, f"{cut:,} boxes cut to their images"))
-        changes["box cut to its image"] = cut
+        changed.append((FIXED_BOXES, f"{cut:,} boxes clipped to their images"))
+        changes["box clipped to its image"] = cut
     return FixSummary(out, copied, changes, changed, left_out)
 
 
 @dataclass(frozen=True)
 class _Done:
-    """One pair: its files, what was done to each, or why the pair was left out."""
+    """One pair: its files and their changes, or why the pair was left out."""
 
     files: list[str]
     what: list[list[str]]
@@ -145,14 +145,14 @@ def _fix_pair(
     files = [examined.show(file) for file in (pair.image, pair.label) if file is not None]
     why = _unusable(examined, written, pair, facts)
     if not why and boxes is not None and pair.key not in boxes.kept:
-        why = "its box is not clear" if boxes.corners else "no box in the image"
+        why = "its box is uncertain" if boxes.corners else "no box in the image"
     if why:
         return _Done(files, [[] for _ in files], why)
     try:
         what = [_fix_image(pair, facts, out)]
         if examined.listed.labelled and written is not None:
             what.append(_fix_label(examined, written, pair, facts, out))
-    except DataError as error:  # the file has changed since it was read
+    except DataError as error:  # the file changed after it was read
         for folder in ("images", "labels"):
             for file in (out / folder / pair.key).parent.glob(f"{Path(pair.key).name}.*"):
                 file.unlink()
@@ -161,7 +161,7 @@ def _fix_pair(
 
 
 def _unusable(examined: Examined, written: WrittenIds | None, pair: Pair, facts: PairFacts) -> str:
-    """Why a pair cannot be in the copy; empty if it can."""
+    """Why a pair cannot be copied, else empty."""
     image, label = facts.image, facts.label
     if pair.image is None or image is None:
         return "no image of the same name"
@@ -177,11 +177,11 @@ def _unusable(examined: Examined, written: WrittenIds | None, pair: Pair, facts:
         return "label map is a JPEG"
     space = examined.space
     if space is not None and pair.key in examined.odd and contradicts(label, space):
-        return "label map's palette is that of another label space"
+        return "label map's palette belongs to another label space"
     if written is None or space is None or class_pixels(label, reading_space(space, label)) is None:
-        return "label map's colours or ids are of no known label space"
+        return "label map's colours or ids belong to no known label space"
     if label.size != image.header.size and not same_shape(label.size, image.header.shown_size):
-        return "label map has another shape than its image"
+        return "label map has another aspect ratio than its image"
     return ""
 
 
@@ -203,7 +203,7 @@ def _fix_image(pair: Pair, facts: PairFacts, out: Path) -> list[str]:
 
 
 def _image_name(pair: Pair, facts: PairFacts) -> str:
-    """The path of the copy's image below its folder of images."""
+    """The path of the copied image below the image folder."""
     assert pair.image is not None
     assert facts.image is not None
     assert facts.image.header is not None
@@ -242,7 +242,7 @@ def _fix_label(examined: Examined, written: WrittenIds, pair: Pair, facts: PairF
     what = _label_changes(space, written, label)
     size, stored = image.header.shown_size, image.header.size
     turned = label.size != size and label.size == stored
-    what += ["turned as its image"] if turned else []
+    what += ["rotated like its image"] if turned else []
     what += [] if turned or label.size == size else ["scaled by nearest neighbour"]
     suffix = ".png" if what or isinstance(pair.label, MaskStack) else pair.label.suffix
     target = out / "labels" / f"{pair.key}{suffix}"
@@ -261,7 +261,7 @@ def _fix_label(examined: Examined, written: WrittenIds, pair: Pair, facts: PairF
 
 
 def _label_changes(space: LabelSpace, written: WrittenIds, label: LabelFacts) -> list[str]:
-    """What keeps a label file from being copied as it is."""
+    """The changes that a label file needs; empty: it is copied unchanged."""
     header = label.header
     if header is None:
         return ["masks painted as ids"]
@@ -275,7 +275,7 @@ def _label_changes(space: LabelSpace, written: WrittenIds, label: LabelFacts) ->
         return what
     if header.mode not in ("L", "P"):
         return ["label to 8-bit ids"]
-    # By colours a palette file means the same as by ids only if each used entry's colour says its own id.
+    # A palette file read by colours equals one read by ids only if each used entry has its own id's colour.
     as_read = space.raw_colours if label.palette and space.raw_colours else None
     for value in label.ids:
         train = as_read.get(label.palette[value]) if as_read is not None else space.raw_ids.get(value)

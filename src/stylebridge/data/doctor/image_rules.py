@@ -1,4 +1,4 @@
-"""What can be wrong with the images of a set."""
+"""Problems of the images of a set."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from stylebridge.data.doctor.examine import Examined
 from stylebridge.data.doctor.findings import Finding, Line, Severity, examples, many, places
 from stylebridge.data.files import FileRef
 
-#: Images below this side, in pixels, are reported.
+#: Images with a smaller side, in pixels, are reported.
 _SMALL = 64
 
-#: Grey values of a picture that shows nothing differ by no more than this.
+#: Largest range of grey values of a blank image.
 _BLANK = 1.0
 
-_CONVERTED = "They are read as 8-bit RGB, each time anew; a corrected copy holds them as 8-bit RGB PNG."
+_CONVERTED = "They are converted to 8-bit RGB each time they are read; a corrected copy has 8-bit RGB PNGs."
 _SUFFIXES = {
     "JPEG": {".jpg", ".jpeg"},
     "PNG": {".png"},
@@ -29,7 +29,7 @@ _SUFFIXES = {
 
 
 def image_findings(examined: Examined) -> list[Finding]:
-    """All that can be said of the images of one set."""
+    """All findings about the images of a set."""
     return [
         finding
         for rule in (
@@ -57,8 +57,8 @@ def finding(
     advice: str,
     fixable: bool = False,
 ) -> list[Finding]:
-    """The finding with its examples; [] if there is no line. ``nouns``: the sentence after the number, for one and
-    for several."""
+    """The finding with its examples; [] without lines. ``nouns``: the rest of the sentence after the number, singular
+    and plural."""
     if not lines:
         return []
     what = f"{many(len(lines), *nouns)}."
@@ -106,19 +106,19 @@ def _rotated(examined: Examined) -> list[Finding]:
         if header is None or header.orientation == 1:
             continue
         line = examined.line(file, _HOW[header.orientation])
-        # The size tells which way a label map was drawn only if the picture is turned by a quarter.
+        # Sizes show the orientation of a label map only for rotations by 90°.
         tells = header.orientation >= 5 and header.size[0] != header.size[1]
         (sure if tells or pair.label is None else unsure).append(line)
-    nouns = "image is turned by its EXIF data", "images are turned by their EXIF data"
-    doubt = ", and the size does not tell whether the label map is too"
-    apply = "Other tools may not apply it as is done here; a corrected copy has it applied."
+    nouns = "image is rotated by its EXIF data", "images are rotated by their EXIF data"
+    doubt = ", and the size does not show whether the label map is too"
+    apply = "Other tools may ignore the rotation; a corrected copy has it applied."
     return finding(examined, "exif-rotation", Severity.KNOW, sure, nouns, apply, True) + finding(
         examined,
         "exif-rotation-labelled",
         Severity.MISLEADS,
         unsure,
         (f"{nouns[0]}{doubt}", f"{nouns[1]}{doubt}"),
-        f"See in the pictures whether labels and photos agree. {apply}",
+        f"Check in the pictures that labels and photos agree. {apply}",
         True,
     )
 
@@ -134,7 +134,7 @@ def _transparent(examined: Examined) -> list[Finding]:
         Severity.MISLEADS,
         real,
         ("image has transparent pixels", "images have transparent pixels"),
-        "Transparency is dropped, so colours show that viewers hide; lay the images over a background of your choice. "
+        "Transparency is dropped, which shows colours that viewers hide; flatten the images onto a background. "
         "A corrected copy drops it too.",
         True,
     ) + finding(
@@ -143,7 +143,7 @@ def _transparent(examined: Examined) -> list[Finding]:
         Severity.KNOW,
         opaque,
         ("image has an alpha channel that is opaque", "images have an alpha channel that is opaque"),
-        "It is dropped; a corrected copy is without it.",
+        "It is dropped, also in a corrected copy.",
         True,
     )
 
@@ -156,8 +156,8 @@ def _cmyk(examined: Examined) -> list[Finding]:
         Severity.MISLEADS,
         lines,
         ("image is CMYK", "images are CMYK"),
-        "They are read without a colour profile, so their colours are not those of the rest; export them as sRGB. "
-        "A corrected copy holds them as read.",
+        "They are read without a colour profile, so their colours differ from the others; export them as sRGB. "
+        "A corrected copy has them as read.",
         True,
     )
 
@@ -167,20 +167,20 @@ def _other_depths(examined: Examined) -> list[Finding]:
     deep = [examined.line(f) for f, h in headers if h.sixteen_bit]
     palette = [examined.line(f) for f, h in headers if h.mode in ("P", "PA")]
     grey = [examined.line(f) for f, h in headers if h.mode in ("L", "LA", "1") and not h.sixteen_bit]
-    if len(grey) == len(headers):  # a set of grey images is one by intent
-        told = ("image is grey", "images are grey, all there are")
-        advice = "Each channel of RGB gets the same values; a set in colour is a different domain."
+    if len(grey) == len(headers):  # a set of only grey images is intended
+        told = ("image is grey", "images are grey, all of the set")
+        advice = "Each channel of RGB gets the same values; a colour set is a different domain."
     else:
-        told = ("image is grey among images in colour", "images are grey among images in colour")
-        advice = "Each channel of RGB gets the same values; remove them if colour should tell classes apart."
+        told = ("image is grey among colour images", "images are grey among colour images")
+        advice = "Each channel of RGB gets the same values; remove them if colour matters for the classes."
     return [
         *finding(
             examined,
             "sixteen-bit-image",
             Severity.KNOW,
             deep,
-            ("image has 16 bits a channel", "images have 16 bits a channel"),
-            "The whole range becomes 0 to 255, so 12-bit values in 16-bit files come out nearly black. "
+            ("image has 16 bits per channel", "images have 16 bits per channel"),
+            "The whole range becomes 0 to 255, so 12-bit values in 16-bit files become nearly black. "
             + _CONVERTED,
             True,
         ),
@@ -189,8 +189,8 @@ def _other_depths(examined: Examined) -> list[Finding]:
             "palette-image",
             Severity.KNOW,
             palette,
-            ("image has a palette of 256 colours at most", "images have a palette of 256 colours at most"),
-            "Are these label maps among the images? " + _CONVERTED,
+            ("image has a palette of at most 256 colours", "images have a palette of at most 256 colours"),
+            "Check that they are not label maps. " + _CONVERTED,
             True,
         ),
         *finding(examined, "grey-image", Severity.KNOW, grey, told, advice),
@@ -208,8 +208,8 @@ def _blank(examined: Examined) -> list[Finding]:
         "blank",
         Severity.MISLEADS,
         lines,
-        ("image shows one flat colour", "images show one flat colour"),
-        "Look at them; a camera or renderer that failed leaves such files. Remove them with their label maps.",
+        ("image has a single colour", "images have a single colour"),
+        "Check them; a failed camera or renderer writes such files. Remove them with their label maps.",
     )
 
 
@@ -226,7 +226,9 @@ def _sizes(examined: Examined) -> list[Finding]:
     ]
     most = f"{number:,} of {total:,} are {usual[0]}×{usual[1]}"
     what = f"Images have {len(sizes):,} sizes: {most}, {many(len(odd), 'is', 'are')} not."
-    advice = "Crops and scaling bring them to one size in training; see that objects are of like size in all of them."
+    advice = (
+        "Training crops and scales them to one size; check that objects have similar sizes in all of them."
+    )
     shown = places(examined.name, odd)
     return [
         Finding(
@@ -247,7 +249,7 @@ def _small(examined: Examined) -> list[Finding]:
         Severity.MISLEADS,
         lines,
         (f"image is below {_SMALL} pixels wide or high", f"images are below {_SMALL} pixels wide or high"),
-        "Are these thumbnails? Give the full images: they are enlarged to the crop's size in training.",
+        "If these are thumbnails, use the full images: training enlarges them to the crop's size.",
     )
 
 
@@ -266,10 +268,10 @@ def _endings(examined: Examined) -> list[Finding]:
         Severity.KNOW,
         lines,
         (
-            "image is not of the format that its name says",
-            "images are not of the format that their names say",
+            "image has another format than its suffix says",
+            "images have another format than their suffix says",
         ),
-        "stylebridge goes by the content, other tools may not; rename them.",
+        "stylebridge reads the content, but other tools may use the suffix; rename them.",
     )
 
 
@@ -284,6 +286,6 @@ def _frames(examined: Examined) -> list[Finding]:
         "frames",
         Severity.KNOW,
         lines,
-        ("file holds several images", "files hold several images each"),
-        "The first is taken; split them if the others are meant too.",
+        ("file has several images", "files have several images each"),
+        "The first is read; split the files to use the others.",
     )

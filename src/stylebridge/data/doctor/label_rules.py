@@ -1,4 +1,4 @@
-"""What can be wrong with the label maps of a set."""
+"""Problems of the label maps of a set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stylebridge.data.doctor.image_rules import finding
 from stylebridge.data.doctor.resize import same_shape
 from stylebridge.data.label_space import IGNORE, LabelSpace
 
-#: Ids or colours outside the space that are listed.
+#: Most ids or colours outside the space that are listed.
 _MOST_ROWS = 12
 
 #: A class with a smaller share of the pixels is reported.
@@ -21,7 +21,7 @@ _RARE = 1e-4
 
 
 def label_findings(examined: Examined) -> list[Finding]:
-    """All that can be said of the label maps of one set."""
+    """All findings about the label maps of a set."""
     if not examined.listed.labelled:
         return []
     rules = (
@@ -68,7 +68,7 @@ def _jpeg(examined: Examined) -> list[Finding]:
         Severity.STOPS,
         [examined.line(file) for _, file, label in examined.labels() if label.jpeg],
         ("label map is a JPEG, which changes ids", "label maps are JPEGs, which changes ids"),
-        "Export them again as PNG: what was lost cannot be brought back; a corrected copy leaves such pairs out.",
+        "Export them again as PNG: the loss cannot be repaired; a corrected copy leaves such pairs out.",
         fixable=True,
     )
 
@@ -83,7 +83,7 @@ def _colours(examined: Examined) -> list[Finding]:
             Severity.KNOW,
             [examined.line(file) for file, _ in files],
             ("label map holds colours", "label maps hold colours"),
-            f"They are read by the colours of label space {space.name}; a corrected copy holds ids, which is faster.",
+            f"They are read by the colours of label space {space.name}; a corrected copy has ids, which is faster.",
             fixable=True,
         )
     known = set(space.colours) if space is not None and not space.nameless else set()
@@ -99,7 +99,7 @@ def _colours(examined: Examined) -> list[Finding]:
         sum(c in known for c in label.colours) * 2 >= len(label.colours) for _, label in files
     )
     advice = (
-        f"Their colours are those of label space {space.name if space else ''}: a corrected copy holds the ids."
+        f"Their colours are those of label space {space.name if space else ''}: a corrected copy has the ids."
         if fits
         else "Name a label space that lists raw_colours with --label-space, or export 8-bit PNGs of class ids."
     )
@@ -110,13 +110,13 @@ def _colours(examined: Examined) -> list[Finding]:
 def _no_space(examined: Examined) -> list[Finding]:
     if examined.space is not None or not any(True for _ in examined.labels()):
         return []
-    what = f"It is not clear what the label maps say: {examined.space_told}."
+    what = f"The label space of the label maps is unknown: {examined.space_told}."
     advice = "Name the classes with --label-space NAME_OR_YAML."
     return [Finding("no-space", Severity.STOPS, what, 1, advice, domain=examined.name)]
 
 
 def _odd(examined: Examined) -> list[Finding]:
-    """Files that do not fit the label space that most have."""
+    """Files that do not match the label space of most files."""
     odd, space = examined.odd, examined.space
     if not odd or space is None:
         return []
@@ -127,8 +127,8 @@ def _odd(examined: Examined) -> list[Finding]:
         if pair.label is not None and pair.key in odd
     ]
     advice = (
-        "Correct them or remove the pairs. A corrected copy sets ids outside the space to ignored and is without the "
-        "label maps whose colours say other classes."
+        "Correct them or remove the pairs. A corrected copy sets ids outside the space to ignored and leaves out the "
+        "label maps whose colours mean other classes."
     )
     kind = f"label map is {space.name}" if others == 1 else f"label maps are {space.name}"
     rest = "this one is not" if len(odd) == 1 else f"these {len(odd):,} are not"
@@ -137,12 +137,12 @@ def _odd(examined: Examined) -> list[Finding]:
 
 
 def _contradiction(examined: Examined) -> list[Finding]:
-    """Ids that are shifted against their palette, or classes that the palette calls by other names."""
+    """Ids that are shifted against their palette, or class names that contradict the palette."""
     if not examined.contradiction:
         return []
     what, advice = (
         examined.contradiction,
-        "Or name how the files are to be read with --label-space NAME_OR_YAML.",
+        "Or name the label space with --label-space NAME_OR_YAML.",
     )
     return [Finding("contradiction", Severity.STOPS, what, 1, advice, domain=examined.name)]
 
@@ -167,8 +167,8 @@ def _unknown(examined: Examined) -> list[Finding]:
     ]
     kinds = listed([value for value, _ in pixels.most_common() if value is not None], 4)
     advice = (
-        f"Name the label space that the files were made for with --label-space, or list the {noun} in it; a corrected "
-        f"copy sets these pixels to ignored."
+        f"Name the label space of the files with --label-space, or add the {noun} to it; a corrected copy sets these "
+        f"pixels to ignored."
     )
     found = finding(
         examined,
@@ -176,8 +176,8 @@ def _unknown(examined: Examined) -> list[Finding]:
         Severity.STOPS,
         lines,
         (
-            f"label map holds {noun} outside label space {examined.space.name}",
-            f"label maps hold {noun} outside label space {examined.space.name}",
+            f"label map has {noun} outside label space {examined.space.name}",
+            f"label maps have {noun} outside label space {examined.space.name}",
         ),
         advice,
         fixable=True,
@@ -210,8 +210,8 @@ def _size_differs(examined: Examined) -> list[Finding]:
             Severity.STOPS,
             scaled,
             ("label map has another size than its image", "label maps have other sizes than their images"),
-            "Scale them by nearest neighbour, never smoothly; a corrected copy has it done, and turned where they were "
-            "drawn before an EXIF rotation.",
+            "Scale them with nearest neighbour, never smoothly; a corrected copy scales them, and rotates those that "
+            "were drawn before an EXIF rotation.",
             fixable=True,
         ),
         *finding(
@@ -219,8 +219,11 @@ def _size_differs(examined: Examined) -> list[Finding]:
             "label-shape",
             Severity.STOPS,
             other,
-            ("label map has another shape than its image", "label maps have another shape than their images"),
-            "Such a pair does not show the same part of the scene: find the right files; a corrected copy is without.",
+            (
+                "label map has another aspect ratio than its image",
+                "label maps have another aspect ratio than their images",
+            ),
+            "Image and label map do not show the same scene: find the right files; a corrected copy leaves them out.",
             fixable=True,
         ),
     ]
@@ -248,10 +251,10 @@ def _palette_disagrees(examined: Examined) -> list[Finding]:
         Severity.MISLEADS,
         lines,
         (
-            "label map's palette says other classes than its ids",
-            "label maps have palettes that say other classes than the ids",
+            "label map's palette contradicts its ids",
+            "label maps have palettes that contradict their ids",
         ),
-        f"The ids count. If the colours are right, the files were not made for label space {space.name}.",
+        f"The ids are used. If the colours are right, the files do not belong to label space {space.name}.",
     )
 
 
@@ -268,8 +271,8 @@ def _nothing_labelled(examined: Examined) -> list[Finding]:
         "nothing-labelled",
         Severity.MISLEADS,
         lines,
-        ("label map holds no class, only ignored pixels", "label maps hold no class, only ignored pixels"),
-        "Nothing is learned from them; remove the pairs, or export the label maps again.",
+        ("label map has no class, only ignored pixels", "label maps have no class, only ignored pixels"),
+        "Training learns nothing from them; remove the pairs, or export the label maps again.",
     )
 
 
@@ -282,7 +285,7 @@ def _pixels(examined: Examined, space: LabelSpace) -> np.ndarray:
 
 
 def _gaps(examined: Examined) -> list[Finding]:
-    """Plain ids of which many never occur were hardly numbered 0, 1, 2, …"""
+    """Plain ids with many unused numbers are probably not numbered 0, 1, 2, …"""
     space = examined.space
     if space is None or not space.nameless:
         return []
@@ -293,7 +296,7 @@ def _gaps(examined: Examined) -> list[Finding]:
     used = np.flatnonzero(pixels).tolist()
     what = (
         f"{many(len(missing), 'id')} below {space.num_classes - 1} never {'occurs' if len(missing) == 1 else 'occur'}: "
-        f"in use are {listed(used, 12)}."
+        f"used ids are {listed(used, 12)}."
     )
     advice = "A stray id makes the model larger and its scores lower; name the classes with --label-space."
     return [Finding("gaps", Severity.MISLEADS, what, len(missing), advice, domain=examined.name)]
@@ -307,9 +310,7 @@ def _unseen(examined: Examined) -> list[Finding]:
     if not names:
         return []
     what = f"{many(len(names), 'class', 'classes')} of {space.name} never seen: {listed(names, 20)}."
-    advice = (
-        "A model cannot learn them from here; if they should occur, the label space or the files are wrong."
-    )
+    advice = "A model cannot learn them from this set; if they should occur, the label space or the files are wrong."
     return [Finding("unseen", Severity.MISLEADS, what, len(names), advice, domain=examined.name)]
 
 
@@ -341,7 +342,7 @@ def _sixteen_bit(examined: Examined) -> list[Finding]:
         Severity.KNOW,
         lines,
         ("label map has 16 bits", "label maps have 16 bits"),
-        "They are read in full, the first channel of colour files as SYNTHIA's; a corrected copy holds 8-bit ids.",
+        "They are read in full, for colour files the first channel, as in SYNTHIA; a corrected copy has 8-bit ids.",
         fixable=True,
     )
 
@@ -350,9 +351,9 @@ def _palette(examined: Examined) -> list[Finding]:
     lines = [examined.line(file) for _, file, label in examined.labels() if label.palette]
     by_colour = examined.space is not None and bool(examined.space.raw_colours)
     advice = (
-        f"They are read by their colours, as label space {examined.space.name if examined.space else ''} lists them."
+        f"They are read by their colours, as listed in label space {examined.space.name if examined.space else ''}."
         if by_colour
-        else "They are read by index, which is right; tools that convert them to RGB would lose the ids."
+        else "They are read by index, as intended; tools that convert them to RGB would lose the ids."
     )
     nouns = "label map is a palette file", "label maps are palette files"
     return finding(examined, "palette-label", Severity.KNOW, lines, nouns, advice)

@@ -1,4 +1,4 @@
-"""Listing a set without stopping at what is wrong with its names: that becomes findings."""
+"""List the files of a set; problems with names become findings instead of errors."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from stylebridge.data.layouts.folder import Folders, describe, find_folders, how
 from stylebridge.data.layouts.labelmap import listed_space
 from stylebridge.errors import DataError
 
-#: Folders into which sets are divided, in lower case.
+#: Names of folders for the parts of a set, in lower case.
 _SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 
-_RENAME = "Rename the files so that an image and its label map differ in nothing but the ending."
+_RENAME = "Rename the files so that an image and its label map differ only in the suffix."
 
 
 @dataclass(frozen=True)
 class Pair:
     """An image and its label map, one of which may be missing.
 
-    ``key`` is the path below the set without the ending, which a corrected copy takes.
+    ``key`` is the path below the set without suffix, also used in a corrected copy.
     """
 
     key: str
@@ -40,11 +40,11 @@ class Listed:
     """The files of one set.
 
     Attributes:
-        name: what findings call it.
-        labelled: whether label maps belong to it.
-        space: the layout's own; None: it is stated or inferred.
-        findings: what is wrong with the names.
-        left_out: (file, why), those that are in no pair.
+        name: its name in findings.
+        labelled: whether it has label maps.
+        space: that of the layout; None: it is given or inferred.
+        findings: problems with the names.
+        left_out: (file, reason) for files in no pair.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Listed:
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
     def below(self, file: LabelRef) -> str:
-        """A file's path as findings show it."""
+        """A file's path in findings."""
         return str(path_below(file, self.root) if isinstance(file, Path | PackedFile) else file)
 
 
@@ -67,7 +67,7 @@ def list_set(spec: str | Path, name: str, role: str = "training", unlabelled: bo
     """List ``PATH``, ``LAYOUT:PATH`` or ``LAYOUT/SPLIT:PATH``.
 
     Raises:
-        DataError: there is no such path, layout or split, or an archive cannot be opened.
+        DataError: the path, layout or split does not exist, or an archive cannot be opened.
     """
     parsed = DomainSpec.parse(spec)
     evaluation = role == "evaluation"
@@ -83,7 +83,7 @@ def list_set(spec: str | Path, name: str, role: str = "training", unlabelled: bo
         if unlabelled:
             raise
         domain = open_domain(spec, name, labelled=False, evaluation=evaluation)
-        advice = "Mend it, or check the images alone with --unlabelled: labels were not looked at."
+        advice = "Correct it, or check only the images with --unlabelled: labels were not checked."
         problem = Finding("layout", Severity.STOPS, str(error), 1, advice, domain=name)
     labels = domain.labels if domain.labels is not None else [None] * len(domain.images)
     pairs = [
@@ -139,49 +139,49 @@ def _list_folder(tree: Tree, listed: Listed, named: str | None, unlabelled: bool
         space=space,
         pairs=pairs,
         findings=findings,
-        left_out=[(listed.below(a), "another file has its name but for the ending") for a, _ in twice],
+        left_out=[(listed.below(a), "another file differs only in the suffix") for a, _ in twice],
     )
 
 
 def _no_images(tree: Tree, found: Folders, name: str) -> Finding:
-    """Why there is no folder of images to look at, and how to name it."""
+    """Why no image folder was found, and how to name it."""
     if found.images:
-        what, advice = unclear(tree, found), "Nothing was looked at: name the folder."
+        what, advice = unclear(tree, found), "Nothing was checked: name the folder."
         return Finding("several-folders", Severity.STOPS, what, len(found.images), advice, domain=name)
     if not any(tree.images()):
         return _empty(tree.root, name)
-    what = f"{tree.root} has no layout that is known: it holds {describe(tree)}."
-    advice = f"Nothing was looked at. {how_to_name(tree)}"
+    what = f"{tree.root} has no known layout: it holds {describe(tree)}."
+    advice = f"Nothing was checked. {how_to_name(tree)}"
     return Finding("unknown-layout", Severity.STOPS, what, 1, advice, domain=name)
 
 
 def _about_folders(tree: Tree, found: Folders, name: str, unlabelled: bool) -> list[Finding]:
-    """Folders of label maps among which there is no choice, that have strange names, or that are split further."""
+    """Findings about label map folders: ambiguous, with unusual names, or divided further."""
     if len(found.labels) > 1:
         what, advice = (
             unclear(tree, found),
-            "Labels were not looked at: name the folder, or add --unlabelled.",
+            "Labels were not checked: name the folder, or add --unlabelled.",
         )
         return [Finding("several-folders", Severity.STOPS, what, len(found.labels), advice, domain=name)]
     images_at = found.images[0]
     findings: list[Finding] = []
     beside = [f for f in tree.folders() if f != images_at.partition("/")[0] and any(tree.images(f))]
     if not found.labels and not unlabelled and beside:
-        what = f"No label maps were looked at; beside the images there are {some([f'{f}/' for f in beside])}."
+        what = f"No label maps were found; beside the images there are {some([f'{f}/' for f in beside])}."
         way = f"folder/{f'{images_at}+' if images_at else ''}{beside[0]}:{tree.root}"
-        advice = f"If label maps lie there, name the folder, as {way}."
+        advice = f"If they hold label maps, name the folder, as {way}."
         findings.append(Finding("other-folders", Severity.KNOW, what, len(beside), advice, domain=name))
     parts = [f for f in tree.folders(images_at) if images_at and f.lower() in _SPLITS]
     if len(parts) > 1:
         what = f"{images_at}/ holds {some([f'{part}/' for part in parts])}, which are read as one set."
         labels = "+".join(f"{folder}/{parts[0]}" for folder in (images_at, *found.labels))
-        advice = f"Name one of them if they are to be kept apart, as folder/{labels}:{tree.root}."
+        advice = f"To use one of them, name it as folder/{labels}:{tree.root}."
         findings.append(Finding("read-together", Severity.KNOW, what, len(parts), advice, domain=name))
     return findings
 
 
 def _listed_space(tree: Tree, name: str) -> tuple[LabelSpace | None, list[Finding]]:
-    """What a list of classes beside the labels says; a malformed one is a finding."""
+    """The label space from a list of classes beside the labels; a malformed list is a finding."""
     if CLASSES_FILE in tree.names():
         return None, []
     try:
@@ -192,14 +192,14 @@ def _listed_space(tree: Tree, name: str) -> tuple[LabelSpace | None, list[Findin
 
 
 def _same_name(twice: list[tuple[FileRef, FileRef]], listed: Listed) -> Finding:
-    what = f"{many(len(twice), 'file has', 'files have')} the name of another but for the ending."
+    what = f"{many(len(twice), 'file has', 'files have')} the name of another except for the suffix."
     lines = [Line(listed.below(a), f"beside {listed.below(b)}", " ") for a, b in twice]
-    advice = "Keep one of each; a corrected copy takes the first and leaves the others out."
+    advice = "Keep one of each; a corrected copy keeps the first of each."
     return _finding(listed, "same-name", what, lines, advice)
 
 
 def _finding(listed: Listed, kind: str, what: str, lines: list[Line], advice: str) -> Finding:
-    """One that stops training and that a corrected copy mends."""
+    """A finding that stops training and is fixed in a corrected copy."""
     shown = places(listed.name, lines)
     return Finding(
         kind, Severity.STOPS, what, len(lines), advice, examples(lines), True, listed.name, files=shown
@@ -209,7 +209,7 @@ def _finding(listed: Listed, kind: str, what: str, lines: list[Line], advice: st
 def _by_stem(
     tree: Tree, folder: str, recursive: bool
 ) -> tuple[dict[str, FileRef], list[tuple[FileRef, FileRef]]]:
-    """Image files by path without the ending, sorted; and those whose key was taken already, with the taker."""
+    """Image files by path without suffix, sorted; and files whose key was taken, with the first file."""
     found: dict[str, FileRef] = {}
     twice: list[tuple[FileRef, FileRef]] = []
     start = len(folder) + 1 if folder else 0
@@ -227,19 +227,19 @@ def _empty(where: Path, name: str) -> Finding:
         Severity.STOPS,
         f"{where} holds no images.",
         1,
-        "Put some in, or check the path.",
+        "Add images, or check the path.",
         domain=name,
     )
 
 
 def _passed_over(tree: Tree, folders: list[str], name: str) -> list[Finding]:
-    """Files in the folders that are not named as images."""
+    """Files in the folders without an image suffix."""
     other = [path for folder in folders for path in tree.files(folder).keys() - tree.images(folder).keys()]
     if not other:
         return []
     endings = some(sorted({os.path.splitext(path)[1].lower() or "none" for path in other}))
-    what = f"{many(len(other), 'file is', 'files are')} passed over for the ending ({endings})."
-    advice = "If they are images or label maps, save them as JPEG or PNG; else there is nothing to do."
+    what = f"{many(len(other), 'file is', 'files are')} skipped because of the suffix ({endings})."
+    advice = "If they are images or label maps, save them as JPEG or PNG; otherwise ignore this."
     return [
         Finding("passed-over", Severity.KNOW, what, len(other), advice, examples(sorted(other)), domain=name)
     ]
@@ -266,8 +266,8 @@ def _partners(images: dict[str, FileRef], labels: dict[str, FileRef], listed: Li
 def _match_names(
     images: dict[str, FileRef], labels: dict[str, FileRef], listed: Listed
 ) -> tuple[dict[str, FileRef], list[Finding]]:
-    """Labels by the key of their image, also where the names differ by what all of them have at the end
-    (``x_mask`` beside ``x``) or by upper and lower case."""
+    """Labels by the key of their image, also if all names differ in the same suffix (``x_mask`` beside ``x``) or in
+    upper and lower case."""
     bare = sorted(images.keys() - labels.keys())
     spare = sorted(labels.keys() - images.keys())
     for reduce_image, reduce_label, told in _reductions(bare, spare):
@@ -276,7 +276,7 @@ def _match_names(
         if len(keys) == len(bare) and pairs and 2 * len(pairs) >= min(len(bare), len(spare)):
             matched = {key: file for key, file in labels.items() if key not in set(pairs.values())}
             matched |= {image: labels[label] for image, label in pairs.items()}
-            what = f"{many(len(pairs), 'label map is', 'label maps are')} not named as the image: {told}."
+            what = f"{many(len(pairs), 'label map is', 'label maps are')} not named like the image: {told}."
             lines = [
                 Line(listed.below(labels[b]), f"for {listed.below(images[a])}", " ") for a, b in pairs.items()
             ]
@@ -289,7 +289,7 @@ _Reduce = Callable[[str], str]
 
 
 def _reductions(bare: list[str], spare: list[str]) -> list[tuple[_Reduce, _Reduce, str]]:
-    """Ways to make two names one, and what each says of them."""
+    """Ways to make two names equal, with a description of the difference."""
     if not bare or not spare:
         return []
     of_images, of_labels = _common_ending(bare), _common_ending(spare)
@@ -308,10 +308,10 @@ def _reductions(bare: list[str], spare: list[str]) -> list[tuple[_Reduce, _Reduc
 
 
 def _common_ending(keys: list[str]) -> str:
-    """What all keys (two at least) have at the end, from a separator on; empty if there is nothing."""
+    """The common end of all keys (at least two) from a separator on, or empty."""
     if len(keys) < 2:
         return ""
-    # What the first and the last in order begin with, all begin with.
+    # The common prefix of the first and last in order is common to all.
     turned = sorted(key[::-1] for key in keys)
     alike = [a == b for a, b in zip(turned[0], turned[-1], strict=False)]
     length = alike.index(False) if False in alike else len(alike)

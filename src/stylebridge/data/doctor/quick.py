@@ -1,4 +1,4 @@
-"""The fast part of the doctor, before training: headers of a sample of the files."""
+"""The quick check of the doctor before training: headers of a sample of the files."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from stylebridge.data.images import ImageHeader, read_header
 from stylebridge.data.shards import ShardSequence
 from stylebridge.errors import DataError
 
-#: Pairs that are looked at, spread over the set, and the seconds after which no more are.
+#: Most pairs checked, spread over the set, and the time limit in seconds.
 SAMPLE, SECONDS = 256, 0.8
 
-_DOCTOR = "See them all with `stylebridge data doctor`, which can write a corrected copy with --fix."
+_DOCTOR = "List them all with `stylebridge data doctor`, which can write a corrected copy with --fix."
 
 
 def quick_check(domain: Domain) -> list[Finding]:
-    """What the headers of up to 256 pairs, spread over the set, tell; takes less than a second.
+    """Check the headers of up to 256 pairs, spread over the set; takes less than a second.
 
-    Shards are not looked at: what is in them was checked when they were packed. Nothing is raised: an unreadable
-    file is a finding.
+    Shards are skipped: their contents were checked when they were packed. Nothing is raised: an unreadable file is a
+    finding.
     """
     if isinstance(domain.images, ShardSequence):
         return []
@@ -101,21 +101,21 @@ _TEXTS: dict[str, tuple[Severity, str, str, str]] = {
     ),
     "exif-rotation-labelled": (
         _MISLEADS,
-        "labelled image is turned by its EXIF data",
-        "labelled images are turned by their EXIF data",
-        "The label maps must fit the images as shown. " + _DOCTOR,
+        "labelled image is rotated by its EXIF data",
+        "labelled images are rotated by their EXIF data",
+        "The label maps must fit the rotated images. " + _DOCTOR,
     ),
     "exif-rotation": (
         _KNOW,
-        "image is turned by its EXIF data",
-        "images are turned by their EXIF data",
-        "It is applied. " + _DOCTOR,
+        "image is rotated by its EXIF data",
+        "images are rotated by their EXIF data",
+        "The rotation is applied. " + _DOCTOR,
     ),
     "cmyk": (
         _MISLEADS,
         "image is CMYK",
         "images are CMYK",
-        "Their colours are not those of the rest. " + _DOCTOR,
+        "Their colours differ from the others. " + _DOCTOR,
     ),
     "alpha": (
         _KNOW,
@@ -125,8 +125,8 @@ _TEXTS: dict[str, tuple[Severity, str, str, str]] = {
     ),
     "sixteen-bit-image": (
         _KNOW,
-        "image has 16 bits a channel",
-        "images have 16 bits a channel",
+        "image has 16 bits per channel",
+        "images have 16 bits per channel",
         "The whole range becomes 0 to 255. " + _DOCTOR,
     ),
     "sixteen-bit-label": (
@@ -139,7 +139,7 @@ _TEXTS: dict[str, tuple[Severity, str, str, str]] = {
 
 
 def _of(looked: int, total: int) -> str:
-    return f"of {looked:,}" + (f" looked at ({total:,} in all)" if looked < total else "")
+    return f"of {looked:,}" + (f" checked ({total:,} in all)" if looked < total else "")
 
 
 def _finding(kind: str, lines: list[str], looked: int, total: int, name: str) -> Finding:
@@ -153,5 +153,5 @@ def _mixed(sizes: Counter[tuple[int, int]], looked: int, total: int, name: str) 
     other = sizes.total() - sizes[usual]
     what = f"{name}: {many(other, 'image is', 'images are')} not {usual[0]}×{usual[1]}, {_of(looked, total)}."
     return Finding(
-        "sizes", Severity.KNOW, what, other, "Crops and scaling bring them to one size.", domain=name
+        "sizes", Severity.KNOW, what, other, "Training crops and scales them to one size.", domain=name
     )

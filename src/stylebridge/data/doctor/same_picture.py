@@ -1,4 +1,4 @@
-"""Whether two files show the same picture, saved in two ways."""
+"""Decide whether two files are the same picture, saved in two ways."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
 from stylebridge.errors import DataError
 
-#: Side of the square to which pictures are averaged, and what it is divided by for small ones, so that a value is the
-#: mean over several pixels, which JPEG changes less than single ones.
+#: Side of the square of mean values for an image, and the divisor for small images: each value is the mean over several
+#: pixels, which JPEG changes less than single pixels.
 _SIDE, _COARSER, _PIXELS = 48, (1, 2, 3), 6
 
-#: By how much all but the most different thousandth of the averaged values may differ. Street photos (CamVid, IDD,
-#: Cityscapes) that are compressed anew at quality 75 and scaled by a half differ by 8 at most, at quality 30 by 14;
-#: frames of a standing car, in which a motorcycle comes and goes, by 16; frames of a moving car by 27 at least.
+#: Largest difference of the mean values, without the most different thousandth. Street photos (CamVid, IDD, Cityscapes)
+#: recompressed at quality 75 and scaled by a half differ by at most 8, at quality 30 by 14; frames of a standing car
+#: with a passing motorcycle by 16; frames of a moving car by at least 27.
 _MOST, _SHARE = 12.0, 99.9
 
 
 @dataclass(frozen=True)
 class Averaged:
-    """A picture's (width, height), and RGB uint8 [48, 48, 3], each value the mean over its part of the picture."""
+    """An image's (width, height), and RGB uint8 [48, 48, 3], each value the mean over its part of the image."""
 
     size: tuple[int, int]
     pixels: np.ndarray
@@ -36,7 +36,7 @@ class Averaged:
 
 
 def averaged(file: FileRef) -> Averaged | None:
-    """Read a picture; None if it cannot be read."""
+    """Read an image; None if it cannot be read."""
     try:
         image = Image.fromarray(read_image(file))
     except DataError:
@@ -45,8 +45,8 @@ def averaged(file: FileRef) -> Averaged | None:
 
 
 def same_picture(first: Averaged, second: Averaged) -> bool:
-    """Whether both are one picture, up to compression and scale: there is no local difference, as something that has
-    moved makes."""
+    """Whether both are the same picture, up to compression and scale: without local differences, such as moved
+    objects."""
     if not same_shape(first.size, second.size):
         return False
     shortest = min(*first.size, *second.size)

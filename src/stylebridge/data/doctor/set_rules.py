@@ -1,4 +1,4 @@
-"""What can be wrong between sets: classes that are scored but never trained on."""
+"""Problems between sets: classes that are scored but never trained."""
 
 from __future__ import annotations
 

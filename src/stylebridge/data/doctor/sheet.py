@@ -1,4 +1,4 @@
-"""Pictures for a contact sheet: spread over a set, and some of the files that something was found in."""
+"""Pictures for a contact sheet: a sample of a set, and some files with findings."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
 from stylebridge.errors import DataError
 
-#: The most that a picture in the page is wide and high, px: on the contact sheet, and beside a finding.
+#: Largest width and height of a picture in the page, in pixels: on the contact sheet, and beside a finding.
 _SHEET, _BESIDE = (360, 720), (180, 180)
 
-#: Pictures beside one finding.
+#: Most pictures beside one finding.
 _PER_FINDING = 4
 
 
@@ -31,9 +31,9 @@ class SheetPicture:
 
     Attributes:
         image: RGB uint8 [h, w, 3], small.
-        label: train ids uint8 [h, w], 255 = ignore; None without.
-        unknown: bool [h, w], where the label map holds what its space does not know.
-        note: what was found in it; empty for those that stand for the set.
+        label: train ids uint8 [h, w], 255 = ignore; None without labels.
+        unknown: bool [h, w], pixels whose label is outside the label space.
+        note: its findings; empty for pictures of the general sample.
     """
 
     name: str
@@ -44,7 +44,7 @@ class SheetPicture:
 
 
 def contact_sheet(examined: Examined, most: int) -> list[SheetPicture]:
-    """Up to ``most`` pictures: a third of files with findings, each kind in turn, the rest spread over the set."""
+    """Up to ``most`` pictures: a third with findings, each kind in turn, the others spread over the set."""
     notes = {i: note for i, facts in enumerate(examined.facts) if (note := _note(examined, i, facts))}
     shown = [i for i, f in enumerate(examined.facts) if f.image is not None and not f.image.error]
     odd = _in_turn({i: note for i, note in notes.items() if i in set(shown)}, most // 3)
@@ -58,8 +58,8 @@ def contact_sheet(examined: Examined, most: int) -> list[SheetPicture]:
 def offending_pictures(
     sets: Sequence[Examined], findings: Sequence[Finding], workers: int | None = None
 ) -> dict[tuple[str, str], SheetPicture]:
-    """Small pictures of the first files of each finding, by (set, path below the set); without those that show nothing,
-    as files that cannot be read."""
+    """Small pictures of the first files of each finding, by (set, path below the set), without blank ones such as
+    unreadable files."""
     wanted = {place for finding in findings for place in finding.files[:_PER_FINDING]}
     jobs: list[tuple[tuple[str, str], Examined, int]] = []
     for examined in sets:
@@ -90,7 +90,7 @@ def _in_turn(notes: dict[int, str], most: int) -> list[int]:
 
 
 def _note(examined: Examined, i: int, facts: PairFacts) -> str:
-    """What was found in a pair, in a few words."""
+    """The findings about a pair, in a few words."""
     image, label, classes = facts.image, facts.label, examined.classes[i]
     if image is None or image.header is None or image.error:
         return ""
@@ -114,13 +114,12 @@ def _note(examined: Examined, i: int, facts: PairFacts) -> str:
     if image.transparent:
         notes.append("transparent")
     if image.contrast < 1:
-        notes.append("one flat colour")
+        notes.append("a single colour")
     return ", ".join(notes)
 
 
 def _picture(examined: Examined, i: int, note: str, most: tuple[int, int]) -> SheetPicture | None:
-    """A pair made small; of a label map without an image that can be read, its colours alone. None if nothing can be
-    read."""
+    """A pair, scaled down; without a readable image, the label map in its colours. None if nothing can be read."""
     pair, facts = examined.listed.pairs[i], examined.facts[i]
     name = examined.show(file) if (file := pair.image or pair.label) is not None else ""
     image = _read(pair.image)
@@ -141,12 +140,12 @@ def _read(file: FileRef | None) -> Image.Image | None:
         return None
     try:
         return Image.fromarray(read_image(file))
-    except DataError:  # as found, or it has changed since it was read
+    except DataError:  # unreadable, or changed after it was read
         return None
 
 
 def _shrunk(size: tuple[int, int], most: tuple[int, int]) -> tuple[int, int]:
-    """(width, height) that fit in ``most``, in the ratio of ``size``, of one pixel at least; nothing is enlarged."""
+    """(width, height) within ``most``, with the aspect ratio of ``size``, at least one pixel; never enlarged."""
     scale = min(1.0, *(limit / side for limit, side in zip(most, size, strict=True) if side))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
@@ -154,7 +153,7 @@ def _shrunk(size: tuple[int, int], most: tuple[int, int]) -> tuple[int, int]:
 def _label(
     examined: Examined, i: int, full: tuple[int, int], size: tuple[int, int]
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """A pair's train ids and where they are unknown, made small; None where they cannot be read."""
+    """A pair's train ids and the mask of unknown pixels, scaled down; None if they cannot be read."""
     file, facts = examined.listed.pairs[i].label, examined.facts[i].label
     if examined.space is None or file is None or facts is None:
         return None, None

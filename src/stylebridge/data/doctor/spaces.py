@@ -1,4 +1,4 @@
-"""The known label space that most label files of a set show, and the files that do not fit it."""
+"""The known label space of most label files of a set, and the files that do not match it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from stylebridge.data.label_space import LabelSpace
 
 @dataclass(frozen=True)
 class SpaceOfMost:
-    """A label space that most of the files that show one are of.
+    """The label space of most files, among files with evidence.
 
     Attributes:
-        evidence: by what it is known: ``palette`` or ``colours``.
-        odd: what each file that does not fit holds, by its key.
+        evidence: ``palette`` or ``colours``.
+        odd: the mismatch of each file that does not match, by its key.
     """
 
     space: LabelSpace
@@ -27,8 +27,8 @@ class SpaceOfMost:
 
 
 def space_of_most(labels: Mapping[str, tuple[LabelRef, LabelFacts]]) -> SpaceOfMost | None:
-    """The space that training finds too (:func:`~stylebridge.data.label_evidence.main_space`), from what was read of
-    each file; None if no file shows one."""
+    """The same space as in training (:func:`~stylebridge.data.label_evidence.main_space`), from the facts of each file;
+    None without evidence."""
     groups: dict[object, list[str]] = {}
     for key, (_, facts) in labels.items():
         same = facts.grey, facts.all_colours, frozenset(facts.ids), frozenset(facts.colours)
@@ -43,7 +43,7 @@ def space_of_most(labels: Mapping[str, tuple[LabelRef, LabelFacts]]) -> SpaceOfM
 
 
 def contradicts(facts: LabelFacts, space: LabelSpace) -> bool:
-    """Whether the palette or the colours of a file are those of another space."""
+    """Whether the palette or colours of a file belong to another space."""
     kind = _kind(facts, ())
     return kind.tells and not kind.matched(space) and kind.has_classes(space)
 
@@ -55,7 +55,7 @@ def _kind(facts: LabelFacts, files: tuple[LabelRef, ...]) -> MapKind:
 
 
 def _misfit(facts: LabelFacts, space: LabelSpace) -> str:
-    """Why a file is not of a space, in a few words; empty if nothing speaks against it."""
+    """Why a file does not match a space, in a few words; empty without contradiction."""
     if not facts.grey and not space.raw_colours:
         return "holds colours"
     by_colour = bool(space.raw_colours and facts.colours)
@@ -64,4 +64,4 @@ def _misfit(facts: LabelFacts, space: LabelSpace) -> str:
     if strange or facts.rest:
         noun = "colour" if by_colour else "id"
         return f"holds the {noun}{'' if len(strange) == 1 else 's'} {listed(strange, 4)}"
-    return "its palette says other classes" if contradicts(facts, space) else ""
+    return "its palette has other classes" if contradicts(facts, space) else ""

@@ -1,4 +1,4 @@
-"""Label files as train ids where some of what they hold is outside the label space."""
+"""Read label files as train ids although some values are outside the label space."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from stylebridge.data.label_space import IGNORE, LabelSpace
 
 
 def reading_space(space: LabelSpace, label: LabelFacts) -> LabelSpace:
-    """The space that reads a label file: of one that holds colours, where the space lists none, by the colours that
-    its classes are painted in (black is ignored)."""
+    """The space that reads a label file. For a file with colours, if the space lists no raw colours: by the display
+    colours of its classes (black is ignored)."""
     if label.grey or space.raw_colours or space.nameless:
         return space
     return replace(space, raw_colours={(0, 0, 0): IGNORE} | {c: i for i, c in enumerate(space.colours)})
 
 
 def to_train_ids(file: LabelRef, space: LabelSpace, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Train ids uint8 [H, W] with 255 = ignore, and where the file holds what the space does not know, bool [H, W].
+    """Train ids uint8 [H, W] with 255 = ignore, and the mask of values outside the space, bool [H, W].
 
     Args:
-        size: (width, height) of its image, which a label map without any mask takes.
+        size: (width, height) of its image, used for a label map without masks.
 
     Raises:
-        DataError: the file cannot be read as ids or colours at all.
+        DataError: the file cannot be read as ids or colours.
     """
     colours = None if isinstance(file, MaskStack) or not space.raw_colours else read_label_colours(file)
     if colours is None:

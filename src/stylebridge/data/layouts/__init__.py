@@ -1,6 +1,6 @@
 """Readers of public data-set layouts.
 
-``LAYOUTS`` is in the order in which an unnamed path is tried: the more particular ones first.
+``LAYOUTS`` is in the order of recognition: the more specific layouts first.
 """
 
 from stylebridge.data.layouts.base import Layout, Listing

@@ -1,4 +1,4 @@
-"""What a reader of one public data-set layout is."""
+"""The base class for readers of public data-set layouts."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from stylebridge.errors import DataError
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of one split: ``labels[i]`` belongs to ``images[i]``; None if they were not asked for.
+    """The files of one split: ``labels[i]`` belongs to ``images[i]``; None if they are not read.
 
-    ``space``: the label space of these files where it is not the layout's (ids of another kind lie in the folder, or
-    a file there lists the classes).
+    ``space``: the label space of these files if it differs from the layout's (the folder holds ids of another kind, or
+    a file in it lists the classes).
     """
 
     images: Sequence[FileRef]
@@ -27,17 +27,17 @@ class Listing:
 
 
 class Layout(ABC):
-    """How one data set lays out its files. Readers keep no state.
+    """The file layout of a data set. Readers are stateless.
 
     Attributes:
-        name: what ``--source NAME:PATH`` calls it.
-        title: what messages call it.
-        splits: names of its splits, the training one first; empty where it has none.
-        evaluation_split: the split that is scored where none is named.
-        free_splits: what else may stand where a split stands, in words; empty: nothing else.
-        space: the built-in label space its label files are read with; None: it is stated or inferred.
-        known_by_labels: it differs from a plain folder in its labels only, so an unlabelled one is a plain folder,
-            whose labels nobody looks at.
+        name: its name in ``--source NAME:PATH``.
+        title: its name in messages.
+        splits: names of its splits, the training split first; empty without splits.
+        evaluation_split: the default split for evaluation.
+        free_splits: description of other allowed splits; empty: none.
+        space: the built-in label space of its label files; None: it is given or inferred.
+        known_by_labels: it differs from a plain folder only in its labels, so that an unlabelled set is read as a plain
+            folder, without looking for labels.
     """
 
     name: ClassVar[str]
@@ -50,17 +50,17 @@ class Layout(ABC):
 
     @abstractmethod
     def recognise(self, tree: Tree) -> bool:
-        """Whether the tree is laid out so; looks at names of folders and few files only."""
+        """Whether the tree has this layout; checks only folder names and a few files."""
 
     def begins(self, tree: Tree) -> bool:
-        """Whether a tree that is known to hold this layout has it here, and not in a folder below."""
+        """Whether a tree with this layout has it at its root, not in a folder below."""
         return self.recognise(tree)
 
     def usual_split(self, tree: Tree, evaluation: bool) -> str | None:
-        """The split that is taken where none is named; None: the tree is not split.
+        """The default split; None: the tree has no splits.
 
         Raises:
-            DataError: it is not clear which; names them.
+            DataError: there are several candidates; names them.
         """
         if not self.splits:
             return None
@@ -71,9 +71,9 @@ class Layout(ABC):
         """The files of a split, sorted by path.
 
         Args:
-            split: one of ``splits``, a free one, or None where there are none.
-            labelled: False: label files are not even looked for.
-            name: what messages call the domain.
+            split: one of ``splits``, a free one, or None without splits.
+            labelled: False: do not look for label files.
+            name: the domain's name in messages.
 
         Raises:
             DataError: a folder is missing or empty, or images and labels do not match; names the file.
@@ -88,10 +88,10 @@ def pair(
     name: str,
     space: str | LabelSpace | None = None,
 ) -> Listing:
-    """Match images and labels by key (what the two paths have in common), in the keys' order.
+    """Match images and labels by key (the common part of their paths), in the order of the keys.
 
     Raises:
-        DataError: there are no images, or some have no label, or the reverse.
+        DataError: there are no images, or images without labels, or labels without images.
     """
     if not images:
         raise DataError(f"The {name} folder {images_at} holds no images: check the path.")
@@ -112,14 +112,14 @@ def pair(
 
 
 def unlabelled(images: Mapping[str, FileRef], images_at: Path, name: str) -> Listing:
-    """Images alone, in the keys' order. Raises DataError if there are none."""
+    """Images without labels, in the order of the keys. Raises DataError if there are none."""
     if not images:
         raise DataError(f"The {name} folder {images_at} holds no images: check the path.")
     return Listing([images[k] for k in sorted(images)], None)
 
 
 def by_key(tree: Tree, folder: str, *endings: str) -> dict[str, FileRef]:
-    """Files below ``folder`` whose names end so, by their path below it without the ending."""
+    """Files below ``folder`` with one of the endings, by their path below it without the ending."""
     found: dict[str, FileRef] = {}
     for path, file in tree.files(folder).items():
         ending = next((e for e in endings if path.endswith(e)), None)
@@ -129,19 +129,19 @@ def by_key(tree: Tree, folder: str, *endings: str) -> dict[str, FileRef]:
 
 
 def first_found(tree: Tree, *folders: str) -> str | None:
-    """The first of these folders that is there."""
+    """The first of these folders that exists, or None."""
     return next((folder for folder in folders if tree.has(folder)), None)
 
 
 def need(tree: Tree, folder: str, name: str, title: str) -> str:
-    """The folder, if it is there.
+    """Return the folder if it exists.
 
     Raises:
-        DataError: it is not; says what the layout wants.
+        DataError: it does not exist; states what the layout needs.
     """
     if not tree.has(folder):
         raise DataError(
-            f"The {name} {tree.root} has no folder {folder}/, where {title} keeps its files: check the path."
+            f"The {name} {tree.root} has no folder {folder}/, which {title} needs: check the path."
         )
     return folder
 

@@ -33,9 +33,9 @@ class CamVidLayout(Layout):
 
 
 class CamVidColoursLayout(Layout):
-    """The original form: all frames in one folder, and ``*_L.png`` in the 32 colours in another; or both cut into
-    ``train/``, ``train_labels/`` … The 32 classes are read as SegNet's eleven. ``images/`` with ``labels/*_L.png``
-    is read where the layout is named."""
+    """The original form: all frames in one folder, and ``*_L.png`` in the 32 colours in another; or both split into
+    ``train/``, ``train_labels/`` … The 32 classes are read as SegNet's eleven. ``images/`` with ``labels/*_L.png`` is
+    read if the layout is named."""
 
     name = "camvid-colours"
     title = "CamVid (the original 32 colours, as 11 classes)"
@@ -60,7 +60,7 @@ class CamVidColoursLayout(Layout):
         if not folders:
             raise DataError(
                 f"The {name} {tree.root} has neither 701_StillsRaw_full/ with LabeledApproved_full/ nor train/ with "
-                f"train_labels/ and the like: check the path, or name another split (camvid-colours/train:PATH)."
+                f"train_labels/: check the path, or name another split (camvid-colours/train:PATH)."
             )
         images: dict[str, FileRef] = {}
         labels: dict[str, FileRef] = {}
@@ -73,7 +73,7 @@ class CamVidColoursLayout(Layout):
         return pair(images, labels, tree.root, tree.root, name)
 
     def _folders(self, tree: Tree, split: str) -> Sequence[tuple[str, str]]:
-        """Folders of images, each with that of its labels; all three where a cut set is asked for whole."""
+        """Image folders, each with its label folder; for the whole of a split set, all three."""
         whole = [p for p in self._pairs if tree.has(p[0]) and tree.has(p[1])]
         if split == "all" and whole:
             return whole[:1]

@@ -1,4 +1,4 @@
-"""Cityscapes and the sets that are laid out after it: ACDC and Dark Zurich."""
+"""Cityscapes and sets with similar layouts: ACDC and Dark Zurich."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ RAW_IDS, TRAIN_IDS = "cityscapes-19", "cityscapes-19-trainids"
 
 
 def _labels(tree: Tree, folder: str, stem: str) -> tuple[dict[str, FileRef], str]:
-    """Label files by key, and the space that their ids are of: raw ids where they are, else train ids."""
+    """Label files by key, and the space of their ids: raw ids if present, else train ids."""
     for kind, space in (("labelIds", RAW_IDS), ("labelTrainIds", TRAIN_IDS)):
         found = by_key(tree, folder, f"{stem}_{kind}.png")
         if found:
@@ -20,7 +20,7 @@ def _labels(tree: Tree, folder: str, stem: str) -> tuple[dict[str, FileRef], str
 
 class CityscapesLayout(Layout):
     """``leftImg8bit/SPLIT/CITY/*_leftImg8bit.png`` and ``gtFine/SPLIT/CITY/*_gtFine_labelIds.png`` (or
-    ``_labelTrainIds``; of ``train_extra`` ``gtCoarse``). Colour and instance files and polygons are passed over."""
+    ``_labelTrainIds``; ``gtCoarse`` for ``train_extra``). Colour, instance and polygon files are skipped."""
 
     name = "cityscapes"
     title = "Cityscapes"
@@ -53,7 +53,7 @@ _ACDC_SPLITS = ("train", "val", "test", "train_ref", "val_ref", "test_ref")
 
 class ACDCLayout(Layout):
     """``rgb_anon/CONDITION/SPLIT/SEQUENCE/*_rgb_anon.png`` and ``gt/…/*_gt_labelIds.png`` (or ``_labelTrainIds``);
-    the reference frames by clear day are the splits ``…_ref``. ``night-val`` is one condition of ``val``."""
+    the clear-day reference frames are the splits ``…_ref``. ``night-val`` is one condition of ``val``."""
 
     name = "acdc"
     title = "ACDC"
@@ -85,7 +85,7 @@ class ACDCLayout(Layout):
 
 
 class DarkZurichLayout(Layout):
-    """``rgb_anon/SPLIT/CONDITION/SEQUENCE/*_rgb_anon.png`` and, of the validation frames by night,
+    """``rgb_anon/SPLIT/CONDITION/SEQUENCE/*_rgb_anon.png`` and, for the night validation frames,
     ``gt/val/night/…/*_gt_labelIds.png`` (or ``_labelTrainIds``)."""
 
     name = "dark-zurich"
@@ -127,7 +127,7 @@ def _paired(
 ) -> Listing:
     if not labels:
         raise DataError(
-            f"The {name} {tree.root} has no label files in gt/ for this split: choose one that has ({example})."
+            f"The {name} {tree.root} has no label files in gt/ for this split: choose a labelled split ({example})."
         )
     if len(spaces) > 1:
         raise DataError(

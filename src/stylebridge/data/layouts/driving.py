@@ -1,4 +1,4 @@
-"""Driving sets with layouts of their own: BDD100K and Mapillary Vistas."""
+"""Driving sets with their own layouts: BDD100K and Mapillary Vistas."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class BDD100KLayout(Layout):
 
 
 class MapillaryLayout(Layout):
-    """Mapillary Vistas 1.2: ``training/images/*.jpg`` and ``training/labels/*.png`` (of release 2.0:
-    ``training/v1.2/labels``; its own 124 classes are not read)."""
+    """Mapillary Vistas 1.2: ``training/images/*.jpg`` and ``training/labels/*.png`` (in release 2.0:
+    ``training/v1.2/labels``; its 124 new classes are not read)."""
 
     name = "mapillary"
     title = "Mapillary Vistas"

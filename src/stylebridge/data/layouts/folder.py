@@ -1,4 +1,4 @@
-"""Plain folders: images in one folder, label maps in another, matched by path and name but for the ending."""
+"""Plain folders: images in one folder, label maps in another, matched by path without suffix."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from stylebridge.data.layouts.labelmap import listed_space
 from stylebridge.data.layouts.names import is_image_folder, is_label_folder
 from stylebridge.errors import DataError
 
-#: Folders and kinds of files that a description lists.
+#: Most folders and kinds of files in a description.
 _MOST_LISTED = 8
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a plain folder's images and label maps may be.
+    """Candidate folders for the images and label maps of a plain folder.
 
     Attributes:
-        images: the folders of images; ``""`` is the tree's top folder itself. More than one: it is not clear which.
-        labels: the folders of label maps, likewise; empty where labels are not asked for.
+        images: folders of images; ``""`` is the tree's root. More than one: ambiguous.
+        labels: folders of label maps, likewise; empty if labels are not read.
     """
 
     images: tuple[str, ...]
@@ -30,22 +30,22 @@ class Folders:
 
     @property
     def clear(self) -> bool:
-        """Whether there is one folder of images, and not more than one of label maps."""
+        """Whether there is exactly one image folder, and at most one label folder."""
         return len(self.images) == 1 and len(self.labels) <= 1
 
 
 def find_folders(tree: Tree, named: str | None, labelled: bool) -> Folders:
-    """The folders of images and of label maps, by their customary names or as named.
+    """Find the folders of images and label maps, by their usual names or as given.
 
-    Where several have such names, those count that hold image files. Of a tree without a folder of images, images in
-    its top folder count.
+    If several have such names, only those with image files count. If a tree has no image folder, images in its root
+    count.
 
     Args:
-        named: ``LABELS``, ``IMAGES`` (of a customary name) or ``IMAGES+LABELS``: paths below the tree.
-        labelled: False: label folders are not looked at.
+        named: ``LABELS``, ``IMAGES`` (a usual name) or ``IMAGES+LABELS``: paths below the tree.
+        labelled: False: label folders are ignored.
 
     Raises:
-        DataError: a folder that was named is not there.
+        DataError: a named folder does not exist.
     """
     images_named, labels_named = _named(named)
     for folder in (images_named, labels_named if labelled else ""):
@@ -62,7 +62,7 @@ def find_folders(tree: Tree, named: str | None, labelled: bool) -> Folders:
 
 
 def _named(text: str | None) -> tuple[str, str]:
-    """The folder of images and that of label maps; empty where it is not named."""
+    """The image folder and the label folder; empty if not named."""
     images, plus, labels = (text or "").partition("+")
     if not plus and not is_image_folder(images):
         images, labels = "", images
@@ -70,7 +70,7 @@ def _named(text: str | None) -> tuple[str, str]:
 
 
 def _holding(tree: Tree, folders: list[str]) -> tuple[str, ...]:
-    """Those that hold image files, where there are several; the first if none does."""
+    """The folders that hold image files, if there are several; the first if none does."""
     if len(folders) < 2:
         return tuple(folders)
     holding = [folder for folder in folders if any(tree.images(folder))]
@@ -78,10 +78,10 @@ def _holding(tree: Tree, folders: list[str]) -> tuple[str, ...]:
 
 
 def unclear(tree: Tree, found: Folders, named: str = "folder/") -> str:
-    """What is not clear about the folders, and how to name them, in one sentence; empty if all is clear.
+    """One sentence on ambiguous folders and how to name them; empty if there is no ambiguity.
 
     Args:
-        named: what stands before the name of a folder of label maps.
+        named: the prefix of a label folder's name.
     """
     if len(found.images) > 1:
         images, labels = found.images, found.labels[:1]
@@ -105,7 +105,7 @@ def _files(number: int, noun: str) -> str:
 
 
 def describe(tree: Tree) -> str:
-    """What a tree's top folder holds, in a few words."""
+    """A short description of the contents of a tree's root."""
     folders, names = tree.folders(), tree.names()
     parts = [
         f"{folder}/ ({_files(len(tree.images(folder)), 'image file')})" for folder in folders[:_MOST_LISTED]
@@ -117,7 +117,7 @@ def describe(tree: Tree) -> str:
 
 
 def how_to_name(tree: Tree) -> str:
-    """How the data in a tree that is laid out otherwise can be named, as a sentence; empty if there are no images."""
+    """A sentence on how to name the data in a tree of unknown layout; empty if there are no images."""
     folders = tree.folders()[: 4 * _MOST_LISTED]
     inside = [f for f in folders if any(is_image_folder(below) for below in tree.folders(f))]
     if inside:
@@ -132,10 +132,10 @@ def how_to_name(tree: Tree) -> str:
 
 
 class FolderLayout(Layout):
-    """A labelled domain has a folder of images and one of label maps, by the names in
+    """A labelled domain has a folder of images and one of label maps, with the names in
     :mod:`stylebridge.data.layouts.names` (``images/`` and ``labels/``, ``img/`` and ``masks/``, …). An unlabelled one
-    has a folder of images, or the images lie in it directly; a folder of label maps, if there is one, is not even
-    listed. A ``labelmap.txt`` beside them gives the label space."""
+    has a folder of images, or images at its root; its label folder, if any, is not even listed. A ``labelmap.txt``
+    beside them defines the label space."""
 
     name = "folder"
     title = "a plain folder"
@@ -161,7 +161,7 @@ class FolderLayout(Layout):
 
 
 def _need_both(tree: Tree, found: Folders, name: str) -> None:
-    """Raises DataError where the images or the label maps of a labelled domain are missing."""
+    """Raises DataError if the images or the label maps of a labelled domain are missing."""
     root = tree.root
     missing = "images" if not found.images or (found.images == ("",) and not found.labels) else "labels"
     if found.images and found.labels:
@@ -175,14 +175,14 @@ def _need_both(tree: Tree, found: Folders, name: str) -> None:
 
 
 def _by_stem(tree: Tree, folder: str, recursive: bool) -> dict[str, FileRef]:
-    """Image files by their path below the folder without the ending, sorted."""
+    """Image files by their path below the folder without suffix, sorted."""
     found: dict[str, FileRef] = {}
     start = len(folder) + 1 if folder else 0
     for path, file in tree.images(folder, recursive).items():
         stem = path[start : path.rindex(".")]
         if stem in found:
             raise DataError(
-                f"{found[stem]} and {file} have the same name but for the ending, so their label map or "
+                f"{found[stem]} and {file} have the same name except for the suffix, so that their label map or "
                 f"output would be the same: rename one of them."
             )
         found[stem] = file
@@ -191,5 +191,5 @@ def _by_stem(tree: Tree, folder: str, recursive: bool) -> dict[str, FileRef]:
         where = tree.root / folder
         hint = how_to_name(tree) if not folder else ""
         seen = f" It holds {describe(tree)}. {hint}".rstrip() if hint else ""
-        raise DataError(f"The folder {where} holds no images ({kinds}): put some in or check the path.{seen}")
+        raise DataError(f"The folder {where} holds no images ({kinds}): add images or check the path.{seen}")
     return dict(sorted(found.items()))

@@ -1,4 +1,4 @@
-"""Files in which annotation tools list their classes: CVAT's ``labelmap.txt`` and labelme's ``class_names.txt``."""
+"""Class lists of annotation tools: CVAT's ``labelmap.txt`` and labelme's ``class_names.txt``."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from stylebridge.data.files import FileRef, Tree, open_file
 from stylebridge.data.label_space import IGNORE, LabelSpace, distinct_colour
 from stylebridge.errors import DataError
 
-#: The names of these files, in the order in which they are looked for.
+#: The names of these files, in order of preference.
 CLASS_LISTS = ("labelmap.txt", "class_names.txt")
 
-#: Pascal VOC's colour of pixels that are in no class.
+#: Pascal VOC's colour of pixels without a class.
 VOID = (224, 224, 192)
 _VOID_NAMES = frozenset({"ignored", "ignore", "__ignore__", "void"})
 
-#: A list of classes is no longer than this many bytes.
+#: Largest class list, in bytes.
 _MOST_BYTES = 1 << 20
 
 
@@ -28,7 +28,7 @@ def voc_colour(index: int) -> tuple[int, int, int]:
 
 
 def listed_space(tree: Tree) -> LabelSpace | None:
-    """The label space that a list of classes in the tree's top folder describes; None if there is no such list.
+    """The label space from a class list in the tree's root; None without a list.
 
     Raises:
         DataError: the list cannot be read, or is malformed; names the file and the line.
@@ -45,20 +45,23 @@ def _text(file: FileRef) -> str:
         with open_file(file) as opened:
             data = opened.read(_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:
-            raise DataError(f"{file} is larger than 1 MB, which no list of classes is: correct or remove it.")
+            raise DataError(
+                f"{file} is larger than 1 MB, too large for a list of classes: correct or remove it."
+            )
         return data.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file} is not readable as UTF-8 text: save it as such.") from error
+        raise DataError(f"{file} is not UTF-8 text: save it as UTF-8.") from error
 
 
 def parse_label_map(text: str, file: FileRef) -> LabelSpace:
-    """CVAT's form, one class a line: ``name:red,green,blue:parts:actions``; lines that begin with ``#`` are comments.
+    """Parse CVAT's form, one class per line: ``name:red,green,blue:parts:actions``; lines that begin with ``#`` are
+    comments.
 
-    Label files may hold the colours, or, in one channel, the positions in the list. A class without a colour has
-    Pascal VOC's of its position. ``ignored`` and ``void``, colour 224,224,192 and id 255 are ignored.
+    Label files may hold the colours, or, in one channel, the positions in the list. A class without a colour gets
+    Pascal VOC's colour for its position. ``ignored`` and ``void``, colour 224,224,192 and id 255 are ignored.
 
     Raises:
-        DataError: a line is malformed, two have one name or colour, or there are fewer than two classes.
+        DataError: a line is malformed, two have the same name or colour, or there are fewer than two classes.
     """
     entries: list[tuple[str, tuple[int, int, int], int]] = []
     for line, row in enumerate(text.splitlines(), start=1):
@@ -68,7 +71,7 @@ def parse_label_map(text: str, file: FileRef) -> LabelSpace:
     for name, colour, line in entries:
         if colour in by_colour:
             raise DataError(
-                f"{file}, line {line}: {name} has the colour of {by_colour[colour]}: give each class its own colour."
+                f"{file}, line {line}: {name} has the colour of {by_colour[colour]}: give each its own colour."
             )
         by_colour[colour] = name
     return _space([(name, colour) for name, colour, _ in entries], file, by_colour=True)
@@ -89,7 +92,7 @@ def _entry(row: str, position: int, where: str) -> tuple[str, tuple[int, int, in
 
 
 def _parse_class_names(text: str, file: FileRef) -> LabelSpace:
-    """labelme's form: one name a line, whose position is the id."""
+    """Parse labelme's form: one name per line; its position is the id."""
     names = [row.strip() for row in text.splitlines() if row.strip()]
     return _space([(name, voc_colour(i % 256)) for i, name in enumerate(names)], file, by_colour=False)
 
@@ -106,10 +109,10 @@ def _space(entries: list[tuple[str, tuple[int, int, int]]], file: FileRef, by_co
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or not 2 <= len(kept) <= IGNORE:
         wrong = f"lists {twice[0]!r} twice" if twice else f"lists {len(kept)} classes"
-        raise DataError(f"{file} {wrong}: give 2 to 255 classes of different names.")
+        raise DataError(f"{file} {wrong}: give 2 to 255 classes with different names.")
     raw_ids.setdefault(IGNORE, IGNORE)
     raw_colours.setdefault(VOID, IGNORE)
-    # labelme's list says nothing of colours: they only paint, and black (the background's) is kept.
+    # labelme's list has no colours: these are for display only, and black (background) is kept.
     colours = tuple(
         colour if by_colour or i < 256 else distinct_colour(i) for i, (_, colour) in enumerate(kept)
     )

@@ -1,4 +1,4 @@
-"""Names that people and tools give the folders of images and of label maps."""
+"""Usual names of image and label map folders."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ LABEL_FOLDERS = (
 
 
 def is_image_folder(name: str) -> bool:
-    """Whether a folder of this name holds images by custom."""
+    """Whether this is a usual name for an image folder."""
     return name.lower() in IMAGE_FOLDERS
 
 
 def is_label_folder(name: str) -> bool:
-    """Whether a folder of this name holds label maps by custom."""
+    """Whether this is a usual name for a label map folder."""
     return name.lower() in LABEL_FOLDERS

@@ -10,8 +10,8 @@ from stylebridge.errors import DataError
 
 
 class ADE20KLayout(Layout):
-    """The scene parsing benchmark's form (ADEChallengeData2016): ``images/SPLIT/*.jpg`` and
-    ``annotations/SPLIT/*.png`` with 150 classes from 1; 0 is none of them."""
+    """The scene parsing benchmark (ADEChallengeData2016): ``images/SPLIT/*.jpg`` and ``annotations/SPLIT/*.png`` with
+    150 classes from 1; 0 is ignored."""
 
     name = "ade20k"
     title = "ADE20K (150 classes)"
@@ -31,18 +31,18 @@ class ADE20KLayout(Layout):
         return pair(images, by_key(tree, labels, ".png"), tree.root / folder, tree.root / labels, name)
 
 
-#: The parts of a face in the order in which CelebAMask-HQ's masks are painted: id 1 first; 0 is background.
+#: The parts of a face in painting order of CelebAMask-HQ's masks: id 1 first; 0 is background.
 FACE_PARTS = (
     "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear",
     "mouth", "u_lip", "l_lip", "hair", "hat", "ear_r", "neck_l", "neck", "cloth",
 )  # fmt: skip
-#: The first so many images are trained on (SPADE, SEAN).
+#: Number of images for training, from the first (SPADE, SEAN).
 FACES_TRAINED = 28_000
 
 
 class CelebAMaskLayout(Layout):
-    """``CelebA-HQ-img/N.jpg`` and ``CelebAMask-HQ-mask-anno/*/NNNNN_PART.png``, one mask a part, brought to the
-    image's size; or, where the layout is named, painted already: ``train/images``, ``train/labels``, ``test/…``."""
+    """``CelebA-HQ-img/N.jpg`` and ``CelebAMask-HQ-mask-anno/*/NNNNN_PART.png``, one mask per part, resized to the
+    image; or, if the layout is named, already painted: ``train/images``, ``train/labels``, ``test/…``."""
 
     name = "celebamask-hq"
     title = "CelebAMask-HQ (19 classes)"
@@ -85,7 +85,7 @@ def _stacks(tree: Tree, folder: str) -> dict[str, MaskStack]:
         number, _, part = path.rpartition("/")[2].removesuffix(".png").partition("_")
         if part in FACE_PARTS and number.isdigit():
             masks.setdefault(number, []).append((FACE_PARTS.index(part) + 1, file))
-    # The order of the parts decides which lies on top: hair over skin, a hat over hair.
+    # Later parts cover earlier ones: hair over skin, a hat over hair.
     return {
         number: MaskStack(
             PurePosixPath((tree.root / folder / number).as_posix()),

@@ -9,14 +9,14 @@ from stylebridge.data.images import read_palette
 from stylebridge.data.layouts.base import Layout, Listing, by_key, first_found, need, pair, unlabelled
 from stylebridge.errors import DataError
 
-#: Colours of road and car at their raw ids, by which a palette is known to be that of Cityscapes.
+#: Colours of road and car at their raw ids, which identify the Cityscapes palette.
 _SIGNS = {7: (128, 64, 128), 26: (0, 0, 142)}
 
 
 class GTA5Layout(Layout):
     """``images/NNNNN.png`` and ``labels/NNNNN.png``, palette files whose indices are Cityscapes' raw ids.
 
-    A plain folder is taken for GTA5 where its names have five digits and the first label file's palette has
+    A plain folder is recognised as GTA5 if its names have five digits and the first label file's palette has
     Cityscapes' colours at Cityscapes' ids.
     """
 
@@ -52,9 +52,9 @@ class GTA5Layout(Layout):
 
 
 class SynthiaLayout(Layout):
-    """SYNTHIA-RAND-CITYSCAPES: ``RGB/`` beside ``GT/LABELS/`` (as released: 16 bits a channel, the class in the
+    """SYNTHIA-RAND-CITYSCAPES: ``RGB/`` beside ``GT/LABELS/`` (as released: 16 bits per channel, the class in the
     first), ``parsed_LABELS/`` (the same ids in 8 bits) or ``synthia_mapped_to_cityscapes/`` (8 bits, Cityscapes'
-    raw ids); all of them in ``RAND_CITYSCAPES/`` or not."""
+    raw ids); optionally inside ``RAND_CITYSCAPES/``."""
 
     name = "synthia"
     title = "SYNTHIA (RAND_CITYSCAPES)"

@@ -1,4 +1,4 @@
-"""Pascal VOC's form, which annotation tools export too (CVAT, Datumaro, labelme)."""
+"""Pascal VOC's layout, also exported by annotation tools (CVAT, Datumaro, labelme)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from stylebridge.errors import DataError
 
 _IMAGES, _LISTS = "JPEGImages", "ImageSets/Segmentation"
 
-#: Names of the development kit's photos, as 2007_000032: other sets in this form have classes of their own.
+#: Names of the development kit's photos, such as 2007_000032: other sets with this layout have other classes.
 _KIT_NAME = re.compile(r"(19|20)\d\d_\d{6}")
 
-#: Lists that are taken where no split is named, for training and for scores, in this order.
+#: Default lists for training and for evaluation, in order of preference.
 _TRAINED, _SCORED = ("train", "training", "default"), ("val", "validation", "test", "default")
 
 _ENDINGS = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".bmp", ".webp", ".tif", ".tiff")
@@ -24,8 +24,8 @@ _ENDINGS = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".bmp", ".webp", "
 
 class PascalVOCLayout(Layout):
     """``JPEGImages/*.jpg`` and ``SegmentationClass/*.png``; ``ImageSets/Segmentation/SPLIT.txt`` lists the names of
-    each split. ``labelmap.txt`` (CVAT) or ``class_names.txt`` (labelme) gives the classes; photos of the development
-    kit, known by their names, have its 21. Source: PASCAL VOC development kit; CVAT's documentation."""
+    each split. ``labelmap.txt`` (CVAT) or ``class_names.txt`` (labelme) defines the classes; photos of the development
+    kit, recognised by their names, have its 21. Source: PASCAL VOC development kit; CVAT's documentation."""
 
     name = "voc"
     title = "Pascal VOC (CVAT, labelme)"
@@ -74,7 +74,7 @@ class PascalVOCLayout(Layout):
 
 
 def _space(tree: Tree, images: dict[str, FileRef]) -> LabelSpace | str | None:
-    """What a list of classes says; the 21 classes of photos of the development kit; else None."""
+    """The space of a class list, or the 21 classes for photos of the development kit; else None."""
     if "classes.yaml" in tree.names():
         return None
     listed = listed_space(tree)
@@ -93,7 +93,7 @@ def _read_list(tree: Tree, split: str, images: dict[str, FileRef], name: str) ->
     """The names of a split, sorted.
 
     Raises:
-        DataError: there is no such list, it cannot be read, is empty, or lists an image that is not there.
+        DataError: the list does not exist, cannot be read, is empty, or lists a missing image.
     """
     lists = _lists(tree)
     if split not in lists:
@@ -107,13 +107,13 @@ def _read_list(tree: Tree, split: str, images: dict[str, FileRef], name: str) ->
         with open_file(file) as opened:
             rows = opened.read().decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file} is not readable as UTF-8 text: save it as such.") from error
+        raise DataError(f"{file} is not UTF-8 text: save it as UTF-8.") from error
     wanted: dict[str, None] = {}
     for line, row in enumerate(rows, start=1):
         key = row.strip().strip('"')
         if not key:
             continue
-        # Lists of other tasks of VOC have a flag behind the name; a name may hold spaces itself.
+        # Lists of other VOC tasks have a flag after the name; names may contain spaces.
         key = key if key in images else key.split()[0]
         if key not in images:
             raise DataError(

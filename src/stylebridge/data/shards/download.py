@@ -1,4 +1,4 @@
-"""Bytes from an address: within a limit that was known before, and from where an earlier attempt ended."""
+"""Downloads with a size limit, which continue earlier attempts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from stylebridge.data.shards.place import UrlPath
 from stylebridge.errors import DataError
 
-#: Seconds before each new attempt after one that failed: a long training should outlive a short outage.
+#: Seconds before each retry: a long training should survive a short outage.
 RETRY_WAITS = (1.0, 5.0, 20.0)
 #: Seconds without a byte after which a connection has failed.
 _SILENCE = 60
@@ -23,11 +23,11 @@ _CHUNK = 1 << 20
 
 
 class _Broken(Exception):
-    """What came is not what was announced."""
+    """The received data does not match the index."""
 
 
 class _DiskError(Exception):
-    """What came cannot be written: no new attempt helps."""
+    """The received data cannot be written: a retry does not help."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(error)
@@ -35,7 +35,7 @@ class _DiskError(Exception):
 
 
 class _Sink(Protocol):
-    """Where bytes go."""
+    """A destination for bytes."""
 
     done: int
 
@@ -44,7 +44,7 @@ class _Sink(Protocol):
 
 
 class _Memory:
-    """Bytes that are kept in memory, up to a limit."""
+    """Bytes in memory, up to a limit."""
 
     def __init__(self, limit: int) -> None:
         self.limit, self.parts, self.done = limit, [], 0
@@ -52,7 +52,7 @@ class _Memory:
     def write(self, chunk: bytes) -> None:
         self.done += len(chunk)
         if self.done > self.limit:
-            raise DataError(f"more than {self.limit:,} bytes came")
+            raise DataError(f"more than {self.limit:,} bytes received")
         self.parts.append(chunk)
 
     def restart(self) -> None:
@@ -60,10 +60,10 @@ class _Memory:
 
 
 class _Part:
-    """A file that grows to a size that is known; what an earlier attempt wrote stays.
+    """A file of known final size; the data of an earlier attempt is kept.
 
     Args:
-        make_room: called where the disk is full; whether something was removed.
+        make_room: called when the disk is full; returns whether something was removed.
     """
 
     def __init__(self, path: Path, size: int, make_room: Callable[[], bool]) -> None:
@@ -76,7 +76,7 @@ class _Part:
     def write(self, chunk: bytes) -> None:
         if self.done + len(chunk) > self.size:
             self.restart()
-            raise _Broken(f"more bytes came than the {self.size:,} that the index says")
+            raise _Broken(f"more bytes received than the {self.size:,} in the index")
         left = memoryview(chunk)
         while left:
             try:
@@ -94,11 +94,11 @@ class _Part:
 
 
 def download_small(place: UrlPath, name: str, limit: int) -> bytes:
-    """The content of a file of up to ``limit`` bytes.
+    """Download a file of at most ``limit`` bytes into memory.
 
     Raises:
-        FileNotFoundError: there is none.
-        DataError: it is larger, or cannot be fetched.
+        FileNotFoundError: it does not exist.
+        DataError: it is larger, or cannot be downloaded.
     """
 
     def get() -> bytes:
@@ -112,14 +112,14 @@ def download_small(place: UrlPath, name: str, limit: int) -> bytes:
 def download(
     place: UrlPath, name: str, to: Path, size: int, sha256: str, make_room: Callable[[], bool]
 ) -> None:
-    """Fetch a file of ``size`` bytes, never more. What ``to`` holds of it already is not fetched again, where the
-    server can continue; a file that a failed or killed download left is such a beginning.
+    """Download a file of ``size`` bytes, never more. Data already in ``to``, from a failed or killed download, is not
+    downloaded again if the server supports ranges.
 
-    The checksum is of the whole, so it also tells whether the two parts are of one file.
+    The checksum covers the whole file, so it also verifies that both parts belong to the same file.
 
     Raises:
-        FileNotFoundError: there is none.
-        DataError: it cannot be fetched, or is not what size and checksum say; ``to`` is gone then.
+        FileNotFoundError: it does not exist.
+        DataError: it cannot be downloaded, or size or checksum do not match; ``to`` is then removed.
         OSError: ``to`` cannot be written.
     """
 
@@ -131,10 +131,10 @@ def download(
             if part.done != size:
                 done = part.done
                 part.restart()
-                raise _Broken(f"{done:,} bytes came where the index says {size:,}")
+                raise _Broken(f"{done:,} bytes received instead of the {size:,} in the index")
             if _checksum(to) != sha256:
                 part.restart()
-                raise _Broken("its checksum is not the index's")
+                raise _Broken("its checksum does not match the index")
 
     try:
         _attempt(get, f"{place}/{name}")
@@ -151,7 +151,7 @@ def _checksum(path: Path) -> str:
 
 
 def _stream(place: UrlPath, name: str, sink: _Sink) -> None:
-    """Write the file into the sink, from the byte on that the sink has come to."""
+    """Write the file into the sink, from the sink's current position on."""
     system, path = _file_system(place)
     if str(place).partition("://")[0] in ("http", "https"):
         fsspec: Any = importlib.import_module("fsspec.asyn")
@@ -166,7 +166,7 @@ def _stream(place: UrlPath, name: str, sink: _Sink) -> None:
 
 async def _stream_http(system: Any, url: str, sink: _Sink) -> None:
     options = dict(system.kwargs)
-    # A packed body could unpack to any size, and has no ranges.
+    # A compressed body could unpack to any size, and has no ranges.
     headers = {**options.pop("headers", {}), "Accept-Encoding": "identity"}
     if sink.done:
         headers["Range"] = f"bytes={sink.done}-"
@@ -174,33 +174,33 @@ async def _stream_http(system: Any, url: str, sink: _Sink) -> None:
     async with session.get(system.encode_url(url), headers=headers, **options) as answer:
         if sink.done and answer.status == 416:
             sink.restart()
-            raise _Broken("it is shorter than the index says")
+            raise _Broken("it is shorter than in the index")
         system._raise_not_found_for_status(answer, url)
         if answer.headers.get("Content-Encoding", "identity") != "identity":
-            raise _Broken(f"the server packs it ({answer.headers['Content-Encoding']})")
+            raise _Broken(f"the server compresses it ({answer.headers['Content-Encoding']})")
         begins = f"bytes {sink.done}-"
         if sink.done and not (
             answer.status == 206 and answer.headers.get("Content-Range", "").startswith(begins)
         ):
-            sink.restart()  # the whole file comes: the server knows no ranges
+            sink.restart()  # the server sends the whole file: it does not support ranges
             if answer.status == 206:
-                raise _Broken("the server sent another part than was asked for")
+                raise _Broken("the server sent another range than requested")
         async for chunk in answer.content.iter_chunked(_CHUNK):
             sink.write(chunk)
 
 
 def _attempt(action: Callable[[], Any], what: str) -> Any:
-    """Do it, several times if need be. FileNotFoundError goes through; all else becomes a DataError."""
+    """Run an action with retries. FileNotFoundError is passed on; other errors become a DataError."""
     for wait in (*RETRY_WAITS, None):
         try:
             return action()
         except (FileNotFoundError, _DiskError):
             raise
-        except Exception as error:  # every protocol has its own
+        except Exception as error:  # every protocol raises its own errors
             if wait is None or isinstance(error, PermissionError | DataError):
                 reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
                 raise DataError(
-                    f"{what} cannot be fetched ({reason}): check the address and the connection, or copy the shards "
+                    f"{what} cannot be downloaded ({reason}): check the URL and the connection, or copy the shards "
                     f"there again."
                 ) from error
             time.sleep(wait)
@@ -208,24 +208,22 @@ def _attempt(action: Callable[[], Any], what: str) -> Any:
 
 
 def _file_system(place: UrlPath) -> tuple[Any, str]:
-    """The fsspec file system of an address, and the folder's path in it.
+    """The fsspec file system of a URL, and the folder's path in it.
 
     Raises:
-        DataError: the protocol is unknown, or what speaks it is not installed.
+        DataError: the protocol is unknown, or its package is not installed.
     """
     try:
         import fsspec
     except ImportError as error:
-        raise DataError(
-            f"{place} is an address, which takes fsspec to read: `pip install 'fsspec[http]'`."
-        ) from error
+        raise DataError(f"{place} is a URL, which needs fsspec: `pip install 'fsspec[http]'`.") from error
     protocol = str(place).partition("://")[0]
     options: dict[str, Any] = {}
     try:
         if protocol in ("http", "https"):
             aiohttp: Any = importlib.import_module("aiohttp")  # an optional package
 
-            # The default ends every transfer after five minutes, however well it goes.
+            # The default ends every transfer after five minutes.
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=_SILENCE, sock_read=_SILENCE)
             options["client_kwargs"] = {"timeout": timeout}
         system, path = fsspec.core.url_to_fs(str(place), **options)
@@ -236,7 +234,7 @@ def _file_system(place: UrlPath) -> tuple[Any, str]:
         ) from error
     except ValueError as error:
         raise DataError(
-            f"{place} has an address that cannot be read ({' '.join(str(error).split())}): use https://, s3:// or "
+            f"{place} is not a valid URL ({' '.join(str(error).split())}): use https://, s3:// or "
             f"another protocol of fsspec."
         ) from error
     return system, path.rstrip("/")

@@ -1,4 +1,4 @@
-"""The index of a folder of shards: ``index.json`` and its tables, checked before anything in them is believed."""
+"""The index of a shard folder: ``index.json`` and its tables, validated before use."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from stylebridge.data.packed import MAX_MEMBER_BYTES
 from stylebridge.data.shards.place import FORMAT
 from stylebridge.errors import DataError
 
-#: Raised when an older program could not read the format any more.
+#: Incremented when older programs can no longer read the format.
 VERSION = 1
 
 #: One sample. ``key`` and ``suffix`` name its image's member KEY.SUFFIX, and KEY.label.png the label map's; offsets
-#: (bytes from the beginning of the shard) are those of the contents, not of their tar headers; the label's fields
-#: are 0 where there are no labels. Checksums are CRC-32.
+#: (bytes from the beginning of the shard) are those of the contents, not of the tar headers; the label's fields are 0
+#: without labels. Checksums are CRC-32.
 ROW = np.dtype(
     [
         ("key", "S60"),
@@ -38,17 +38,17 @@ ROW = np.dtype(
     ]
 )
 LABEL_SUFFIX = "label.png"
-#: Bytes of ``index.json``: enough for a hundred thousand shards.
+#: Largest ``index.json``, in bytes: enough for a hundred thousand shards.
 MAX_INDEX_BYTES = 1 << 25
-#: A tar header, which lies before each member's content.
+#: Size of a tar header, which precedes each member's content.
 TAR_BLOCK = 512
 
-#: Rows that are checked at once: bounds the memory that it takes.
+#: Rows checked at once: limits the memory.
 _CHECKED_ROWS = 16_384
 
 _KEY_BYTES = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz-"
 
-#: Bytes of the header of a table.
+#: Size of a table's header, in bytes.
 _MOST_HEADER = 4096
 
 _MEND = "pack the data again with `stylebridge data pack`, or copy the whole folder again"
@@ -61,10 +61,10 @@ _Bytes = Annotated[int, Field(ge=0, lt=1 << 50)]
 
 
 class ShardEntry(BaseModel):
-    """One shard: its file's name, bytes and SHA-256, and how many samples it holds."""
+    """One shard: its file's name, bytes and SHA-256, and its number of samples."""
 
     model_config = ConfigDict(extra="forbid")
-    # A plain name: it is joined to the folder, and must not lead out of it.
+    # A plain name: it is joined to the folder, and must stay inside it.
     name: str = Field(pattern=r"^[0-9A-Za-z_-]+\.tar$", max_length=100)
     size: _Bytes
     samples: int = Field(ge=1)
@@ -97,7 +97,7 @@ class IndexFile(BaseModel):
 
 
 def table_layouts(samples: int, num_classes: int | None) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
-    """Type and shape of every table; ``num_classes`` is None where there are no labels."""
+    """Type and shape of every table; ``num_classes`` is None without labels."""
     tables: dict[str, tuple[np.dtype, tuple[int, ...]]] = {
         "samples.npy": (ROW, (samples,)),
         "sizes.npy": (np.dtype("<i4"), (samples, 2)),
@@ -109,10 +109,10 @@ def table_layouts(samples: int, num_classes: int | None) -> dict[str, tuple[np.d
 
 
 def parse_index(text: bytes, where: object) -> tuple[IndexFile, LabelSpace | None]:
-    """Check the content of ``index.json``; ``where`` names it in messages.
+    """Validate the content of ``index.json``; ``where`` identifies it in messages.
 
     Raises:
-        DataError: it is none of ours, is of a newer version, or says something that cannot be.
+        DataError: it is not an index of shards, has a newer version, or contradicts itself.
     """
     if len(text) > MAX_INDEX_BYTES:
         raise DataError(
@@ -126,7 +126,7 @@ def parse_index(text: bytes, where: object) -> tuple[IndexFile, LabelSpace | Non
         raise DataError(f"{where} is not an index of shards ({key}: {problem['msg']}): {_MEND}.") from None
     if index.format != FORMAT or index.version != VERSION:
         raise DataError(
-            f"{where} has the format {index.format!r}, version {index.version}, and this program reads "
+            f"{where} has the format {index.format!r}, version {index.version}, but this program reads "
             f"{FORMAT!r}, version {VERSION}: update stylebridge, or pack the data again."
         )
     names = [shard.name for shard in index.shards]
@@ -135,9 +135,9 @@ def parse_index(text: bytes, where: object) -> tuple[IndexFile, LabelSpace | Non
     wanted = set(layouts)
     problem = None
     if len(set(names)) < len(names):
-        problem = "it names a shard twice"
+        problem = "it lists a shard twice"
     elif sum(shard.samples for shard in index.shards) != index.samples:
-        problem = f"its shards do not hold the {index.samples:,} samples it tells of"
+        problem = f"its shards do not add up to its {index.samples:,} samples"
     elif set(index.tables) != wanted:
         problem = f"its tables are {', '.join(sorted(index.tables))}, not {', '.join(sorted(wanted))}"
     else:
@@ -151,12 +151,12 @@ def _wrong_table(index: IndexFile, layouts: dict[str, tuple[np.dtype, tuple[int,
     for name, (dtype, shape) in layouts.items():
         rows, size = dtype.itemsize * math.prod(shape), index.tables[name].size
         if not rows < size <= rows + _MOST_HEADER:
-            return f"{name} is not the table of its samples, which take {rows:,} bytes of {size:,}"
+            return f"{name} has {size:,} bytes, but its samples need {rows:,}"
     return None
 
 
 def train_id_space(space: LabelSpace) -> LabelSpace:
-    """The label space of shards: the same classes, spelt by their train ids."""
+    """The label space of shards: the same classes, with train ids as raw ids."""
     return LabelSpace(
         name=space.name,
         classes=space.classes,
@@ -177,7 +177,7 @@ def _train_space(data: dict[str, Any], where: object) -> LabelSpace:
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         sound, space = False, None
     if not sound or space is None:
-        raise DataError(f"{where} holds no sound label_space: {_MEND}.")
+        raise DataError(f"{where} has no valid label_space: {_MEND}.")
     return space
 
 
@@ -186,7 +186,7 @@ def _train_space(data: dict[str, Any], where: object) -> LabelSpace:
 
 @dataclass(frozen=True)
 class Table:
-    """A ``.npy`` file whose header was checked.
+    """A ``.npy`` file with a validated header.
 
     Attributes:
         offset: bytes before the first row.
@@ -200,16 +200,16 @@ class Table:
     bytes: int
 
     def map(self) -> np.ndarray:
-        """The table as an array that is not to be written. Its pages are read when they are touched, and the
-        system may take them back at any time."""
+        """The table as a read-only memory-mapped array: pages are read on access, and the system may drop them at any
+        time."""
         return np.asarray(np.memmap(self.path, self.dtype, "r", self.offset, self.shape))
 
 
 def open_table(path: Path, dtype: np.dtype, shape: tuple[int, ...], size: int) -> Table:
-    """Check a table against what the index says of it.
+    """Check a table against the index.
 
     Raises:
-        DataError: it is not there, or is not of that type, shape and size.
+        DataError: it is missing, or has another type, shape or size.
     """
     try:
         with path.open("rb") as file:
@@ -220,7 +220,7 @@ def open_table(path: Path, dtype: np.dtype, shape: tuple[int, ...], size: int) -
         raise DataError(f"{path} cannot be read ({reason}): {_MEND}.") from error
     row = dtype.itemsize * int(np.prod(shape))
     if head != (shape, False, dtype) or bytes_there != size or bytes_there != offset + row:
-        raise DataError(f"{path} is not the table that {path.with_name('index.json')} tells of: {_MEND}.")
+        raise DataError(f"{path} does not match {path.with_name('index.json')}: {_MEND}.")
     return Table(path, dtype, shape, offset, size)
 
 
@@ -234,16 +234,16 @@ def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 
 def write_table_header(file: BinaryIO, dtype: np.dtype, shape: tuple[int, ...]) -> None:
-    """Begin a ``.npy`` file whose rows are written afterwards, one by one."""
+    """Write the header of a ``.npy`` file; the rows are appended afterwards."""
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
 
 
 def check_rows(table: Table, index: IndexFile) -> None:
-    """See that every row lies inside its shard and has a name that is safe to make file names of.
+    """Check that every row is inside its shard and has a name that is safe as a file name.
 
     Raises:
-        DataError: one does not; the message names the row.
+        DataError: a row is invalid; names it.
     """
     sizes = np.array([shard.size for shard in index.shards], np.uint64)
     ends = np.cumsum([shard.samples for shard in index.shards])
@@ -255,13 +255,13 @@ def check_rows(table: Table, index: IndexFile) -> None:
             wrong = _wrong_rows(rows, first, sizes, ends, suffixes, index.labelled)
             if len(rows) < min(_CHECKED_ROWS, index.samples - first) or wrong.any():
                 row = first + (int(wrong.argmax()) if wrong.any() else len(rows))
-                raise DataError(f"{table.path} places sample {row} where it cannot be: {_MEND}.")
+                raise DataError(f"{table.path} has an invalid position for sample {row}: {_MEND}.")
 
 
 def _wrong_rows(
     rows: np.ndarray, first: int, sizes: np.ndarray, ends: np.ndarray, suffixes: np.ndarray, labelled: bool
 ) -> np.ndarray:
-    """bool [n]: which rows, the first of them being sample ``first``, cannot be right."""
+    """bool [n]: which rows are invalid; the first row is sample ``first``."""
     shard = np.searchsorted(ends, np.arange(first, first + len(rows)), side="right")
     wrong = (rows["shard"] != shard) | ~_safe(rows["key"]) | ~np.isin(rows["suffix"], suffixes)
     room = sizes[shard]
@@ -276,10 +276,10 @@ def _wrong_rows(
 
 
 def _safe(keys: np.ndarray) -> np.ndarray:
-    """bool [n]: keys of letters, digits, _ and - alone."""
+    """bool [n]: which keys have only letters, digits, _ and -."""
     allowed = np.zeros(256, bool)
     allowed[list(_KEY_BYTES)] = True
     letters = np.frombuffer(keys.tobytes(), np.uint8).reshape(len(keys), -1)
-    # Fixed-width text is filled up with zeros, which may stand at its end only.
+    # Fixed-width text is padded with zeros, which are only valid at the end.
     ended = np.logical_or.accumulate(letters == 0, axis=1)
     return (allowed[letters] ^ ended).all(axis=1) & (letters[:, 0] != 0)

@@ -1,4 +1,4 @@
-"""Where shards are: a folder on the disk, or an address."""
+"""The location of shards: a folder on the disk, or a URL."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from urllib.parse import unquote, urlsplit
 
 from stylebridge.data.regular import open_regular
 
-#: The file that makes a folder one of shards.
+#: The file that identifies a shard folder.
 INDEX = "index.json"
-#: What its ``format`` says.
+#: The value of its ``format``.
 FORMAT = "stylebridge shards"
 
 
@@ -19,17 +19,17 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.:-]*://", re.IGNORECASE)
 
 
 class UrlPath(PurePosixPath):
-    """An address (``https://…``, ``s3://…``) that is handled as a path; ``str()`` gives the address."""
+    """A URL (``https://…``, ``s3://…``) with the interface of a path; ``str()`` gives the URL."""
 
     def __str__(self) -> str:
         return super().__str__().replace(":/", "://", 1)
 
     def resolve(self) -> UrlPath:
-        """Itself: addresses are whole already."""
+        """The URL itself, which is already absolute."""
         return self
 
     def exists(self) -> bool:
-        """False: it is nothing on this disk."""
+        """False: it is not on this disk."""
         return False
 
     def is_dir(self) -> bool:
@@ -45,11 +45,11 @@ Place: TypeAlias = Path | UrlPath
 
 
 def shard_place(given: str | Path | UrlPath) -> Path | None:
-    """The folder of shards that a user's ``--source`` names, or None if it names something else.
+    """The shard folder that a user's ``--source`` names, or None if it names something else.
 
-    It does by ``shards:PATH_OR_URL``, by any address (images are read from afar in shards only; ``/index.json`` at
-    its end is dropped), or by a folder, or its ``index.json``, that ``stylebridge data pack`` made. An address
-    comes back as a :class:`UrlPath`, which is typed as the Path it stands in for.
+    Shards are named by ``shards:PATH_OR_URL``, by any URL (only shards can be remote; a final ``/index.json`` is
+    dropped), or by a folder, or its ``index.json``, from ``stylebridge data pack``. A URL is returned as a
+    :class:`UrlPath`, typed as Path.
     """
     text = str(given)
     named = text.startswith("shards:")
@@ -64,9 +64,9 @@ def shard_place(given: str | Path | UrlPath) -> Path | None:
 
 
 def is_shard_folder(folder: Path) -> bool:
-    """Whether a folder's ``index.json`` begins as ours do (other tools have files of that name)."""
+    """Whether a folder's ``index.json`` is ours (other tools use the same name)."""
     try:
         with open_regular(folder / INDEX) as file:
             return f'"{FORMAT}"'.encode() in file.read(256)
-    except (OSError, ValueError):  # ValueError: a name that no file can have
+    except (OSError, ValueError):  # ValueError: an invalid file name
         return False

@@ -1,4 +1,4 @@
-"""Domains in shards: samples found through the index and read one by one, wherever the shards are."""
+"""Domains in shards: samples are located through the index and read one by one, from disk or URL."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from stylebridge.data.shards.index import (
 from stylebridge.data.shards.place import INDEX, Place, UrlPath
 from stylebridge.errors import DataError
 
-#: Files that a thread keeps open; more shards than a window of the sampler has.
+#: Most files that a thread keeps open; more than the sampler's window has shards.
 _OPEN_FILES = 64
 
 _ROW = struct.Struct("<60s8sIQIIQII")
@@ -44,7 +44,7 @@ _ROW = struct.Struct("<60s8sIQIIQII")
 
 @dataclass(frozen=True)
 class ShardFile:
-    """One shard. Remote ones are fetched when they are first read."""
+    """One shard. Remote shards are downloaded on first access."""
 
     place: Place
     name: str
@@ -56,7 +56,7 @@ class ShardFile:
         return str(self.place / self.name)
 
     def path(self) -> Path:
-        """The file on this disk, fetched if need be. Raises DataError if it cannot be."""
+        """The file on this disk, downloaded if needed. Raises DataError on failure."""
         if isinstance(self.place, UrlPath):
             assert self.cache is not None
             return remote.fetch(self.place, self.name, self.cache, self.size, self.sha256)
@@ -67,9 +67,9 @@ _open = threading.local()
 
 
 def _handle(wanted: Path | ShardFile) -> BinaryIO:
-    """The thread's own open file: two that share one would move each other's place."""
+    """An open file for each thread: threads must not share a file position."""
     if getattr(_open, "pid", None) != os.getpid():
-        # A forked process has its parent's files, with the parent's places in them.
+        # A forked process inherits its parent's files and shares their positions.
         _open.pid, _open.files = os.getpid(), OrderedDict()
     files: OrderedDict[Path | ShardFile, BinaryIO] = _open.files
     if wanted in files:
@@ -94,7 +94,7 @@ def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
 
 @dataclass(frozen=True)
 class ShardMember(PackedFile):
-    """A file in a shard. Read by its place, and checked against its checksum."""
+    """A file in a shard. Read by offset; the checksum is verified."""
 
     shard: ShardFile
     path: PurePosixPath
@@ -117,12 +117,12 @@ class ShardMember(PackedFile):
             ) from error
         if there != self.shard.size:
             raise DataError(
-                f"{self.shard} has {there:,} bytes where the index says {self.shard.size:,}: it was cut short or "
-                f"changed; copy it again, or pack the data again."
+                f"{self.shard} has {there:,} bytes instead of the {self.shard.size:,} in the index: it was truncated "
+                f"or changed; copy it again, or pack the data again."
             )
         if len(content) != self.size or zlib.crc32(content) != self.crc:
             raise DataError(
-                f"{self} does not have the content that was packed: copy the shard again, or pack the data again."
+                f"{self} does not have the packed content: copy the shard again, or pack the data again."
             )
         return content
 
@@ -139,14 +139,14 @@ def _text(padded: bytes) -> str:
 
 @dataclass(frozen=True)
 class ShardSet:
-    """A folder of shards whose index was checked. Small, and picklable, however many samples there are.
+    """A shard folder with a validated index. Small and picklable for any number of samples.
 
     Attributes:
-        place: the folder or address.
+        place: the folder or URL.
         files: the shards.
         first: int64 [S + 1], the first sample of each shard, and N.
-        space: of the label maps, train ids; None: unlabelled.
-        tables: by file name.
+        space: the label space of the label maps, in train ids; None: unlabelled.
+        tables: the tables by file name.
     """
 
     place: Place
@@ -160,7 +160,7 @@ class ShardSet:
 
     @property
     def remote(self) -> bool:
-        """Whether shards are fetched."""
+        """Whether the shards are downloaded."""
         return isinstance(self.place, UrlPath)
 
     @property
@@ -170,23 +170,23 @@ class ShardSet:
 
     @property
     def bytes(self) -> int:
-        """Bytes of all shards."""
+        """Size of all shards, in bytes."""
         return sum(shard.size for shard in self.files)
 
     def ensure_random_access(self, sampler: str) -> None:
-        """Refuse a sampler that hops between shards where each hop could fetch one anew.
+        """Reject a sampler with random access to shards if each access could cause a download.
 
         Raises:
-            DataError: the shards are fetched, and do not all fit in the cache.
+            DataError: the shards are remote, and do not all fit in the cache.
         """
         if self.remote and self.bytes > remote.cache_limit():
             raise DataError(
-                f"The sampler {sampler} draws from all shards of {self.place} at once, and {self.bytes / 1e9:.1f} GB "
-                f"do not fit in the cache: set {remote.CACHE_LIMIT} higher, or the stage's sampler to uniform."
+                f"The sampler {sampler} draws from all shards of {self.place} at once, but {self.bytes / 1e9:.1f} GB "
+                f"do not fit in the cache: increase {remote.CACHE_LIMIT}, or set the stage's sampler to uniform."
             )
 
     def member(self, index: int, label: bool) -> ShardMember:
-        """The image or label map of one sample; its row is read from the disk."""
+        """The image or label map of one sample; reads its row from the disk."""
         table = self.tables["samples.npy"]
         try:
             row = _read_at(_handle(table.path), table.offset + index * ROW.itemsize, ROW.itemsize)
@@ -200,10 +200,10 @@ class ShardSet:
     def listing(
         self, labelled: bool, space: LabelSpace | None, name: str
     ) -> tuple[ShardSequence, ShardSequence | None, LabelSpace | None]:
-        """Images, labels and label space of a domain; ``space`` is what the user named, or None.
+        """Images, labels and label space of a domain; ``space`` is the user's choice, or None.
 
         Raises:
-            DataError: labels are wanted and there are none, or ``space`` is for other ids than the shards'.
+            DataError: labels are needed and there are none, or ``space`` does not match the shards' ids.
         """
         images = ShardSequence(self, label=False)
         if not labelled:
@@ -211,24 +211,24 @@ class ShardSet:
         own = self.space
         if own is None:
             raise DataError(
-                f"The {name} shards {self.place} were packed without labels and are needed with them: pack the data "
-                f"again without --unlabelled."
+                f"The {name} shards {self.place} were packed without labels, which are needed: pack the data again "
+                f"without --unlabelled."
             )
         labels = ShardSequence(self, label=True)
         if space is None or space.classes == own.classes:
             return images, labels, own
-        # A class map was applied to the shards' own space, or plain ids get their names.
+        # A class map applied to the shards' space, or names for plain ids.
         if own.nameless or space.name.startswith(f"{own.name} as "):
             return images, labels, space
         raise DataError(
             f"The label maps in {self.place} are train ids of {own.name}, whose classes are not those of "
-            f"{space.name}: leave --label-space away, or map the classes with --class-map."
+            f"{space.name}: omit --label-space, or map the classes with --class-map."
         )
 
     def statistics(self, space: LabelSpace | None) -> dict[str, np.ndarray]:
-        """What was counted when packing, as :class:`~stylebridge.data.domain.DomainSummary` has it.
+        """The statistics from packing, as in :class:`~stylebridge.data.domain.DomainSummary`.
 
-        Arrays are maps of the files, not copies, unless ``space`` gives other classes than the shards'.
+        Arrays are memory-mapped files, not copies, unless ``space`` has other classes than the shards.
 
         Raises:
             DataError: there are pixels of a class that ``space`` does not have.
@@ -256,8 +256,8 @@ class ShardSet:
             if goal is None:
                 if pixels.any():
                     raise DataError(
-                        f"The label maps in {self.place} hold the id {train}, which label space {space.name} does "
-                        f"not have: leave --label-space away, or name the one they were packed in."
+                        f"The label maps in {self.place} have the id {train}, which label space {space.name} does "
+                        f"not have: omit --label-space, or name the one they were packed with."
                     )
             elif goal == IGNORE:
                 left += pixels
@@ -267,7 +267,7 @@ class ShardSet:
 
 
 class ShardSequence(Sequence[ShardMember]):
-    """The images, or the label maps, of a folder of shards: made when they are asked for."""
+    """The images, or the label maps, of a shard folder, created on access."""
 
     def __init__(self, shards: ShardSet, label: bool) -> None:
         self.shards, self.label = shards, label
@@ -289,10 +289,10 @@ class ShardSequence(Sequence[ShardMember]):
 
 
 def open_shards(place: Place, name: str = "data") -> ShardSet:
-    """Open a folder of shards, on the disk or at an address; only the index is fetched.
+    """Open a shard folder, on the disk or at a URL; downloads only the index.
 
     Raises:
-        DataError: there is none, or its index is not what it should be.
+        DataError: it does not exist, or its index is invalid.
     """
     if isinstance(place, UrlPath):
         text, folder = remote.fetch_index(place, name)
@@ -324,13 +324,13 @@ def _local_index(folder: Path, name: str) -> bytes:
             return file.read(MAX_INDEX_BYTES + 1)
     except OSError as error:
         raise DataError(
-            f"The {name} folder {folder} holds no {INDEX} of shards ({error.strerror or error}): give a folder that "
-            f"`stylebridge data pack` made."
+            f"The {name} folder {folder} has no {INDEX} of shards ({error.strerror or error}): give a folder that "
+            f"`stylebridge data pack` wrote."
         ) from error
 
 
 def _check_files(files: Sequence[ShardFile]) -> None:
-    """See that all shards are there, with the size that the index says."""
+    """Check that all shards exist, with the size in the index."""
     for shard in files:
         try:
             size = shard.path().stat().st_size
@@ -340,6 +340,6 @@ def _check_files(files: Sequence[ShardFile]) -> None:
             ) from error
         if size != shard.size:
             raise DataError(
-                f"{shard} has {size:,} bytes where the index says {shard.size:,}: it was cut short or changed; copy "
-                f"it again, or pack the data again."
+                f"{shard} has {size:,} bytes instead of the {shard.size:,} in the index: it was truncated or changed; "
+                f"copy it again, or pack the data again."
             )

@@ -1,4 +1,4 @@
-"""Shards at an address: fetched whole when first read, kept in a folder that does not outgrow its limit."""
+"""Shards at a URL: downloaded on first access into a cache folder of limited size."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from stylebridge.data.shards.index import MAX_INDEX_BYTES
 from stylebridge.data.shards.place import INDEX, UrlPath
 from stylebridge.errors import DataError
 
-#: Environment variable: gigabytes that fetched shards may take; the longest unused ones make room.
+#: Environment variable: size limit of the cache in gigabytes; the least recently used shards are removed.
 CACHE_LIMIT = "STYLEBRIDGE_SHARD_CACHE_GB"
 DEFAULT_CACHE_GB = 50.0
 
-#: Seconds after which a download that was broken off is no longer continued.
+#: Seconds after which an interrupted download is no longer continued.
 _STALE = 86_400
 
 
 def shard_cache() -> Path:
-    """The folder of fetched shards, ``$XDG_CACHE_HOME/stylebridge/shards`` (``~/.cache`` by default).
+    """The cache folder of downloaded shards, ``$XDG_CACHE_HOME/stylebridge/shards`` (``~/.cache`` by default).
 
     Raises:
         DataError: the user has no home.
@@ -35,13 +35,13 @@ def shard_cache() -> Path:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     except RuntimeError:
         raise DataError(
-            "There is no home folder to keep fetched shards in: set XDG_CACHE_HOME to a folder."
+            "There is no home folder for downloaded shards: set XDG_CACHE_HOME to a folder."
         ) from None
     return Path(base) / "stylebridge" / "shards"
 
 
 def cache_limit() -> int:
-    """Bytes that fetched shards may take. Raises DataError if the environment says no number."""
+    """Size limit of the cache in bytes. Raises DataError if the environment variable is not a number."""
     told = os.environ.get(CACHE_LIMIT) or str(DEFAULT_CACHE_GB)
     try:
         limit = float(told) * 1e9
@@ -53,31 +53,31 @@ def cache_limit() -> int:
 
 
 def fetch_index(place: UrlPath, name: str) -> tuple[bytes, Path]:
-    """The content of ``index.json``, and the cache folder for what belongs to it. It is fetched each time, so that a
-    set that was packed anew gets a folder of its own and is never mixed with the old one.
+    """The content of ``index.json``, and the cache folder for its set. Downloaded each time, so that a set that was
+    packed again gets another folder and is never mixed with the old one.
 
     Raises:
-        DataError: it cannot be fetched.
+        DataError: it cannot be downloaded.
     """
     try:
         text = download_small(place, INDEX, MAX_INDEX_BYTES)
     except FileNotFoundError as error:
         raise DataError(
-            f"The {name} address {place} holds no {INDEX} of shards: give one that a folder made by `stylebridge data "
-            f"pack` was copied to."
+            f"The {name} URL {place} has no {INDEX} of shards: give the URL of a folder that `stylebridge data pack` "
+            f"wrote."
         ) from error
     parts = (hashlib.sha256(part).hexdigest()[:16] for part in (str(place).encode(), text))
     return text, shard_cache().joinpath(*parts)
 
 
 def fetch(place: UrlPath, name: str, folder: Path, size: int, sha256: str) -> Path:
-    """The local copy of a file at ``place``, fetched if it is not in ``folder`` yet.
+    """The local copy of a file at ``place``, downloaded if it is not yet in ``folder``.
 
-    Threads and processes that want the same file wait for the one that fetches it. A copy gets its name only when
-    its size and checksum are right, and only then do others make room for it: an index can claim any size.
+    Threads and processes that need the same file wait for one download. A copy gets its final name only after size and
+    checksum are verified, and only then are others removed for it: an index can claim any size.
 
     Raises:
-        DataError: it cannot be fetched or written, or is not what the index says.
+        DataError: it cannot be downloaded or written, or does not match the index.
     """
     kept = folder / name
     if _used(kept, size):
@@ -90,19 +90,19 @@ def fetch(place: UrlPath, name: str, folder: Path, size: int, sha256: str) -> Pa
                 _fetch(place, name, folder, size, sha256)
     except OSError as error:
         raise DataError(
-            f"{place}/{name} cannot be kept in {folder} ({error.strerror or error}): make room there, or set "
+            f"{place}/{name} cannot be written to {folder} ({error.strerror or error}): make room there, or set "
             f"XDG_CACHE_HOME to another folder."
         ) from error
     return kept
 
 
 def _fetch(place: UrlPath, name: str, folder: Path, size: int, sha256: str) -> None:
-    beside = folder / f".{name}.partial"  # the lock's holder is the only one who writes it
+    beside = folder / f".{name}.partial"  # written only by the holder of the lock
     try:
         download(place, name, beside, size, sha256, _remove_oldest)
         os.replace(beside, folder / name)
     except FileNotFoundError as error:
-        raise DataError(f"{place}/{name} is not there: copy the whole folder of shards again.") from error
+        raise DataError(f"{place}/{name} does not exist: copy the whole shard folder again.") from error
     finally:
         with contextlib.suppress(OSError):
             if not beside.stat().st_size:
@@ -111,17 +111,17 @@ def _fetch(place: UrlPath, name: str, folder: Path, size: int, sha256: str) -> N
 
 
 def _ensure_disk(place: UrlPath, name: str, folder: Path, size: int) -> None:
-    cache_limit()  # a wrong one is named before anything is fetched
+    cache_limit()  # report an invalid limit before downloading
     room = shutil.disk_usage(folder).free + sum(kept.size for kept in _cached())
     if size > room:
         raise DataError(
-            f"{place}/{name} has {size / 1e9:,.1f} GB, and {folder} has room for {room / 1e9:,.1f} GB: make room "
+            f"{place}/{name} has {size / 1e9:,.1f} GB, but {folder} has room for {room / 1e9:,.1f} GB: make room "
             f"there, or set XDG_CACHE_HOME to a folder on another disk."
         )
 
 
 def _used(kept: Path, size: int) -> bool:
-    """Whether the copy is there; if so it counts as used now."""
+    """Whether the copy exists; if so, mark it as used now."""
     try:
         there = kept.stat().st_size == size
         if there:
@@ -132,7 +132,7 @@ def _used(kept: Path, size: int) -> bool:
 
 
 class _Kept(NamedTuple):
-    """A fetched shard; they sort by when they were used last."""
+    """A downloaded shard; sorted by last use."""
 
     used: int
     size: int
@@ -149,11 +149,11 @@ def _cached() -> list[_Kept]:
 
 
 def _make_room(arrived: Path, size: int) -> None:
-    """Remove the longest unused shards beside the one that has arrived until all are within the limit, and what killed
-    downloads left. Who reads a shard at the moment keeps it open."""
+    """Remove the least recently used shards except the new one until the cache is within its limit, and leftovers of
+    killed downloads. Current readers keep their files open."""
     files = [kept for kept in _cached() if kept.path != arrived]
     limit = cache_limit()
-    if size > limit:  # it is over the limit alone: others would go for nothing
+    if size > limit:  # over the limit by itself: removing others would not help
         files = [kept for kept in files if kept.path.parent == arrived.parent]
     room = limit - size - sum(kept.size for kept in files)
     for kept in files:
@@ -169,7 +169,7 @@ def _make_room(arrived: Path, size: int) -> None:
 
 
 def _remove_oldest() -> bool:
-    """Remove the longest unused shard; whether there was one."""
+    """Remove the least recently used shard; returns whether there was one."""
     for kept in _cached():
         with contextlib.suppress(OSError):
             kept.path.unlink()

@@ -1,4 +1,4 @@
-"""Writing a domain as shards."""
+"""Write a domain as shards."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ from stylebridge.data.shards.index import (
 from stylebridge.data.shards.place import FORMAT, INDEX
 from stylebridge.errors import DataError
 
-#: A tar file ends with two empty blocks and is filled up to a multiple of so many bytes.
+#: A tar file ends with two empty blocks and is padded to a multiple of this many bytes.
 _TAR_RECORD = 10_240
 _STEM_LENGTH = 44
 
 
 @dataclass(frozen=True)
 class _Packed:
-    """One sample, ready to be written."""
+    """One sample, ready for writing."""
 
     key: str
     suffix: str
@@ -55,7 +55,7 @@ class _Packed:
 
     @property
     def tar_bytes(self) -> int:
-        """What its members take in a tar file."""
+        """Size of its members in a tar file, in bytes."""
         contents = [self.image, *([self.label] if self.label is not None else [])]
         return sum(TAR_BLOCK + _padded(len(content)) for content in contents)
 
@@ -69,24 +69,24 @@ def write_shards(
 ) -> dict[str, Any]:
     """Write a domain as shards into an empty folder; the same domain gives the same bytes.
 
-    Image files are taken over as they are. Every file is decoded once: none goes in that could not be trained on.
-    Memory holds a few samples for each thread, whatever the domain's size.
+    Image files are copied unchanged. Every file is decoded once, so that unusable files are not packed. Memory holds a
+    few samples for each thread, for any size of the domain.
 
     Args:
-        domain: what to pack. With labels it needs its label space.
-        folder: an empty folder. ``index.json`` comes last.
-        shard_bytes: a shard takes no more samples when it would grow beyond it.
-        workers: threads; None: one a core.
-        progress: called as (samples done, samples in all).
+        domain: the domain to pack; if labelled, with its label space.
+        folder: an empty folder. ``index.json`` is written last.
+        shard_bytes: size limit of a shard.
+        workers: number of threads; None: one for each core.
+        progress: called with (samples done, all samples).
 
     Returns:
         The content of ``index.json``.
 
     Raises:
-        DataError: the first file, in order, that is not what it should be, or webdataset is not installed.
+        DataError: the first invalid file, in order; or webdataset is not installed.
     """
     if domain.labels is not None and domain.space is None:
-        raise DataError(f"The {domain.name} labels of {domain.root} have no label space: name one.")
+        raise DataError(f"The {domain.name} labels of {domain.root} have no label space: give one.")
     space = train_id_space(domain.space) if domain.labels is not None and domain.space is not None else None
     total = len(domain.images)
     with ExitStack() as stack:
@@ -110,7 +110,7 @@ def write_shards(
 
 
 def _prepared(domain: Domain, space: LabelSpace | None, workers: int | None) -> Iterator[_Packed]:
-    """All samples in order, made by threads that are only a few samples ahead."""
+    """All samples in order, prepared by threads that are only a few samples ahead."""
     threads = workers or os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[_Packed]] = deque()
@@ -134,10 +134,10 @@ def _prepare(domain: Domain, space: LabelSpace | None, number: int) -> _Packed:
         content = file.read(MAX_MEMBER_BYTES + 1)
     if len(content) > MAX_MEMBER_BYTES:
         raise DataError(
-            f"{image} has more than {MAX_MEMBER_BYTES:,} bytes, too many for a sample of a shard: save it as JPEG or "
+            f"{image} has more than {MAX_MEMBER_BYTES:,} bytes, too many for a sample in a shard: save it as JPEG or "
             f"PNG."
         )
-    # The number makes keys unique and keeps their order; dots would end a key of WebDataset.
+    # The number makes keys unique and keeps their order; a dot would end a WebDataset key.
     stem = re.sub(r"[^0-9A-Za-z_-]", "_", image.stem)[:_STEM_LENGTH]
     key, suffix = f"{number:08d}-{stem}", image.suffix[1:].lower()
     if space is None or domain.labels is None or domain.space is None:
@@ -174,7 +174,7 @@ class _Tables:
             write_table_header(self._files[name], dtype, shape)
 
     def write(self, packed: _Packed, row: bytes) -> None:
-        """Add one sample; ``row`` says where it is."""
+        """Add one sample; ``row`` is its index row."""
         self._files["samples.npy"].write(row)
         self._files["sizes.npy"].write(np.array(packed.size, "<i4").tobytes())
         if packed.counts is not None:
@@ -183,7 +183,7 @@ class _Tables:
 
 
 class _TarWriter(Protocol):
-    """What is used of webdataset's TarWriter, which is not typed."""
+    """The used part of webdataset's TarWriter, which is not typed."""
 
     tarstream: Any  # a TarFile, whose list of members is not declared
 
@@ -192,7 +192,7 @@ class _TarWriter(Protocol):
 
 
 class _Shards:
-    """The tar files, one after the other."""
+    """The tar files, written one after the other."""
 
     def __init__(self, folder: Path, shard_bytes: int, stack: ExitStack) -> None:
         self.folder, self.shard_bytes = folder, shard_bytes
@@ -203,7 +203,7 @@ class _Shards:
         stack.callback(self._abandon)
 
     def _abandon(self) -> None:
-        """Where packing ends early."""
+        """Clean up if packing ends early."""
         if self._tar is not None and self._file is not None:
             try:
                 self._tar.close()
@@ -229,7 +229,7 @@ class _Shards:
             row[f"{kind}_crc"] = zlib.crc32(content)
             self._offset += TAR_BLOCK + _padded(len(content))
         self._tar.write({"__key__": packed.key} | {name: content for name, (_, content) in members.items()})
-        self._tar.tarstream.members.clear()  # which would hold every header of the shard
+        self._tar.tarstream.members.clear()  # otherwise it would keep every header of the shard
         self._samples += 1
         return row.tobytes()
 
@@ -240,7 +240,7 @@ class _Shards:
         self._offset = self._samples = 0
 
     def close(self) -> None:
-        """Finish the present shard."""
+        """Finish the current shard."""
         assert self._tar is not None
         assert self._file is not None
         self._tar.close()
@@ -257,25 +257,25 @@ class _Shards:
 
 
 class _Counted:
-    """A file that is written through, counted and summed up."""
+    """A file wrapper that counts bytes and computes a checksum."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.bytes, self.digest = file, 0, hashlib.sha256()
 
     def write(self, content: bytes) -> int:
-        """As a file's."""
+        """Like a file's ``write``."""
         self.bytes += len(content)
         self.digest.update(content)
         return self.file.write(content)
 
 
 def _tar_writer(file: _Counted) -> _TarWriter:
-    """webdataset's, told to write nothing that differs from one time to the next."""
+    """webdataset's writer, configured for reproducible output."""
     try:
         from webdataset.writer import TarWriter
     except ImportError as error:
         raise DataError("Packing needs the webdataset package: `pip install webdataset`.") from error
-    stream: Any = file  # it asks no more of a file than to be written to
+    stream: Any = file  # it only needs ``write``
     writer = TarWriter(stream, user="", group="", mtime=0, encoder=False, compress=False)
     return cast("_TarWriter", writer)
 

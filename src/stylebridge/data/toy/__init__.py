@@ -1,4 +1,4 @@
-"""The toy world: streets drawn by code, exactly labelled, as a simulator and a camera would show them."""
+"""The toy world: procedural streets with exact labels, in a simulator look and a camera look."""
 
 from stylebridge.data.toy.drawing import CLASSES, PALETTE, Look, render, write_toy
 

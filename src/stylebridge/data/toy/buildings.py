@@ -27,7 +27,7 @@ FENCES: tuple[Colour, ...] = ((0.58, 0.38, 0.20), (0.92, 0.92, 0.90), (0.28, 0.4
 
 
 def pick(rng: np.random.Generator, choices: tuple[Colour, ...], spread: float = 0.05) -> Colour:
-    """One of the colours, a little off."""
+    """One of the colours, slightly varied."""
     chosen = choices[int(rng.integers(len(choices)))]
     off = rng.uniform(-spread, spread, 3).tolist()
     red, green, blue = (
@@ -39,7 +39,7 @@ def pick(rng: np.random.Generator, choices: tuple[Colour, ...], spread: float = 
 def add_house(
     scene: Scene, rng: np.random.Generator, frame: Frame, side: int, length: float, height: float
 ) -> None:
-    """A house of ``length`` metres along the street, its front through ``frame`` (in the front's middle).
+    """A house of ``length`` metres along the street, with the middle of its front at ``frame``.
 
     ``side`` is +1 right of the street and -1 left of it.
     """
@@ -83,7 +83,7 @@ def add_house(
 
 
 def _add_shop_front(scene: Scene, rng: np.random.Generator, face, ground: float) -> None:
-    """A sign board over the shop windows, and perhaps a striped awning."""
+    """A sign board over the shop windows, and sometimes a striped awning."""
     origin, across, upwards, (length, _) = face
     outward = -np.cross(across, upwards)
     colour = pick(rng, SHOPS)
@@ -197,7 +197,7 @@ def add_fence(scene: Scene, rng: np.random.Generator, frame: Frame, side: int, l
 
 
 def add_far_end(scene: Scene, rng: np.random.Generator, z: float) -> None:
-    """What closes the street far away: a row of houses across it."""
+    """The far end of the street: a row of houses across it."""
     x = float(scene.road.centre(z)) - 75.0
     while x < float(scene.road.centre(z)) + 75:
         width, height = float(rng.uniform(9, 22)), float(rng.uniform(7, 19))

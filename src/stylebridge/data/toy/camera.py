@@ -29,7 +29,7 @@ class PinholeCamera:
 
     @property
     def axes(self) -> NDArray[np.float64]:
-        """[3, 3]: the camera's right, up and forward directions, one a row, in world coordinates."""
+        """[3, 3]: the camera's right, up and forward directions, one per row, in world coordinates."""
         sin_yaw, cos_yaw = np.sin(self.yaw), np.cos(self.yaw)
         sin_pitch, cos_pitch = np.sin(self.pitch), np.cos(self.pitch)
         right = [cos_yaw, 0.0, -sin_yaw]
@@ -48,9 +48,8 @@ class PinholeCamera:
     def project(self, points: ArrayLike, size: tuple[int, int]) -> NDArray[np.float64]:
         """World points [..., 3] as (column, row, depth) [..., 3] in an image of ``size`` (width, height).
 
-        Columns and rows are in pixels from the upper left corner, so the middle of the first pixel is
-        (0.5, 0.5). The depth is in metres along the optical axis; column and row mean nothing unless it is
-        positive.
+        Columns and rows are in pixels from the upper left corner, so that the centre of the first pixel is (0.5, 0.5).
+        The depth is in metres along the optical axis; column and row are only valid if it is positive.
         """
         right, up, depth = np.moveaxis(self.to_camera(points), -1, 0)
         focal = self.focal(size[0])
@@ -59,7 +58,7 @@ class PinholeCamera:
         )
 
     def ray_grid(self, size: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Rays through the pixel middles: x [W] to the right and y [H] upwards, for a step of 1 forward."""
+        """Rays through the pixel centres: x [W] to the right and y [H] upwards, for depth 1."""
         width, height = size
         focal = self.focal(width)
         columns = (np.arange(width) + 0.5 - width / 2) / focal

@@ -1,4 +1,4 @@
-"""A picture and its label map from a seed, and folders of them."""
+"""Render a picture and its label map from a seed, and write folders of them."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -48,7 +48,7 @@ PALETTE = (
     (0, 128, 192),
 )
 _SMALLEST, _LARGEST = 32, 4096
-#: Fewer images than this are drawn sooner than worker processes start.
+#: Below this number of images, worker processes take longer to start than the drawing.
 _WORTH_WORKERS = 300
 
 
@@ -58,13 +58,13 @@ def render(
     """Draw the street of ``seed``.
 
     Args:
-        seed: which street; 0 or more. The two looks of a seed show the same street.
+        seed: the street; 0 or more. Both looks of a seed show the same street.
         look: ``sim`` (clean and flat, at noon) or ``camera`` (textured, in changing weather, through a lens).
         size: (width, height) in pixels.
 
     Returns:
-        The image, uint8 [H, W, 3], and its label map, uint8 [H, W], with the indices of ``CLASSES``. Both
-        depend on nothing but the arguments; the label map does not depend on the look.
+        The image, uint8 [H, W, 3], and its label map, uint8 [H, W], with the indices of ``CLASSES``. Both depend only
+        on the arguments; the label map does not depend on the look.
 
     Raises:
         UserError: an unknown look, a negative seed, or a size out of range.
@@ -88,7 +88,7 @@ def _check(seed: int, look: str, size: tuple[int, int]) -> None:
 
 
 def _vote(hits: Hits) -> NDArray[np.uint8]:
-    """The label [H, W] that most of a pixel's four rays hit; of equals, the nearest."""
+    """The label [H, W] that most of a pixel's four rays hit; in a tie, the nearest."""
     corners = [(0, 0), (0, 1), (1, 0), (1, 1)]
     labels = np.stack([hits.label[y::2, x::2] for y, x in corners])
     nearness = np.stack([hits.inverse_depth[y::2, x::2] for y, x in corners])
@@ -110,7 +110,7 @@ def _mapper(workers: int) -> Iterator[Callable]:
     if workers <= 1:
         yield map
         return
-    # Spawned, not forked: the caller may hold threads and a GPU.
+    # Spawned, not forked: the caller may use threads and a GPU.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         yield partial(pool.map, chunksize=8)
 
@@ -127,18 +127,18 @@ def write_toy(
 ) -> None:
     """Draw ``count`` streets into ``folder/images/000123.png`` and ``folder/labels/000123.png``.
 
-    Files are named by their seeds, ``first_seed`` and the next. Label maps are palette PNGs whose values are
-    the indices of ``CLASSES``.
+    Files are named by their seeds, ``first_seed`` and following. Label maps are palette PNGs with the indices of
+    ``CLASSES``.
 
     Args:
-        labels: False leaves the label maps out.
-        workers: processes to draw with. A script that asks for more than one must do so under
+        labels: False: no label maps.
+        workers: number of drawing processes. A script with more than one needs the guard
             ``if __name__ == "__main__"``.
-        progress: called with the number of images done, after each.
+        progress: called with the number of finished images after each.
 
     Raises:
         UserError: as for :func:`render`, or a count below 1.
-        DataError: the folder cannot be made or written.
+        DataError: the folder cannot be created or written.
     """
     _check(first_seed, look, size)
     if count < 1:

@@ -37,7 +37,7 @@ _SIGN_COLOURS: dict[SignFace, Colour] = {
 
 
 def add_tree(scene: Scene, rng: np.random.Generator, frame: Frame, height: float) -> None:
-    """A trunk with two boughs, and a crown of overlapping tufts that face the camera."""
+    """A trunk with two branches, and a crown of overlapping tufts that face the camera."""
     girth = 0.02 * height + 0.05
     fork = frame.at(0, height * 0.42, 0)
     scene.capsule(
@@ -58,7 +58,7 @@ def add_tree(scene: Scene, rng: np.random.Generator, frame: Frame, height: float
 
 
 def _add_tufts(scene: Scene, rng: np.random.Generator, middles, sizes, colour: Colour, shades) -> None:
-    """Round tufts of leaves about ``middles`` [n, 3], ``sizes`` [n] metres wide, that face the camera."""
+    """Round tufts of leaves at ``middles`` [n, 3], ``sizes`` [n] metres wide, facing the camera."""
     toward = middles - scene.camera.position
     toward = toward / np.linalg.norm(toward, axis=1, keepdims=True)
     across = np.stack([toward[:, 2], np.zeros(len(toward)), -toward[:, 0]], 1)
@@ -118,7 +118,7 @@ def add_bollards(scene: Scene, rng: np.random.Generator, frames: list[Frame]) ->
 
 
 def add_sign(scene: Scene, rng: np.random.Generator, frame: Frame, kind: SignFace | None = None) -> None:
-    """A post with one or two signs, legible for those who come along the frame's heading."""
+    """A post with one or two signs, facing traffic that moves along the frame's heading."""
     kinds = [
         SignFace.LIMIT,
         SignFace.NO_ENTRY,

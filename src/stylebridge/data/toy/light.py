@@ -1,4 +1,4 @@
-"""Light and air: what reaches the camera from each surface, for the two looks."""
+"""Light and atmosphere: the light from each surface at the camera, for both looks."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from stylebridge.data.toy.weather import Weather
 def world_points(
     scene: Scene, hits: Hits, size: tuple[int, int], step: int = 1
 ) -> tuple[Floats, Floats, Floats]:
-    """World coordinates (x, y, z), each [H, W], of what every ``step``-th ray hit; far away for the sky."""
+    """World coordinates (x, y, z), each [H, W], of the hits of every ``step``-th ray; far away for the sky."""
     xs, ys = scene.camera.ray_grid(size)
     xs, ys = xs[None, ::step], ys[::step, None]
     axes = scene.camera.axes.astype(np.float32)
@@ -26,9 +26,9 @@ def world_points(
 def contact_shadows(
     scene: Scene, hits: Hits, size: tuple[int, int], throw: tuple[float, float], strength: float
 ) -> Floats:
-    """The share of light [H/2, W/2] that soft spots under things leave on the ground.
+    """The share of light [H/2, W/2] on the ground under the soft shadows of objects.
 
-    ``throw``: how far, in metres per metre of height, shadows fall along X and Z.
+    ``throw``: length of shadows along X and Z, in metres per metre of height.
     """
     u, v, surface = hits.u[::2, ::2], hits.v[::2, ::2], hits.surface[::2, ::2]
     on_ground = (surface > 0) & (surface < GROUND_IDS)
@@ -56,7 +56,7 @@ def contact_shadows(
 def _ground_window(
     scene: Scene, x: float, z: float, reach: float, size: tuple[int, int]
 ) -> tuple[slice, slice] | None:
-    """The part of an image that shows the ground within ``reach`` metres of (x, z); None if it does not."""
+    """The part of an image with the ground within ``reach`` metres of (x, z); None if not visible."""
     if z > 60 or z < -reach:
         return None
     corners = [[x + a, 0, max(z + b, 1.0)] for a in (-reach, reach) for b in (-reach, reach)]
@@ -69,7 +69,7 @@ def _ground_window(
 
 
 def sunlit(scene: Scene, weather: Weather, x: Floats, y: Floats, z: Floats) -> Floats:
-    """How much of the sun (0..1) reaches points past the rows of houses on its side."""
+    """The share of sunlight (0..1) that reaches points past the row of houses on its side."""
     sun = weather.sun
     side = 1 if sun[0] > 0 else -1
     heights = np.zeros(200, np.float32)
@@ -88,7 +88,7 @@ def _doubled(image: Floats) -> Floats:
 
 
 def _fill_sky(image: Floats, hits: Hits, sky: Callable[[int], Floats]) -> None:
-    """Put ``sky(rows)`` [3, rows, W] into the sky; ``rows`` (even) reach down to its lowest pixel."""
+    """Put ``sky(rows)`` [3, rows, W] into the sky; ``rows`` (even) extend to its lowest pixel."""
     is_sky = hits.label == Label.SKY
     shown = np.flatnonzero(is_sky.any(1))
     if len(shown):
@@ -119,7 +119,7 @@ def simulator_light(scene: Scene, surfaces: Surfaces, hits: Hits, size: tuple[in
 
 
 def _wisps(scene: Scene, xs: Floats, ys: Floats, scale: tuple[float, float]) -> Floats:
-    """Cloudy noise [H, W] over the sky, another for each seed."""
+    """Cloudy noise [H, W] over the sky, different for each seed."""
     rng = np.random.default_rng([scene.seed, 3])
     shift = rng.uniform(256, 512, 2).astype(np.float32)
     across, up = np.broadcast_arrays(xs[None] * scale[0] + shift[0], ys[:, None] * scale[1] + shift[1])
@@ -145,7 +145,7 @@ def camera_light(
 def _coarse_light(
     scene: Scene, surfaces: Surfaces, hits: Hits, size: tuple[int, int], weather: Weather
 ) -> Floats:
-    """Sun, sky, street lamps and our own headlights [3, H/2, W/2]: of every second pixel."""
+    """Light of sun, sky, street lamps and the car's headlights [3, H/2, W/2]: for every second pixel."""
     x, y, z = world_points(scene, hits, size, 2)
     surface = hits.surface[::2, ::2]
     normal = surfaces.normal

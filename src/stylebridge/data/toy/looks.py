@@ -14,13 +14,13 @@ from stylebridge.data.toy.weather import Weather, draw_weather
 
 
 def simulator_look(scene: Scene, hits: Hits, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The clean picture [H, W, 3]. ``hits``: of twice the ``size`` (width, height)."""
+    """The clean picture [H, W, 3]. ``hits`` have twice the ``size`` (width, height)."""
     double = (2 * size[0], 2 * size[1])
     return _to_bytes(np.sqrt(_halve(simulator_light(scene, Surfaces.of(scene), hits, double))))
 
 
 def camera_look(scene: Scene, hits: Hits, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The picture [H, W, 3] of a camera whose hour, weather and habits follow from the scene's seed."""
+    """The picture [H, W, 3] of a camera; time of day, weather and camera settings depend on the scene's seed."""
     weather = draw_weather(scene.seed)
     double = (2 * size[0], 2 * size[1])
     rng = np.random.default_rng([scene.seed, 2, *size])
@@ -42,7 +42,7 @@ def _to_bytes(image: Floats) -> NDArray[np.uint8]:
 
 
 def _smooth(image: Floats, sigma: float) -> Floats:
-    """Gaussian blur of [3, H, W] along rows and columns, the border repeated."""
+    """Gaussian blur of [3, H, W] along rows and columns, with repeated border."""
     reach = max(1, int(np.ceil(2.5 * sigma)))
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     weights = (weights / weights.sum()).astype(np.float32)
@@ -82,14 +82,14 @@ def _lens(light: Floats, weather: Weather) -> Floats:
 
 @lru_cache(maxsize=32)
 def _stretched(length: int, factor: float) -> NDArray[np.intp]:
-    """Which of ``length`` samples lands on each place when the middle stays and the rest moves apart."""
+    """The source index of each of ``length`` samples when stretched about the middle."""
     middle = (length - 1) / 2
     places = np.round((np.arange(length) - middle) * factor + middle)
     return np.clip(places, 0, length - 1).astype(np.intp)
 
 
 def _develop(light: Floats, weather: Weather) -> Floats:
-    """Automatic exposure a little off, white balance, gamma, soft highlights, contrast: display values."""
+    """Imperfect automatic exposure, white balance, gamma, soft highlights, contrast: display values."""
     gain = np.float32(weather.exposure * (0.23 / (float(light.mean()) + 0.03)) ** 0.8)
     light = light * (gain * np.array(weather.cast, np.float32)[:, None, None])
     shown = np.maximum(1 - np.exp(np.float32(-1.7) * light), 1e-5) ** np.float32(0.5 * weather.gamma)
@@ -97,7 +97,7 @@ def _develop(light: Floats, weather: Weather) -> Floats:
 
 
 def _sensor_noise(image: Floats, weather: Weather, rng: np.random.Generator) -> Floats:
-    """Photon noise, stronger in the dark, and coarser blotches of colour."""
+    """Photon noise, stronger in dark areas, and coarser colour noise."""
     _, height, width = image.shape
     fine = rng.standard_normal(image.shape, np.float32)
     blotches = rng.standard_normal((3, height // 2 + 1, width // 2 + 1), np.float32)
@@ -116,7 +116,7 @@ def _cosines() -> Floats:
 
 
 def _compress(image: Floats, coarseness: float) -> Floats:
-    """What a JPEG keeps: half the resolution in colour, and rounded frequencies in blocks of 8×8."""
+    """JPEG artefacts: half the colour resolution, and quantised frequencies in 8×8 blocks."""
     _, height, width = image.shape
     pad_y, pad_x = -height % 16, -width % 16
     padded = np.pad(image, ((0, 0), (0, pad_y), (0, pad_x)), mode="edge")

@@ -1,4 +1,4 @@
-"""Fixed tables of noise that textures look up."""
+"""Fixed noise tables for textures."""
 
 from functools import lru_cache
 
@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SIDE = 256
-#: Arrays of single precision wherever they are large.
+#: Large arrays are float32.
 Floats = NDArray[np.floating]
 
 
 @lru_cache(maxsize=1)
 def fractal() -> Floats:
-    """A seamless tile [256, 256] of cloudy noise with mean 0 and deviation about 0.5, most of it in -1..1."""
+    """A seamless tile [256, 256] of cloudy noise with mean 0 and standard deviation about 0.5, mostly in -1..1."""
     rng = np.random.default_rng(20_240_229)
     total = np.zeros((_SIDE, _SIDE))
     for cells, weight in ((4, 1.0), (8, 0.8), (16, 0.62), (32, 0.5), (64, 0.4), (128, 0.3)):
@@ -22,12 +22,12 @@ def fractal() -> Floats:
 
 @lru_cache(maxsize=1)
 def grain() -> Floats:
-    """A tile [256, 256] of independent values, even in -1..1."""
+    """A tile [256, 256] of independent values, uniform in -1..1."""
     return np.random.default_rng(7).uniform(-1, 1, (_SIDE, _SIDE)).astype(np.float32)
 
 
 def _value_noise(knots: NDArray) -> NDArray:
-    """Knots [n, n] blown up to the tile's side by smooth interpolation that wraps around."""
+    """Knots [n, n] upsampled to the tile's side by smooth, periodic interpolation."""
     cells = len(knots)
     position = np.arange(_SIDE) * cells / _SIDE
     first = position.astype(int)
@@ -38,13 +38,13 @@ def _value_noise(knots: NDArray) -> NDArray:
 
 
 def look_up(tile: Floats, x: Floats, y: Floats) -> Floats:
-    """The tile's values at the whole parts of ``x`` (columns) and ``y`` (rows), repeated without end."""
+    """The tile's values at the integer parts of ``x`` (columns) and ``y`` (rows), periodic."""
     index = (y.astype(np.int32) & (_SIDE - 1)) * _SIDE + (x.astype(np.int32) & (_SIDE - 1))
     return tile.reshape(-1)[index]
 
 
 def look_up_smoothly(tile: Floats, x: Floats, y: Floats) -> Floats:
-    """The tile's values between its cells, linear in each direction, at ``x`` and ``y`` >= 0."""
+    """The tile's bilinearly interpolated values at ``x`` and ``y`` >= 0."""
     i, j = np.floor(x), np.floor(y)
     s, t = x - i, y - j
     upper = look_up(tile, i, j) * (1 - s) + look_up(tile, i + 1, j) * s
@@ -53,5 +53,5 @@ def look_up_smoothly(tile: Floats, x: Floats, y: Floats) -> Floats:
 
 
 def cell_noise(i: Floats, j: Floats, seed: Floats | float) -> Floats:
-    """A value in 0..1 for each cell with whole coordinates (i, j): the same cell and seed, the same value."""
+    """A value in 0..1 for each cell with integer coordinates (i, j), determined by cell and seed."""
     return 0.5 + 0.5 * look_up(grain(), i * 7 + j * 31 + seed * 13, j * 17 + seed * 5 + i * 3)

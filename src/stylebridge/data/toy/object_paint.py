@@ -98,7 +98,7 @@ def paint_cabin(p: Pixels) -> None:
 
 
 def paint_polish(p: Pixels) -> None:
-    """Paint mirrors its surroundings, and dust settles low."""
+    """Car paint reflects its surroundings, with dust near the ground."""
     if p.detail is not None:
         p.colour *= 1 + 0.18 * p.cloud(22.0)
         p.colour += 0.035 * np.clip(p.cloud(14.0, 40.0), 0, 1)

@@ -1,4 +1,4 @@
-"""What colour each surface has: every material by its painter."""
+"""The colours of all surfaces: one painter for each material."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,13 +64,13 @@ _ROAD, _PAVEMENT, _KERB = (0.40, 0.41, 0.46), (0.74, 0.68, 0.66), (0.80, 0.80, 0
 
 @dataclass
 class Surfaces:
-    """What a scene says of each surface id, as arrays over the ids."""
+    """The properties of a scene's surfaces, as arrays over the surface ids."""
 
     material: NDArray[np.uint8]
     colour: Floats  # [3, N], linear light
     parameters: Floats  # [8, N]
-    normal: Floats  # [3, N], outwards; 0 for what is round
-    distance: Floats  # [N], metres from the camera to the surface's plane; far for what is round
+    normal: Floats  # [3, N], outwards; 0 for round surfaces
+    distance: Floats  # [N], metres from the camera to the surface's plane; large for round surfaces
 
     @classmethod
     def of(cls, scene: Scene) -> "Surfaces":
@@ -99,9 +99,9 @@ class Surfaces:
 def paint(
     scene: Scene, surfaces: Surfaces, hits: Hits, focal: float, weather: Weather | None = None
 ) -> tuple[Floats, Floats]:
-    """The colour [3, H, W] of all surfaces, and how much they glow [H, W]; 0 in the sky.
+    """The colour [3, H, W] of all surfaces, and their emission [H, W]; 0 in the sky.
 
-    With a weather surfaces are textured and a little faded; without, they are the simulator's.
+    With ``weather`` surfaces are textured and slightly faded; without, they have the simulator's flat colours.
     """
     height, width = hits.label.shape
     surface = hits.surface.reshape(-1)
@@ -123,7 +123,7 @@ def paint(
         ids = surface[chosen]
         detail = None
         if weather:
-            # Pixels a metre there, fewer on a slanting surface: too few, and a fine texture has gone.
+            # Pixels per metre, fewer on a slanted surface: with too few, fine texture disappears.
             slant = np.sqrt(np.minimum(surfaces.distance[ids] * q[chosen], 1))
             detail = np.minimum(q[chosen] * slant * np.float32(focal / 36.0), 1)
         pixels = Pixels(

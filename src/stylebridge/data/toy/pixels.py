@@ -1,4 +1,4 @@
-"""The pixels of one material, as the painters get them."""
+"""The pixels of one material, as input of the painters."""
 
 from dataclasses import dataclass
 
@@ -15,12 +15,12 @@ class Pixels:
 
     Attributes:
         u, v: [n] coordinates on the surface in metres.
-        colour: [3, n] the surface's own colour.
+        colour: [3, n] base colour of the surface.
         surface: [n] ids, for the parameters.
-        detail: [n] how much of a fine texture is left at this distance, 0..1; None for the simulator.
-        glow: [n] light that the surface sends out itself, as a multiple of its colour; to be filled in.
-        night: 0..1, how many lights are on.
-        saturation: 0..1, how much of a paint's hue is left.
+        detail: [n] visibility of fine texture at this distance, 0..1; None for the simulator.
+        glow: [n] emitted light, as a multiple of the colour; set by the painters.
+        night: 0..1, share of lights that are on.
+        saturation: 0..1, remaining saturation of a paint.
     """
 
     u: Floats
@@ -39,7 +39,7 @@ class Pixels:
         return np.take(self.all_parameters[:count], self.surface, axis=1)
 
     def paint(self, where: NDArray[np.bool_], colour: tuple[float, float, float], cover: float = 1.0) -> None:
-        """Cover some pixels with a colour given in sRGB-like values 0..1."""
+        """Blend a colour, given in sRGB-like values 0..1, over some pixels."""
         chosen = np.flatnonzero(where)
         if not len(chosen):
             return
@@ -52,7 +52,7 @@ class Pixels:
             )
 
     def cloud(self, scale: float, shift: float = 0.0) -> Floats:
-        """Smooth noise of deviation 0.5 with ``scale`` table cells a metre."""
+        """Smooth noise with standard deviation 0.5 and ``scale`` table cells per metre."""
         return look_up(fractal(), self.u * scale + shift, self.v * scale + 2 * shift)
 
     def grains(self, scale: float) -> Floats:
@@ -62,10 +62,10 @@ class Pixels:
 
 
 def between(values: Floats, low: float | Floats, high: float | Floats) -> NDArray[np.bool_]:
-    """Which values lie strictly between two bounds."""
+    """Which values are strictly between two bounds."""
     return (values > low) & (values < high)
 
 
 def round_off(p: Pixels) -> None:
-    """Bars are darker towards their edges."""
+    """Darken bars towards their edges."""
     p.colour *= 1 - 0.45 * np.clip(p.u + 0.25, -1, 1) ** 2

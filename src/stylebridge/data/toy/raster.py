@@ -1,8 +1,7 @@
-"""From a scene to what each ray hits: exact ray-plane intersections, over a surface's whole window at once.
+"""Ray casting of a scene: exact ray-plane intersections, vectorised over the window of each surface.
 
-The ray through a pixel is (x, y, 1) in camera coordinates. On a plane the inverse depth q is affine in
-(x, y), and so are u·q and v·q for the coordinates (u, v) in the plane: three affine maps and a division give
-a patch exactly.
+The ray through a pixel is (x, y, 1) in camera coordinates. On a plane the inverse depth q is affine in (x, y), and so
+are u·q and v·q for the plane coordinates (u, v): three affine maps and a division give a patch exactly.
 """
 
 from collections.abc import Iterator
@@ -15,21 +14,21 @@ from stylebridge.data.toy.noise import Floats, fractal, look_up
 from stylebridge.data.toy.road import KERB_HEIGHT
 from stylebridge.data.toy.surfaces import GROUND_IDS, Label, Scene, Shape
 
-_NEAR = 0.3  # metres; what is nearer is not drawn
-_THINNEST = 0.25  # pixels of radius; what is thinner is not drawn
+_NEAR = 0.3  # metres; nearer surfaces are not drawn
+_THINNEST = 0.25  # radius in pixels; thinner bars are not drawn
 _CORNERS = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
 _SEE_THROUGH = (Shape.RING, Shape.RAILING)
 
 
 @dataclass
 class Hits:
-    """What the rays hit, each array [H, W].
+    """The hits of the rays, each array [H, W].
 
     Attributes:
         inverse_depth: 1 / metres along the optical axis; 0 in the sky.
         label: class index.
         surface: 0 sky, 1 road, 2 pavement, 3 kerb, then the scene's patches, then its capsules.
-        u, v: coordinates on the surface, in metres. Ground: metres right of the road's middle, and Z.
+        u, v: coordinates on the surface, in metres. Ground: metres to the right of the road's middle, and Z.
             Capsules: -1..1 across, 0..1 along.
     """
 
@@ -40,7 +39,7 @@ class Hits:
     v: Floats
 
     def write(self, flat: NDArray, q: Floats, u: Floats, v: Floats, surface: int) -> None:
-        """Put a surface at ``flat`` positions [n] of the image. ``q``, ``u``, ``v``: one value each."""
+        """Write a surface to ``flat`` positions [n] of the image. ``q``, ``u``, ``v``: one value for each."""
         self.inverse_depth.reshape(-1)[flat] = q
         self.u.reshape(-1)[flat] = u
         self.v.reshape(-1)[flat] = v
@@ -48,7 +47,7 @@ class Hits:
 
 
 def cast(scene: Scene, size: tuple[int, int]) -> Hits:
-    """Shoot a ray through the middle of each of ``size`` (width, height) pixels."""
+    """Cast a ray through the centre of each pixel of an image of ``size`` (width, height)."""
     xs, ys = scene.camera.ray_grid(size)
     hits = _cast_ground(scene, xs, ys)
     patches = list(_visible_patches(scene, size))
@@ -56,7 +55,7 @@ def cast(scene: Scene, size: tuple[int, int]) -> Hits:
         if patch.shape not in _SEE_THROUGH:
             _draw_patch(hits, xs, ys, patch)
     _cast_capsules(scene, hits, xs, ys, size)
-    # What shows through a railing must be there before it, as the railing's label covers the gaps too.
+    # Surfaces behind a railing are drawn first, because the railing's label covers the gaps too.
     for patch in patches:
         if patch.shape in _SEE_THROUGH:
             _draw_patch(hits, xs, ys, patch)
@@ -64,12 +63,12 @@ def cast(scene: Scene, size: tuple[int, int]) -> Hits:
 
 
 def _cast_ground(scene: Scene, xs: Floats, ys: Floats) -> Hits:
-    """Sky, carriageway, kerb face and pavement: a step in the ground, hit exactly."""
+    """Sky, carriageway, kerb face and pavement: a step in the ground, with exact hits."""
     camera, road = scene.camera, scene.road
     right, up, forward = camera.axes.astype(np.float32)
     height = np.float32(camera.height)
     shape = (len(ys), len(xs))
-    fall = -(forward[1] + ys * up[1])  # how fast a ray sinks: the camera does not roll, so one value a row
+    fall = -(forward[1] + ys * up[1])  # slope of the rays: the camera does not roll, so one value per row
     below = int(np.searchsorted(fall, 1e-4))  # rows from here on point downwards
     hits = Hits(
         np.zeros(shape, np.float32),
@@ -120,7 +119,7 @@ def _windows(points: NDArray, valid: NDArray, focal: float, size: tuple[int, int
 
 
 def _patch_windows(origin, across, upwards, sizes, focal, size) -> NDArray[np.int64]:
-    """Windows [N, 4] of rectangles, cut off at the near plane."""
+    """Windows [N, 4] of rectangles, clipped at the near plane."""
     corners = (
         origin[:, None]
         + (_CORNERS[None, :, :1] * sizes[:, None, :1]) * across[:, None]
@@ -137,7 +136,7 @@ def _patch_windows(origin, across, upwards, sizes, focal, size) -> NDArray[np.in
 
 @dataclass(frozen=True)
 class _Patch:
-    """A patch as the camera sees it: its window, and the coefficients (of x, y and 1) of q, u·q and v·q."""
+    """A patch in camera view: its window, and the coefficients (of x, y and 1) of q, u·q and v·q."""
 
     window: tuple[int, int, int, int]
     maps: NDArray
@@ -205,7 +204,7 @@ def _draw_patch(hits: Hits, xs: Floats, ys: Floats, patch: _Patch) -> None:
 
 
 def _outline(patch: _Patch, s: Floats, t: Floats, u: Floats, v: Floats) -> NDArray[np.bool_]:
-    """Which points are in the outline. ``s``, ``t``: 0..1 over the rectangle; ``u``, ``v``: metres."""
+    """Which points are inside the outline. ``s``, ``t``: 0..1 over the rectangle; ``u``, ``v``: metres."""
     if patch.shape == Shape.TRIANGLE:
         return np.abs(s - 0.5) < 0.5 * (1 - t)
     if patch.shape == Shape.TRAPEZOID:
@@ -232,7 +231,7 @@ def _bars(patch: _Patch, s: Floats, t: Floats, u: Floats, v: Floats) -> NDArray[
 
 
 def _cast_capsules(scene: Scene, hits: Hits, xs: Floats, ys: Floats, size: tuple[int, int]) -> None:
-    """Round bars: between the images of their ends inverse depth, hence radius in pixels, is linear."""
+    """Draw round bars: inverse depth, and thus the radius in pixels, is linear between the projected ends."""
     if not scene.capsules:
         return
     starts, ends, radii, labels, _, _ = zip(*scene.capsules, strict=True)

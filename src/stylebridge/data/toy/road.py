@@ -1,11 +1,11 @@
-"""The course of the street: where the carriageway is and how it bends."""
+"""The geometry of the street: the carriageway and its curvature."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-#: How far the pavement stands above the carriageway, in metres.
+#: Height of the pavement above the carriageway, in metres.
 KERB_HEIGHT = 0.14
 _CORNER_RADIUS = 3.0
 
@@ -15,13 +15,13 @@ class Road:
     """A street along Z with one side street across it.
 
     Attributes:
-        half_width: from the middle to the kerb, in metres.
-        parking: width of the parking lane on each side, or 0.
+        half_width: distance from the middle to the kerb, in metres.
+        parking: width of the parking lane on each side in metres, or 0.
         pavement: width of each pavement, in metres.
         curvature: 1 / radius in 1/m, positive bends right.
         crossing: Z of the side street's middle.
         crossing_half: half the width of the side street.
-        zebra: whether the side street has zebra crossings before and behind it.
+        zebra: whether the side street has zebra crossings on both sides.
         solid_line: whether the middle line is unbroken.
     """
 
@@ -36,7 +36,7 @@ class Road:
 
     @property
     def travel(self) -> float:
-        """Half the width of the lanes that cars drive on, in metres."""
+        """Half the width of the driving lanes, in metres."""
         return self.half_width - self.parking
 
     def centre(self, z: ArrayLike) -> NDArray:
@@ -49,7 +49,7 @@ class Road:
         return np.arctan(self.curvature * np.asarray(z))
 
     def is_carriageway(self, offset: NDArray, z: NDArray) -> NDArray[np.bool_]:
-        """Whether points ``offset`` metres right of the middle and ``z`` along are between the kerbs."""
+        """Whether points ``offset`` metres to the right of the middle, at ``z``, are between the kerbs."""
         beside = np.abs(offset) - self.half_width
         beyond = np.abs(z - self.crossing) - self.crossing_half
         corner = (beside < _CORNER_RADIUS) & (beyond < _CORNER_RADIUS)

@@ -1,4 +1,4 @@
-"""Lays out a street from a seed: the road, what stands along it, and who is on it."""
+"""Build a street from a seed: the road, buildings and furniture, cars and people."""
 
 import numpy as np
 
@@ -21,7 +21,7 @@ _FAR = 120.0
 
 
 def build_scene(seed: int) -> Scene:
-    """The street of a seed: a pure function of it, the same for every look and size."""
+    """The street of a seed, the same for every look and size."""
     rng = np.random.default_rng([seed, 0])
     road = _lay_road(rng)
     camera = PinholeCamera(
@@ -57,12 +57,12 @@ def _lay_road(rng: np.random.Generator) -> Road:
 
 
 def _on_pavement(scene: Scene, side: int, inwards: float, z: float, turn: float = 0.0) -> Frame:
-    """A place ``inwards`` metres behind the kerb."""
+    """A frame ``inwards`` metres behind the kerb."""
     return street_frame(scene.road, side * (scene.road.half_width + inwards), z, turn, KERB_HEIGHT)
 
 
 def _build_side(scene: Scene, rng: np.random.Generator, side: int) -> None:
-    """Houses wall to wall, with gardens and gaps, from beside the camera to far away."""
+    """A row of houses, gardens and gaps, from beside the camera to far away."""
     road = scene.road
     z = float(rng.uniform(-8, 0))
     urban = rng.random()
@@ -87,7 +87,7 @@ def _build_side(scene: Scene, rng: np.random.Generator, side: int) -> None:
 def _add_garden(
     scene: Scene, rng: np.random.Generator, side: int, middle: float, length: float, height: float
 ) -> None:
-    """A fence at the pavement with greenery behind it, and perhaps a house set back."""
+    """A fence at the pavement with greenery behind it, and sometimes a house set back."""
     edge = scene.road.pavement
     add_fence(scene, rng, _on_pavement(scene, side, edge, middle), side, length)
     if rng.random() < 0.45:
@@ -194,7 +194,7 @@ def _place_people(scene: Scene, rng: np.random.Generator) -> None:
 
 
 def _bicycle_place(scene: Scene, rng: np.random.Generator) -> Frame:
-    """In the lane with us or against us, across the street, or on the pavement."""
+    """A frame in the same lane, in the opposite lane, across the street, or on the pavement."""
     road, manner, z = scene.road, rng.random(), float(rng.uniform(6.5, 16))
     lane = road.travel - 0.7
     if manner < 0.4:

@@ -15,7 +15,7 @@ def paint_road(p: Pixels) -> None:
     if p.detail is not None:
         patches = np.float32(1) + 0.22 * p.cloud(5.0) + 0.25 * p.cloud(31.0) * p.detail
         patches += 0.35 * p.grains(45.0)
-        # Wheels darken two tracks a lane, and repairs leave rectangles.
+        # Wheels darken two tracks in each lane, and repairs leave rectangles.
         track = np.abs(np.abs(np.abs(s) - 0.5 * road.travel) - 0.75) < 0.35
         patches -= 0.10 * track
         repair = cell_noise(np.floor(s * 0.6), np.floor(z * 0.17), 3.0)
@@ -101,7 +101,7 @@ def paint_facade(p: Pixels) -> None:
 
 
 def _weather_wall(p: Pixels, seed: Floats, total: Floats) -> None:
-    """Bricks on some houses, stained plaster on the others."""
+    """Bricks on some houses, stained plaster on others."""
     assert p.detail is not None
     course = np.floor(p.v / 0.16)
     brick = np.floor((p.u + 0.24 * np.mod(course, 2)) / 0.48)
@@ -111,7 +111,7 @@ def _weather_wall(p: Pixels, seed: Floats, total: Floats) -> None:
         bricks, 0.62 + 0.75 * cell_noise(brick, course, 2.0), np.float32(1) + 0.28 * p.cloud(70.0, 3.0)
     )
     tone = 1 + (tone - 1) * p.detail + 0.24 * p.cloud(6.0, 9.0)
-    # Damp rises from the ground, and soot runs down from the eaves.
+    # Damp at the ground, and soot below the eaves.
     tone -= 0.25 * np.exp(-p.v) + 0.2 * np.exp((p.v - total) * 0.8) * (1 + p.cloud(30.0))
     p.colour *= np.clip(tone, 0.25, 1.8)
     p.paint(bricks & joint, (0.66, 0.63, 0.58), 0.35)
@@ -120,7 +120,7 @@ def _weather_wall(p: Pixels, seed: Floats, total: Floats) -> None:
 def _glaze(
     p: Pixels, panes: NDArray[np.bool_], chance: Floats, height: Floats, shop: NDArray[np.bool_]
 ) -> None:
-    """Window panes: one blue in the simulator; curtains, mirrored sky and lit rooms in the camera."""
+    """Window panes: plain blue in the simulator; curtains, reflected sky and lit rooms in the camera."""
     if p.detail is None:
         p.paint(panes, (0.24, 0.40, 0.58))
         return

@@ -1,4 +1,4 @@
-"""What a scene is made of: flat patches and capsules, each with a class, a material and a colour."""
+"""The elements of a scene: flat patches and capsules, each with a class, a material and a colour."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class Label(IntEnum):
 
 
 class Material(IntEnum):
-    """How a surface is coloured from its own coordinates (u, v)."""
+    """How a surface is coloured from its coordinates (u, v)."""
 
     SKY = 0
     ROAD = 1
@@ -64,7 +64,7 @@ class Shape(IntEnum):
     RECTANGLE = 0
     ELLIPSE = 1
     TRIANGLE = 2
-    TRAPEZOID = 3  # parameters 0 and 1: how far the left and right edge lean in at the top, in metres
+    TRAPEZOID = 3  # parameters 0 and 1: inset of the left and right edge at the top, in metres
     LEAVES = 4
     OCTAGON = 5
     # The last two are see-through: the label covers the outline, the colour only the bars.
@@ -72,13 +72,13 @@ class Shape(IntEnum):
     RAILING = 7
 
 
-#: The ids of the surfaces that are no patch: sky, road, pavement, kerb; then come patches, then capsules.
+#: Surface ids before the patches: sky, road, pavement, kerb; patches and capsules follow.
 GROUND_IDS = 4
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A place on the ground and a heading (radians, positive turns right): the coordinates of one object."""
+    """A position on the ground and a heading (radians, positive turns right): the coordinates of an object."""
 
     x: float
     z: float
@@ -94,7 +94,7 @@ class Frame:
         return np.array([np.sin(self.heading), 0.0, np.cos(self.heading)])
 
     def at(self, right: float, up: float, forward: float) -> Vector:
-        """The world point [3] that lies so many metres right, up and forward of this place."""
+        """The world point [3] at an offset in metres to the right, up and forward."""
         cos, sin = float(self.right[0]), float(self.forward[0])
         return np.array(
             [self.x + right * cos + forward * sin, self.y + up, self.z + forward * cos - right * sin]
@@ -114,12 +114,12 @@ class Blob:
     half_length: float
     half_width: float
     strength: float
-    height: float  # of what throws it, in metres
+    height: float  # of the object, in metres
 
 
 @dataclass
 class Scene:
-    """A street as lists of surfaces. Built once from a seed; every look and size is rendered from it."""
+    """A street as lists of surfaces. Built from a seed; every look and size is rendered from it."""
 
     seed: int
     camera: PinholeCamera
@@ -128,12 +128,12 @@ class Scene:
     capsules: list[tuple] = field(default_factory=list)
     blobs: list[Blob] = field(default_factory=list)
     lamps: list[Vector] = field(default_factory=list)
-    #: (side, first z, last z, height) of the buildings along the street, for the shadows that they throw.
+    #: (side, first z, last z, height) of the buildings along the street, for their shadows.
     rows: list[tuple[int, float, float, float]] = field(default_factory=list)
     _claimed: list[tuple[float, float, float]] = field(default_factory=list)
 
     def claim(self, frame: Frame, radius: float, half_length: float = 0.0) -> bool:
-        """Reserve the ground about ``frame``; False, and nothing reserved, if something else stands there."""
+        """Reserve the ground around ``frame``; False, without reserving, if it is occupied."""
         ends = (-half_length, 0.0, half_length) if half_length else (0.0,)
         spots = [(*frame.at(0, 0, end)[[0, 2]].tolist(), radius) for end in ends]
         for x, z, r in spots:
@@ -155,11 +155,10 @@ class Scene:
         shape: Shape = Shape.RECTANGLE,
         two_sided: bool = False,
     ) -> None:
-        """Add a flat rectangle of ``size`` metres, or an outline in it.
+        """Add a flat rectangle of ``size`` metres, or a shape inside it.
 
-        ``origin`` is its lower left corner and ``across`` its unit vector to the right *as seen from its
-        visible side*, ``upwards`` the unit vector to its upper edge. Seen from the other side it is absent,
-        unless ``two_sided``.
+        ``origin`` is its lower left corner and ``across`` its unit vector to the right *as seen from its visible side*,
+        ``upwards`` the unit vector to its upper edge. From the other side it is invisible, unless ``two_sided``.
         """
         padded = tuple(parameters) + (0.0,) * (PARAMETERS - len(parameters))
         self.patches.append(
@@ -183,7 +182,7 @@ class Scene:
     ) -> dict[str, tuple[Vector, Vector, Vector, tuple[float, float]]]:
         """The first four arguments of :meth:`patch` for each visible face of a box centred on ``frame``.
 
-        Length is along the heading. Faces are named as on a car: rear, front, left, right, top.
+        Length is along the heading. Faces are named like those of a car: rear, front, left, right, top.
         """
         right, forward = frame.right, frame.forward
         w, l = width / 2, length / 2  # noqa: E741
@@ -198,5 +197,5 @@ class Scene:
 
 
 def street_frame(road: Road, offset: float, z: float, turn: float = 0.0, y: float = 0.0) -> Frame:
-    """The frame at ``offset`` metres right of the road's middle, ``z`` along, turned against the street."""
+    """The frame ``offset`` metres to the right of the road's middle, at ``z``, turned relative to the street."""
     return Frame(float(road.centre(z) + offset), z, float(road.heading(z)) + turn, y)

@@ -36,7 +36,7 @@ HAIRS: tuple[Colour, ...] = ((0.15, 0.10, 0.08), (0.50, 0.33, 0.16), (0.70, 0.68
 
 
 def add_car(scene: Scene, rng: np.random.Generator, frame: Frame, lights_on: bool) -> None:
-    """A hatchback, a saloon or a van: body, cabin and wheels. Its nose is along the frame's heading."""
+    """A hatchback, a saloon or a van: body, cabin and wheels. It faces along the frame's heading."""
     kind = int(rng.choice([0, 0, 1, 1, 2]))
     colour = pick(rng, PAINTS, 0.04)
     length, width = (3.9, 1.75) if kind == 0 else (4.5, 1.8) if kind == 1 else (4.9, 1.95)
@@ -54,7 +54,7 @@ def add_car(scene: Scene, rng: np.random.Generator, frame: Frame, lights_on: boo
     ):
         extent = body[name][3]
         scene.patch(*body[name], Label.CAR, material, colour, (extent[0], extent[1], lit, length))
-    # The cabin: where it starts and ends along the car, and how far its panes lean in.
+    # The cabin: its start and end along the car, and the inset of its panes.
     rear, front, lean_rear, lean_front = (
         (-0.49, 0.22, 0.22, 0.55),
         (-0.40, 0.18, 0.55, 0.60),
@@ -76,7 +76,7 @@ def add_car(scene: Scene, rng: np.random.Generator, frame: Frame, lights_on: boo
                 (0.09, 0.09, 0.10),
                 shape=Shape.ELLIPSE,
             )
-        # The tyres' treads, seen from before and behind.
+        # The tyres' treads, visible from the front and the back.
         for side in (-0.4, 0.4) if frame.z < 40 else ():
             scene.capsule(
                 frame.at(side * width, 0.16, forward),
@@ -158,7 +158,7 @@ def add_pedestrian(scene: Scene, rng: np.random.Generator, frame: Frame) -> None
         elbow, hand = (side * 0.29, 1.12, -0.45 * swing), (side * 0.27, 0.92, -0.8 * swing + 0.1)
         limb((side * 0.21, 1.4, 0), elbow, (0.07, 0.06), top)
         limb(elbow, hand, (0.055, 0.045), top)
-    if frame.z >= 30:  # a few pixels tall: two straight legs do
+    if frame.z >= 30:  # a few pixels tall: two straight legs are enough
         for side in (-1, 1):
             limb((side * 0.1, 0.9, 0), (side * 0.1, 0.06, side * phase * stride), (0.12, 0.07), trousers)
     coat = 0.55 if rng.random() < 0.25 else 0.88
@@ -174,7 +174,7 @@ def add_pedestrian(scene: Scene, rng: np.random.Generator, frame: Frame) -> None
 
 
 def add_bicyclist(scene: Scene, rng: np.random.Generator, frame: Frame) -> None:
-    """A bicycle with its rider, who rides along the frame's heading."""
+    """A bicycle with its rider, moving along the frame's heading."""
     paint, top, trousers, skin = (pick(rng, c, 0.04) for c in (PAINTS, CLOTHES, TROUSERS, SKINS))
     view = frame.at(0, 0, 0) - scene.camera.position
     edge_on = abs(float(view @ frame.forward)) > 0.93 * float(np.hypot(view[0], view[2]))

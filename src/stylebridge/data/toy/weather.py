@@ -1,4 +1,4 @@
-"""The hour and the weather of a camera picture, and the habits of its camera: drawn anew for every image."""
+"""Time of day, weather and camera settings of a camera picture, drawn at random for every image."""
 
 from dataclasses import dataclass
 
@@ -10,17 +10,17 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Weather:
-    """Light in linear units where a white surface in plain daylight is about 1.
+    """Light in linear units: a white surface in daylight is about 1.
 
     Attributes:
-        sun: [3] unit vector to the sun; sun_light, sky_light: colours of the two.
-        saturation: how much of the surfaces' own colour is left; season: what the leaves' colour is times.
-        fog: 1/m; fog_colour: what far things fade to.
-        night: 0..1, how many lights are on; lamp_strength, lamp_colour: of street lamps; headlights: our own.
+        sun: [3] unit vector to the sun; sun_light, sky_light: light colours.
+        saturation: remaining saturation of surfaces; season: factor on the leaves' colour.
+        fog: density in 1/m; fog_colour: colour of distant objects.
+        night: 0..1, share of lights that are on; lamp_strength, lamp_colour: of street lamps; headlights: of the car.
         horizon, zenith, cloud_colour: of the sky; clouds: 0..1.
-        contact: strength of the shadows under things; throw: metres along X and Z for each metre of height.
-        exposure, gamma, contrast, cast: of the camera; noise: deviation in display values;
-        blur: in 1/240 of the width.
+        contact: strength of the shadows under objects; throw: metres along X and Z for each metre of height.
+        exposure, gamma, contrast, cast: of the camera; noise: standard deviation in display values;
+        blur: in units of 1/240 of the width.
     """
 
     sun: NDArray[np.float32]
@@ -58,7 +58,7 @@ def _scaled(colour: Colour, factor: float) -> Colour:
 
 @dataclass(frozen=True)
 class _Kind:
-    """The middle of one kind of weather."""
+    """The mean values of one kind of weather."""
 
     share: float
     sun_height: tuple[float, float]
