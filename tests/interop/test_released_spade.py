@@ -60,7 +60,7 @@ def test_cityscapes_35_classes_and_instance_edges(tmp_path: Path) -> None:
         *apply, "--out", tmp_path / "b.png"
     )
     small = save(instances[:32], tmp_path / "small.png")
-    assert "in one size" in released.refused(*apply, "--instances", small, "--out", tmp_path / "b.png")
+    assert "same size" in released.refused(*apply, "--instances", small, "--out", tmp_path / "b.png")
     assert not (tmp_path / "b.png").exists()
 
 
@@ -135,7 +135,7 @@ def test_channels_that_the_number_does_not_tell_are_stated(tmp_path: Path) -> No
     m = published_spade.semantics(labels, 6, 4, instances)
     released.assert_within_one_level(tmp_path / "out.png", published_spade.paint(state, m, NORMAL))
     again = ("import", "spade", file, "--out", tmp_path / "other")
-    assert "has 6 label channels, and --channels 4+void are 5" in released.refused(
+    assert "has 6 label channels, but --channels 4+void means 5" in released.refused(
         *again, "--channels", "4+void"
     )
     assert "not of the form" in released.refused(*again, "--channels", "edges")

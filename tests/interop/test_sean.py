@@ -214,7 +214,7 @@ def put(key: str, *shape: int):
         ),
         (drop("fc.weight"), r"no tensor fc\.weight of 4 axes"),
         (drop("Zencoder.model.14.weight"), r"no tensor Zencoder\.model\.14\.weight"),
-        (put("fc.weight", 8, 4, 3, 3), r"do not make a SEAN \(channels"),
+        (put("fc.weight", 8, 4, 3, 3), r"are not a valid SEAN \(channels"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, damage, message: str) -> None:
@@ -239,7 +239,7 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_bytes(b"hello")
     with pytest.raises(WeightsError, match=r"text\.pth is not a readable file"):
         load_spade(tmp_path / "text.pth")
-    with pytest.raises(WeightsError, match="no state dict"):
+    with pytest.raises(WeightsError, match="not a state dict"):
         load_spade(write([1, 2], tmp_path))
     with pytest.raises(WeightsError, match="plain tensors"):  # code in a file is not run
         load_sean(write(checkpoint(SEAN) | {"options": Path}, tmp_path))

@@ -200,12 +200,12 @@ def test_a_run_ends_without_onnx_where_it_cannot_be_written(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing(*_: object, **__: object) -> None:
-        raise WeightsError("ONNX export takes a package that is not here.")
+        raise WeightsError("ONNX export needs a package that is not here.")
 
     monkeypatch.setattr(adapt_report, "export", missing)
     made = tiny_adapt(world, tmp_path / "run", overrides=["onnx=true"])
     assert made.onnx is None
-    assert "not written as an ONNX file: ONNX export takes a package" in made.report.read_text(
+    assert "not written as an ONNX file: ONNX export needs a package" in made.report.read_text(
         encoding="utf-8"
     )
 

@@ -1,1 +1,1 @@
-"""Released checkpoints in, other formats out."""
+"""Import of released checkpoints, export to other formats."""

@@ -1,7 +1,7 @@
-"""FADA's released checkpoints (layout of the official code; Wang et al., ECCV 2020), and DeepLab-V2's of its form.
+"""FADA's released checkpoints (official code; Wang et al., ECCV 2020), and DeepLab-V2 in the same form.
 
-One file holds the parts ``feature_extractor``, ``classifier`` and, after the adversarial stage, ``model_D``, each
-with the keys of :mod:`stylebridge.networks.deeplab_v2`, with or without a ``module.`` prefix.
+A file contains ``feature_extractor``, ``classifier`` and, after the adversarial stage, ``model_D``, each with the keys
+of :mod:`stylebridge.networks.deeplab_v2`, with or without a ``module.`` prefix.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from stylebridge.networks.pixel_discriminator import PixelDiscriminator
 from stylebridge.networks.pretrained import strip_prefix
 from stylebridge.networks.segmenters.build import DeepLabV2Segmenter, SegmenterConfig
 
-#: The label space of a released model, by its number of classes.
+#: The label space of a released model, by number of classes.
 SPACES = {19: "cityscapes-19", 16: "synthia-16"}
-#: Where the published test programs predict: (width, height) after the adversarial stage, and else.
+#: The prediction size of the published test programs: (width, height) after the adversarial stage, and otherwise.
 ADVERSARIAL_SIZE, FINAL_SIZE = (1024, 512), (2048, 1024)
 _FORM = "a dict with feature_extractor and classifier"
 
 
 @dataclass(frozen=True)
 class ReleasedDeepLab:
-    """What a file held.
+    """The contents of a file.
 
     Attributes:
-        discriminator: the adversarial stage's, where the file has it.
-        iteration: how long it was trained, where the file says so.
+        discriminator: that of the adversarial stage, if present.
+        iteration: the number of training iterations, if present.
     """
 
     segmenter: DeepLabV2Segmenter
@@ -45,13 +45,13 @@ class ReleasedDeepLab:
 
 
 def read_released(path: Path) -> ReleasedDeepLab:
-    """Read a released FADA checkpoint, or a DeepLab-V2 of its form (both parts in one flat dict).
+    """Read a released FADA checkpoint, or a DeepLab-V2 of that form (both parts in one flat dict).
 
-    Nothing in the file is executed. Backbone (ResNet-101 or VGG-16), number of classes and the kind of batch
-    normalisation (520 keys: frozen, no eps; 624: trainable, eps 1e-5) follow from the keys and shapes.
+    No code in the file is executed. Backbone (ResNet-101 or VGG-16), number of classes and kind of batch normalisation
+    (520 keys: frozen, no eps; 624: trainable, eps 1e-5) are inferred from keys and shapes.
 
     Raises:
-        WeightsError: the file cannot be read, is of another form, or its tensors do not fit; names them.
+        WeightsError: the file cannot be read, has another form, or its tensors do not fit; names them.
     """
     content = _load(path)
     extractor, classifier = _parts(content, path)
@@ -88,12 +88,12 @@ def _load(path: Path) -> Mapping[str, Any]:
 
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of pickle, zipfile, safetensors and torch alike
+    except Exception as error:  # pickle, zipfile, safetensors and torch raise their own errors
         text = str(error)
         if "weights_only" in text or "Unsupported" in text:
             raise WeightsError(
-                f"{path} holds more than tensors and plain values, which would have to be executed to be read: save "
-                f"its state dicts alone."
+                f"{path} contains code besides tensors and plain values, which is never executed: save only its state "
+                f"dicts."
             ) from error
         reason = (
             "it is empty"
@@ -106,9 +106,7 @@ def _load(path: Path) -> Mapping[str, Any]:
     for state in (content, *(part for part in content.values() if isinstance(part, Mapping))):
         unnamed = next((key for key in state if not isinstance(key, str)), None)
         if unnamed is not None:
-            raise WeightsError(
-                f"{path} holds a value under the key {unnamed!r}, which is no name: give {_FORM}."
-            )
+            raise WeightsError(f"{path} has the key {unnamed!r}, which is not a string: give {_FORM}.")
     return content
 
 
@@ -123,8 +121,8 @@ def _parts(content: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], dict
         return found[0], found[1]
     if any(".conv2d_list." in key or key.startswith("layer5.") for key in flat):
         raise WeightsError(
-            f"{path} is a DeepLab-V2 of another form (AdaptSegNet's: strides in the 1×1 convolutions, a pool that "
-            f"rounds up), which would give other outputs in this network: give {_FORM}, as FADA releases."
+            f"{path} is a DeepLab-V2 of another form (AdaptSegNet: strides in the 1×1 convolutions, pooling that "
+            f"rounds up), which would give other outputs in this network: give {_FORM}, as released by FADA."
         )
     missing = [name for name in names if not isinstance(content.get(name), Mapping)]
     listed = ", ".join(map(str, list(content)[:4])) or "nothing"
@@ -139,13 +137,13 @@ def _fill(module: Any, state: Mapping[str, Any], name: str) -> None:
 
 
 def read_deeplab(recipe: str, given: Given) -> Imported:
-    """A released DeepLab-V2 with its label space, and the size that its test program predicts at.
+    """A released DeepLab-V2 with its label space, and the prediction size of its test program.
 
     Args:
-        recipe: what it was trained with.
+        recipe: the recipe of its training.
 
     Raises:
-        UserError: as :func:`read_released`; its number of classes does not tell the label space, or not that one.
+        UserError: like :func:`read_released`; the label space is unknown or has another number of classes.
     """
     path = given.files["file"]
     released = read_released(path)
@@ -174,8 +172,8 @@ def _space(classes: int, given: str | Path | None, path: Path) -> LabelSpace:
     space = LabelSpace.load(name)
     if space.num_classes != classes:
         raise DataError(
-            f"{path} has {classes} classes and label space {space.name} has {space.num_classes}: give the one the "
-            f"model was trained on."
+            f"{path} has {classes} classes, but label space {space.name} has {space.num_classes}: give the one of its "
+            f"training."
         )
     return space
 
@@ -185,7 +183,7 @@ def _importer(recipe: str) -> Importer:
         {"file": ReleasedFile("MODEL.pth")},
         partial(read_deeplab, recipe),
         "segment {run} PHOTOS --out out/",
-        {"label_space": "default: by its number of classes, 19 or 16"},
+        {"label_space": "default: from the number of classes, 19 or 16"},
     )
 
 

@@ -1,4 +1,4 @@
-"""How a method's released weights are read: what it declares for ``stylebridge import``, and what a reader returns."""
+"""The import of released weights: a method's declaration for ``stylebridge import``, and a reader's result."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from torch import nn
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.networks.segmenters.base import Segmenter
 
-#: The files and the options that the command takes; an importer declares some of them.
+#: The files and options of the command; an importer declares some of them.
 FILES = ("file", "generator", "encoder", "feature_extractor")
 OPTIONS = ("label_space", "image_size", "channels", "upsampling")
 
 
 @dataclass(frozen=True)
 class Given:
-    """What the user gave: the files, and the options that the importer declares; None: not given.
+    """The user's input: files, and the options that the importer declares; None: not given.
 
     Attributes:
-        files: by the names of :data:`FILES`; those that the importer requires are there.
+        files: by the names in :data:`FILES`; includes all required files.
         image_size: the side, or (width, height), in pixels.
-        channels: what the label channels are (:meth:`~stylebridge.interop.label_channels.LabelChannels.parse`).
+        channels: meaning of the label channels (:meth:`~stylebridge.interop.label_channels.LabelChannels.parse`).
     """
 
     files: Mapping[str, Path]
@@ -36,18 +36,18 @@ class Given:
 
 @dataclass(frozen=True)
 class Imported:
-    """What a reader made of the files.
+    """The result of a reader.
 
     Attributes:
-        networks: the parts by name; each is saved as ``networks/NAME.safetensors``.
-        settings: JSON that the networks are built from again (``networks/config.json``); None: the run has no such
-            file, as in ``adapt``.
-        segmenter: of an ``adapt`` run; ``space`` must be given too, and ``recipe``, which has its inference settings.
+        networks: the networks by name; each is saved as ``networks/NAME.safetensors``.
+        settings: JSON to rebuild the networks (``networks/config.json``); None: the run has no such file, as in
+            ``adapt``.
+        segmenter: for an ``adapt`` run; also needs ``space``, and ``recipe`` for the inference settings.
         space: the label space.
-        recipe: the recipe that the weights were trained with, by name; None: there is none.
-        changes: the recipe's keys (with dots) that differ, and their values as JSON has them.
-        facts: what ``run.yaml`` says of the files besides their names and hashes.
-        lines: what was read and what was assumed, for the user.
+        recipe: the name of the recipe for these weights, or None.
+        changes: keys of the recipe (dotted) that differ, with JSON values.
+        facts: further facts for ``run.yaml`` besides the files' names and hashes.
+        lines: the settings read and assumptions made, for the user.
     """
 
     networks: Mapping[str, nn.Module] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Imported:
 
 @dataclass(frozen=True)
 class ReleasedFile:
-    """A file that an importer takes. ``name``: what the authors call it."""
+    """A file that an importer reads. ``name``: the authors' file name."""
 
     name: str
     required: bool = True
@@ -73,14 +73,14 @@ class Importer:
     """A reader of released weights.
 
     Attributes:
-        files: by the names of :data:`FILES`.
-        options: what each of the :data:`OPTIONS` that it takes means, in a few words.
-        read: makes networks of what was given. Raises UserError where a file holds no such weights. Files are read
-            with ``weights_only``: nothing in them is executed.
-        use: the arguments of the command that uses the run next, with ``{run}`` in them.
+        files: by the names in :data:`FILES`.
+        options: a short description of each supported option in :data:`OPTIONS`.
+        read: creates the networks. Raises UserError if a file does not contain such weights. Files are read with
+            ``weights_only``: no code in them is executed.
+        use: the arguments of the next command to use the run, containing ``{run}``.
 
     Raises:
-        ValueError: the command has no such file or option, or no file is required.
+        ValueError: a file or option is unknown, or no file is required.
     """
 
     files: Mapping[str, ReleasedFile]
@@ -96,4 +96,4 @@ class Importer:
                 f"an importer declares {', '.join(unknown)}: choose among {', '.join(FILES + OPTIONS)}"
             )
         if not any(file.required for file in self.files.values()):
-            raise ValueError("an importer declares no file that is required")
+            raise ValueError("an importer declares no required file")

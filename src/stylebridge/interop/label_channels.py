@@ -1,7 +1,7 @@
-"""What the label channels of a SPADE or SEAN generator mean: classes, don't care, instance edges.
+"""The meaning of the label channels of a SPADE or SEAN generator: classes, don't care, instance edges.
 
-A generator file tells only how many channels there are. The published programs put the classes first, then one channel
-for pixels without a class (``contain_dontcare_label``), then one for instance edges (unless ``no_instance``).
+A generator file only contains their number. In the published programs the classes come first, then a channel for pixels
+without a class (``contain_dontcare_label``), then a channel for instance edges (unless ``no_instance``).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _FORM = re.compile(r"(\d+)(\+void)?(\+edges)?")
 
 
 class LabelChannels(NamedTuple):
-    """``classes`` of the label space; whether a channel for pixels without a class, and one for edges, follow."""
+    """Number of classes; whether channels for pixels without a class, and for edges, follow."""
 
     classes: int
     void: bool = False
@@ -33,14 +33,14 @@ class LabelChannels(NamedTuple):
 
     @property
     def in_words(self) -> str:
-        """For a sentence."""
+        """A description for messages."""
         parts = [f"{self.classes} classes", *["pixels without a class"] * self.void]
         parts += ["instance edges"] * self.edges
         return ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
 
     @classmethod
     def parse(cls, text: str) -> LabelChannels:
-        """Read ``35+edges``, ``182+void+edges``, ``150+void`` or ``19``.
+        """Parse ``35+edges``, ``182+void+edges``, ``150+void`` or ``19``.
 
         Raises:
             DataError: it has another form.
@@ -55,7 +55,7 @@ class LabelChannels(NamedTuple):
 
 
 class Published(NamedTuple):
-    """A network that its authors trained. ``space``: a built-in label space, or one of this package's own folder."""
+    """A published network. ``space``: a built-in label space, or one in ``interop/label_spaces``."""
 
     data: str
     channels: LabelChannels
@@ -63,7 +63,7 @@ class Published(NamedTuple):
     size: tuple[int, int]
 
 
-#: Networks of SPADE's authors, by their number of label channels.
+#: SPADE's published networks, by number of label channels.
 PUBLISHED = {
     36: Published("Cityscapes", LabelChannels(35, edges=True), "more", (512, 256)),
     151: Published("ADE20K", LabelChannels(150, void=True), "normal", (256, 256)),
@@ -72,10 +72,10 @@ PUBLISHED = {
 
 
 def published_space(data: str) -> LabelSpace:
-    """The classes of a published network, and which ids of the data set's label files they have.
+    """The classes of a published network, with their ids in the data set's label files.
 
-    Cityscapes: the ids 0 to 34 of ``*_labelIds.png``. ADE20K: 1 to 150, where 0 is none. COCO-Stuff: 0 to 181 of the
-    stuff-things maps, where 182 and 255 are none; its classes have numbers for names.
+    Cityscapes: ids 0 to 34 of ``*_labelIds.png``. ADE20K: 1 to 150; 0 means none. COCO-Stuff: 0 to 181 of the
+    stuff-things maps; 182 and 255 mean none; its class names are numbers.
     """
     if data == "ADE20K":
         return LabelSpace.load("ade20k-150")
@@ -88,23 +88,23 @@ def published_space(data: str) -> LabelSpace:
 
 
 def channels_of(count: int, given: str | None, space: LabelSpace | None, file: str) -> LabelChannels:
-    """What ``count`` label channels mean.
+    """The meaning of ``count`` label channels.
 
     Args:
-        given: what the user states (:meth:`LabelChannels.parse`).
-        space: the label space that the user names.
-        file: for messages.
+        given: the user's statement (:meth:`LabelChannels.parse`).
+        space: the user's label space.
+        file: the file's name for messages.
 
     Raises:
-        DataError: what is stated does not fit the file, or does not tell.
+        DataError: the given values do not match the file, or are ambiguous.
     """
     published = PUBLISHED.get(count)
     if given is not None:
         channels = LabelChannels.parse(given)
         if channels.count != count:
             raise DataError(
-                f"{file} has {count} label channels, and --channels {given} are {channels.count}: give the channels "
-                f"that it was trained with."
+                f"{file} has {count} label channels, but --channels {given} means {channels.count}: give the channels "
+                f"of its training."
             )
     elif published is not None and (space is None or space.num_classes == published.channels.classes):
         channels = published.channels
@@ -114,14 +114,14 @@ def channels_of(count: int, given: str | None, space: LabelSpace | None, file: s
         rest = count - space.num_classes
         if rest == 1:
             raise DataError(
-                f"{file} has {count} label channels, one more than label space {space.name}: say what it is with "
+                f"{file} has {count} label channels, one more than label space {space.name}: state its meaning with "
                 f"--channels {space.num_classes}+void (pixels without a class) or {space.num_classes}+edges (instance "
                 f"edges)."
             )
         channels = LabelChannels(space.num_classes, rest == 2, rest == 2)
     if space is not None and (space.num_classes != channels.classes or channels.count != count):
         raise DataError(
-            f"{file} has {count} label channels ({channels.in_words}), and label space {space.name} has "
-            f"{space.num_classes} classes: give the label space that the network was trained on, or its --channels."
+            f"{file} has {count} label channels ({channels.in_words}), but label space {space.name} has "
+            f"{space.num_classes} classes: give the label space of its training, or its --channels."
         )
     return channels

@@ -1,6 +1,6 @@
-"""Checkpoints in the layout of MixNMatch's authors (WisconsinAIVision/MixNMatch), in and out.
+"""Read and write checkpoints in the layout of MixNMatch's authors (WisconsinAIVision/MixNMatch).
 
-One file a network, each a state dict saved from a data-parallel wrapper (every key begins with ``module.``):
+One file for each network, a state dict saved from a data-parallel wrapper (every key begins with ``module.``):
 ``G.pth`` the generator, ``E.pth`` the encoders, ``EX.pth`` the feature extractor.
 """
 
@@ -31,9 +31,9 @@ from stylebridge.networks.mixnmatch.config import PARENT_CHANNELS
 from stylebridge.networks.pretrained import misfit, read_authors_file, strip_prefix
 
 PREFIX = "module."
-#: What each file is called in the authors' release.
+#: The file names in the authors' release.
 FILES = {"generator": "G.pth", "encoder": "E.pth", "feature extractor": "EX.pth"}
-#: A key by which each network is known.
+#: A key that identifies each network.
 _MARKS = {
     "generator": "background_stage.fc.0.weight",
     "encoder": "model_z.0.0.weight",
@@ -44,20 +44,20 @@ _Network = TypeVar("_Network", bound=nn.Module)
 
 
 def read_network(path: Path, kind: str) -> dict[str, Tensor]:
-    """A network's tensors without the wrapper's prefix, without unpickling code.
+    """Read a network's tensors without the wrapper's prefix; no code is unpickled.
 
     Args:
         path: the ``.pth`` file.
         kind: ``generator``, ``encoder`` or ``feature extractor``.
 
     Raises:
-        WeightsError: there is no such file, it cannot be read, or it holds something else (which is named, if it is
-            another of the three networks).
+        WeightsError: the file does not exist, cannot be read, or contains something else (named, if it is another of
+            the three networks).
     """
     name = FILES[kind]
     loaded = read_authors_file(path, f"the {kind} of MixNMatch's authors ({name})")
     if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise WeightsError(f"{path} is no dictionary of tensors: give the {kind}'s state dict ({name}).")
+        raise WeightsError(f"{path} is not a dictionary of tensors: give the {kind}'s state dict ({name}).")
     state = strip_prefix(loaded, PREFIX)
     if _MARKS[kind] not in state:
         other = next((k for k, mark in _MARKS.items() if mark in state), None)
@@ -71,14 +71,14 @@ def infer_config(
     encoder: tuple[Path, Mapping[str, Tensor]] | None = None,
     extractor: tuple[Path, Mapping[str, Tensor]] | None = None,
 ) -> MixNMatchConfig:
-    """The settings that the shapes tell: image size, categories, the pose code's length, and channels. Discriminators
-    are in no file: their channels are the published ones.
+    """Infer the settings from the tensors' shapes: image size, categories, length of the pose code, and channels. The
+    files contain no discriminators: their channels are the published ones.
 
     Args:
-        generator, encoder, extractor: each a path (for messages) and what :func:`read_network` gave.
+        generator, encoder, extractor: each a path (for messages) and the result of :func:`read_network`.
 
     Raises:
-        WeightsError: a key or shape that tells a setting is missing or makes no sense.
+        WeightsError: a key or shape that determines a setting is missing or invalid.
     """
     path, state = generator
     doublings = sum(_DOUBLING.match(key) is not None for key in state)
@@ -100,7 +100,7 @@ def infer_config(
         reason = error.errors()[0]
         where = ".".join(map(str, reason["loc"])) or "sizes"
         raise WeightsError(
-            f"{path}: its tensors do not make a MixNMatch generator ({where}: {reason['msg']}): give an unchanged "
+            f"{path}: its tensors are not a valid MixNMatch generator ({where}: {reason['msg']}): give an unchanged "
             "checkpoint."
         ) from error
 
@@ -115,14 +115,14 @@ def _shape(state: Mapping[str, Any], key: str, dims: int, path: Path) -> torch.S
 
 
 def load_mixnmatch(generator: Path, encoder: Path, extractor: Path | None = None) -> Mixer:
-    """Networks in use with the weights of the authors' files; ``.config`` says what they are.
+    """Networks in evaluation mode with the weights of the authors' files; ``.config`` has their settings.
 
     Args:
         generator, encoder, extractor: ``G.pth``, ``E.pth`` and, for feature mode, ``EX.pth``.
 
     Raises:
-        WeightsError: a file is not such a checkpoint, or they do not belong together; the message names the file and
-            what is missing, surplus or misshapen.
+        WeightsError: a file is not such a checkpoint, or the files do not match; names the file and the missing,
+            surplus or misshapen tensors.
     """
     of_generator = read_network(generator, "generator")
     of_encoder = read_network(encoder, "encoder")
@@ -149,10 +149,10 @@ def _fill(
     problem = misfit(network, state)
     if problem is not None:
         raise WeightsError(
-            f"{path} does not fit a MixNMatch {kind} of {config.shapes} shapes, {config.textures} textures and "
-            f"{config.image_size} pixels ({problem}): give files of one training, unchanged."
+            f"{path} does not match a MixNMatch {kind} with {config.shapes} shapes, {config.textures} textures and "
+            f"{config.image_size} pixels ({problem}): give unchanged files of the same training."
         )
-    # Old files do not count batches. Clones: the file's tensors may share memory, and must not share ours.
+    # Old files have no batch counters. Clones: the file's tensors may share memory, ours must not.
     counts = {
         key: torch.zeros((), dtype=torch.int64) for key in network.state_dict() if key.endswith("_tracked")
     }
@@ -163,8 +163,8 @@ def _fill(
 
 
 def save_mixnmatch(mixer: Mixer, folder: Path) -> None:
-    """Write ``G.pth``, ``E.pth`` and (with a feature extractor) ``EX.pth`` in the authors' layout. Each file is written
-    beside and renamed."""
+    """Write ``G.pth``, ``E.pth`` and (with a feature extractor) ``EX.pth`` in the authors' layout, each file
+    atomically."""
     networks = {"G.pth": mixer.generator, "E.pth": mixer.encoders, "EX.pth": mixer.extractor}
     for name, network in networks.items():
         if network is None:
@@ -175,7 +175,7 @@ def save_mixnmatch(mixer: Mixer, folder: Path) -> None:
 
 
 def read_mixer(given: Given) -> Imported:
-    """The networks of the authors' files. Raises WeightsError, as :func:`load_mixnmatch`."""
+    """The networks of the authors' files. Raises WeightsError like :func:`load_mixnmatch`."""
     files = given.files
     mixer = load_mixnmatch(files["generator"], files["encoder"], files.get("feature_extractor"))
     return Imported(

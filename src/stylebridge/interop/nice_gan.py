@@ -1,7 +1,7 @@
-"""Checkpoints in the layout of NICE-GAN's authors (alpc91/NICE-GAN-pytorch), in and out.
+"""Read and write checkpoints in the layout of NICE-GAN's authors (alpc91/NICE-GAN-pytorch).
 
-One file holds a dictionary: ``gen2B``, ``gen2A``, ``disA``, ``disB``, ``D_optimizer``, ``G_optimizer`` and
-``start_iter``. gen2B paints domain B from codes of disA.
+A file contains a dictionary: ``gen2B``, ``gen2A``, ``disA``, ``disB``, ``D_optimizer``, ``G_optimizer`` and
+``start_iter``. gen2B generates domain B from codes of disA.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ PARTS = {
     "disA": ("discriminators", "a"),
     "disB": ("discriminators", "b"),
 }
-#: Entries that the authors' operation counter left in released files.
+#: Entries of the authors' operation counter in released files.
 COUNTERS = ("total_ops", "total_params")
 _BLOCK = re.compile(r"^UpBlock1_(\d+)\.conv1\.weight$")
 _STRIDED = re.compile(r"^(Dis[01]_0)\.\d+\.weight_orig$")
 
 
 def read_checkpoint(path: Path) -> dict[str, dict[str, Tensor]]:
-    """The four networks' tensors by the authors' names, without unpickling code; operation counts are dropped.
+    """Read the four networks' tensors by the authors' names, without operation counts; no code is unpickled.
 
     Raises:
-        WeightsError: there is no such file, it cannot be read, or a network is missing.
+        WeightsError: the file does not exist, cannot be read, or lacks a network.
     """
     loaded = read_authors_file(path, "a checkpoint of NICE-GAN's authors (NAME_params_latest.pt)")
     absent = [
@@ -47,7 +47,7 @@ def read_checkpoint(path: Path) -> dict[str, dict[str, Tensor]]:
     ]
     if absent:
         raise WeightsError(
-            f"{path} holds no {', '.join(absent)}: give a NICE-GAN checkpoint, a dictionary with "
+            f"{path} has no {', '.join(absent)}: give a NICE-GAN checkpoint, a dictionary with "
             f"{', '.join(PARTS)}."
         )
     return {part: _tensors(loaded[part]) for part in PARTS}
@@ -60,13 +60,14 @@ def _tensors(state: Mapping[str, Any]) -> dict[str, Any]:
 def infer_config(
     parts: Mapping[str, Mapping[str, Any]], path: Path, image_size: int | None = None
 ) -> NiceGanConfig:
-    """The settings that the shapes tell: channels, blocks, layers, light or full and, of a full model, its image size.
+    """Infer the settings from the tensors' shapes: channels, blocks, layers, light or full and, for a full model, its
+    image size.
 
-    A light model does not tell its image size: it is ``image_size``, or 256.
+    For a light model the image size cannot be inferred: it is ``image_size``, or 256.
 
     Raises:
-        WeightsError: a key or shape that tells a setting is missing or makes no sense, or ``image_size`` is not that
-            of the full model.
+        WeightsError: a key or shape that determines a setting is missing or invalid, or ``image_size`` differs from
+            that of the full model.
     """
     generator, discriminator = parts["gen2B"], parts["disA"]
     output = _shape(generator, "UpBlock2.17.weight", 4, "gen2B", path)
@@ -79,7 +80,7 @@ def infer_config(
         side = STRIDE * round((style[1] / (4 * channels)) ** 0.5)
         if (side // STRIDE) ** 2 * 4 * channels != style[1]:
             raise WeightsError(
-                f"{path}: gen2B's FC.0.weight is {list(style)}, which fits no light and no full generator of "
+                f"{path}: gen2B's FC.0.weight is {list(style)}, which fits neither a light nor a full generator with "
                 f"{channels} channels: give an unchanged checkpoint."
             )
         if image_size not in (None, side):
@@ -94,7 +95,7 @@ def infer_config(
         reason = error.errors()[0]
         where = ".".join(map(str, reason["loc"])) or "sizes"
         raise WeightsError(
-            f"{path}: its networks do not make a NICE-GAN ({where}: {reason['msg']}): give an unchanged checkpoint."
+            f"{path}: its networks are not a valid NICE-GAN ({where}: {reason['msg']}): give an unchanged checkpoint."
         ) from error
 
 
@@ -108,14 +109,14 @@ def _shape(state: Mapping[str, Any], key: str, dims: int, part: str, path: Path)
 
 
 def load_nice_gan(path: Path, image_size: int | None = None) -> NiceGanNetworks:
-    """Networks with the weights of a checkpoint of the authors' layout; ``.config`` says what they are.
+    """Networks with the weights of a checkpoint in the authors' layout; ``.config`` has their settings.
 
     Args:
         path: the ``.pt`` file.
-        image_size: of a light model, which does not tell (it only records what it was trained on; default 256).
+        image_size: for a light model, whose file does not contain it (recorded only; default 256).
 
     Raises:
-        WeightsError: the file is not such a checkpoint; the message names what is missing, surplus or misshapen.
+        WeightsError: the file is not such a checkpoint; names the missing, surplus or misshapen tensors.
     """
     parts = read_checkpoint(path)
     config = infer_config(parts, path, image_size)
@@ -126,10 +127,10 @@ def load_nice_gan(path: Path, image_size: int | None = None) -> NiceGanNetworks:
         problem = misfit(network, parts[part])
         if problem is not None:
             raise WeightsError(
-                f"{path}: {part} does not fit a NICE-GAN of {config.channels} channels, {config.blocks} blocks and "
+                f"{path}: {part} does not fit a NICE-GAN with {config.channels} channels, {config.blocks} blocks and "
                 f"{config.layers} layers ({problem}): give an unchanged checkpoint."
             )
-        # Clones: the file's tensors may share memory, and must not share ours.
+        # Clones: the file's tensors may share memory, ours must not.
         network.load_state_dict({k: v.clone().float() for k, v in parts[part].items()}, assign=True)
     for parameter in networks.parameters():
         parameter.requires_grad_(True)
@@ -137,10 +138,10 @@ def load_nice_gan(path: Path, image_size: int | None = None) -> NiceGanNetworks:
 
 
 def save_nice_gan(networks: NiceGanNetworks, path: Path, iteration: int = 0) -> None:
-    """Write the networks in the authors' layout, so that their test script reads them (``--light True`` for light).
+    """Write the networks in the authors' layout, which their test script reads (``--light True`` for light).
 
-    ``D_optimizer`` and ``G_optimizer`` are those of the published settings before their first step. The file is
-    written beside and renamed.
+    ``D_optimizer`` and ``G_optimizer`` have the published settings, before their first step. The file is written
+    atomically.
     """
     saved: dict[str, Any] = {}
     for part, (kind, domain) in PARTS.items():
@@ -158,7 +159,7 @@ def read_translator(given: Given) -> Imported:
     """Both translators of a checkpoint.
 
     Raises:
-        UserError: as :func:`load_nice_gan`, or the image size is not a square's.
+        UserError: like :func:`load_nice_gan`, or the image size is not square.
     """
     size = given.image_size
     if isinstance(size, tuple) and size[0] != size[1]:
@@ -177,5 +178,5 @@ IMPORTER = Importer(
     {"file": ReleasedFile("NAME_params_latest.pt")},
     read_translator,
     "translate apply {run} PHOTOS --out out/",
-    {"image_size": "side of a light model's images; default: 256"},
+    {"image_size": "image side of a light model; default: 256"},
 )

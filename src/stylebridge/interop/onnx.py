@@ -1,4 +1,4 @@
-"""Segmenters as ONNX files: any batch, any size, images in [0, 1], nothing of ours needed to run them."""
+"""Export segmenters to ONNX: any batch size and image size, images in [0, 1], independent of this package."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from stylebridge.errors import WeightsError
 from stylebridge.networks.segmenters.build import Segmenter
 
 OPSET = 18
-_MISSING = "ONNX export takes onnx, onnxscript and onnxruntime: `pip install 'stylebridge[export]'`."
+_MISSING = "ONNX export needs onnx, onnxscript and onnxruntime: `pip install 'stylebridge[export]'`."
 
-#: Pads images [B, 3, H, W] below and to the right, mirrored, to multiples of the network's stride.
+#: Pads images [B, 3, H, W] at the bottom and right, by reflection, to multiples of the network's stride.
 _PAD = """
 <ir_version: 10, opset_import: ["" : 18]>
 pad (float[batch, 3, height, width] image)
@@ -46,7 +46,7 @@ pad (float[batch, 3, height, width] image)
 }}
 """
 
-#: Cuts logits back to the image's size.
+#: Crops logits to the image's size.
 _CUT = """
 <ir_version: 10, opset_import: ["" : 18]>
 cut (float[batch, classes, canvas_height, canvas_width] padded_logits, int64[2] size)
@@ -62,11 +62,11 @@ cut (float[batch, classes, canvas_height, canvas_width] padded_logits, int64[2] 
 def export_onnx(segmenter: Segmenter, path: Path, facts: Mapping[str, str]) -> None:
     """Write a segmenter as an ONNX file: ``image`` float [B, 3, H, W] RGB in [0, 1] → ``logits`` [B, K, H, W].
 
-    The network itself is exported for sides that are multiples of its stride; padding to them and cutting back
-    are nodes before and after it.
+    The network itself is exported for sides that are multiples of its stride; padding and cropping are separate nodes
+    before and after it.
 
     Args:
-        facts: what to keep as the file's metadata.
+        facts: the file's metadata.
 
     Raises:
         WeightsError: the packages are missing, or the network cannot be exported.
@@ -101,7 +101,7 @@ def export_onnx(segmenter: Segmenter, path: Path, facts: Mapping[str, str]) -> N
 
 
 def _core(segmenter: Segmenter, stride: int, smallest: int) -> Any:
-    """The network as an ONNX model; with a stride its input and output are ``core_image`` and ``core_logits``."""
+    """The network as an ONNX model; with a stride, its input and output are ``core_image`` and ``core_logits``."""
     names = ("core_image", "core_logits") if stride > 1 else ("image", "logits")
 
     def side(name: str) -> Any:
@@ -110,7 +110,7 @@ def _core(segmenter: Segmenter, stride: int, smallest: int) -> Any:
         return stride * torch.export.Dim(name, min=max(1, smallest // stride), max=16384 // stride)
 
     dynamic = {"image": {0: torch.export.Dim("batch", min=1, max=256), 2: side("h"), 3: side("w")}}
-    # Sizes of no meaning: two images, sides that differ and are not 1 anywhere inside.
+    # Example sizes: two images, different sides that are nowhere 1 inside the network.
     segmenter = copy.deepcopy(segmenter)
     _fix_padding(segmenter, stride)
     example = torch.rand(2, 3, max(smallest, 4 * stride, 64), max(smallest, 6 * stride, 96))
@@ -131,10 +131,10 @@ def _core(segmenter: Segmenter, stride: int, smallest: int) -> Any:
 
 
 def _fix_padding(network: nn.Module, stride: int) -> None:
-    """Give TensorFlow-style convolutions the padding that they compute at each call from the size of their input.
+    """Replace the dynamic padding of TensorFlow-style convolutions by a fixed one.
 
-    With sides that are multiples of the network's stride each strided convolution meets sides that are multiples
-    of its own, so the padding is always the same; left as a formula of the size it takes the exporter minutes.
+    If the sides are multiples of the network's stride, the padding of each strided convolution is always the same; as a
+    formula of the size, it takes the exporter minutes.
     """
     for name, child in list(network.named_children()):
         module: Any = child
@@ -176,7 +176,7 @@ class OnnxSegmenter:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What was kept with it: classes, label space, how images are given."""
+        """The file's metadata: classes, label space, input format."""
         return self.session.get_modelmeta().custom_metadata_map
 
     def __call__(self, image: Tensor) -> Tensor:
@@ -195,7 +195,7 @@ def _packages() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """The exporter prints, logs and warns on its way."""
+    """Silence the exporter's output, logs and warnings."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,7 +1,7 @@
 """Checkpoints of SPADE's and SEAN's authors (NVlabs/SPADE, ZPdesu/SEAN): ``latest_net_G.pth``, ``latest_net_D.pth``.
 
-A file is a plain state dict. What is stacked here is one entry a layer there: SEAN's linear layer of each class
-(``fc_mu0``, ``fc_mu1``, …: any number of them), and the convolutions to γ and to β.
+A file is a plain state dict. Stacked tensors here are one entry per layer there: SEAN's linear layer of each class
+(``fc_mu0``, ``fc_mu1``, …: any number), and the convolutions to γ and β.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from stylebridge.networks.spade import SPADEConfig, SPADEEncoder, SPADENetworks
 
 State = dict[str, Tensor]
 Config = TypeVar("Config", bound=LabelGanConfig)
-#: A part of one of our norms: block, which norm of it, part, and what of the part (weight, running_mean, …).
+#: A tensor of one of our norms: block, norm, part, and tensor (weight, running_mean, …).
 _NORM = re.compile(r"generator\.(\w+)\.norm_([01s])\.(norm|mask\.\w+|\w+)(?:\.(\w+))?$")
-#: Entries that a checkpoint may have and no computation uses: batch norm inside SEAN's mask part, counters.
+#: Unused entries that a checkpoint may have: batch norm inside SEAN's mask part, counters.
 _UNUSED = re.compile(r"\.Spade\.param_free_norm\.|\.num_batches_tracked$")
 #: SEAN's linear layer of one class.
 _CLASS_LAYER = re.compile(r"(.+)\.fc_mu(\d+)\.(?:weight|bias)$")
@@ -35,7 +35,7 @@ _SHOWN = 4
 
 
 class Source(NamedTuple):
-    """Where one of our tensors comes from: published ``names``, each of ``shape``, put together by ``join``."""
+    """The source of one of our tensors: published ``names``, each of ``shape``, combined by ``join``."""
 
     names: list[str]
     shape: tuple[int, ...]
@@ -43,13 +43,13 @@ class Source(NamedTuple):
 
 
 def label_channels(path: Path, what: str) -> int:
-    """How many label channels a generator file has, read from a layer that every one has.
+    """The number of label channels of a generator file, from a layer that all of them have.
 
     Args:
         what: ``SEAN`` or ``SPADE``.
 
     Raises:
-        WeightsError: the file is no such checkpoint.
+        WeightsError: the file is not such a checkpoint.
     """
     key = "head_0.ace_0.Spade.mlp_shared.0.weight" if what == "SEAN" else "head_0.norm_0.mlp_shared.0.weight"
     return _shape(read_state(path, what), key, 4, what, path)[1]
@@ -62,16 +62,15 @@ def load_sean(
 
     Args:
         path: ``latest_net_G.pth``.
-        upsampling: it leaves no trace in the weights; the published commands train ``normal``.
+        upsampling: cannot be read from the weights; the published commands train ``normal``.
         void_class: whether the last channel stands for pixels without a class.
 
     Returns:
         The config, with the file's number of classes, and a state for
-        :class:`~stylebridge.networks.sean.SEANNetworks`, float32 on the CPU; its mean styles are not known yet.
+        :class:`~stylebridge.networks.sean.SEANNetworks`, float32 on the CPU; without mean styles.
 
     Raises:
-        WeightsError: the file is no such checkpoint; the message names the file and what is missing, surplus or
-            misshapen.
+        WeightsError: the file is not such a checkpoint; names the file and the missing, surplus or misshapen tensors.
     """
     state = read_state(path, "SEAN")
     first, classes = _shape(state, "fc.weight", 4, "SEAN", path)[:2]
@@ -95,7 +94,7 @@ def load_sean(
     return config, _translate(own, state, path, "SEAN") | fresh
 
 
-#: Buffers of ours that no published file has.
+#: Our buffers that published files do not have.
 _MEANS = {"generator.mean_styles": torch.float32, "generator.style_counts": torch.int64}
 
 
@@ -111,20 +110,20 @@ def load_spade(
 
     Args:
         path: ``latest_net_G.pth``.
-        upsampling: ``normal`` and ``more`` leave no trace in the weights, and it says which; ``most`` is recognised.
-        image_size: (width, height) of a VAE's images, where they are not square.
-        void_class, edges: what the last label channels are: pixels without a class, instance edges.
+        upsampling: ``normal`` or ``more``, which cannot be read from the weights; ``most`` is detected.
+        image_size: (width, height) of a VAE's images, if not square.
+        void_class, edges: whether the last label channels mean pixels without a class, and instance edges.
 
     Returns:
         The config, with the file's number of classes, and a state for
-        :class:`~stylebridge.networks.spade.SPADENetworks`, float32 on the CPU. A VAE's encoder is in another file, and
-        its weights are not in the state.
+        :class:`~stylebridge.networks.spade.SPADENetworks`, float32 on the CPU. The state has no weights of a VAE's
+        encoder, which is in another file.
 
     Raises:
-        WeightsError: as :func:`load_sean`.
+        WeightsError: like :func:`load_sean`.
     """
     state = read_state(path, "SPADE")
-    # The number of channels is read from a layer that a VAE has too.
+    # The number of channels is read from a layer that also exists with a VAE.
     first = _shape(state, "head_0.conv_0.weight_orig", 4, "SPADE", path)[0]
     hidden, classes = _shape(state, "head_0.norm_0.mlp_shared.0.weight", 4, "SPADE", path)[:2]
     settings: dict[str, Any] = {"classes": classes - edges, "void_class": void_class, "edges": edges}
@@ -138,8 +137,8 @@ def load_spade(
         stride = _config(SPADEConfig, path, "SPADE", **settings).stride
         if size[0] // stride * (size[1] // stride) != grid:
             raise WeightsError(
-                f"{path} starts from {grid} cells of {stride}×{stride} pixels, which no image of {size[0]}×{size[1]} "
-                f"has: give --image-size WIDTHxHEIGHT and --upsampling as it was trained."
+                f"{path} starts from {grid} cells of {stride}×{stride} pixels, which does not match images of "
+                f"{size[0]}×{size[1]}: give --image-size WIDTHxHEIGHT and --upsampling as in its training."
             )
         settings |= {"vae": True, "latent": start.shape[1], "image_size": size}
     config = _config(SPADEConfig, path, "SPADE", **settings)
@@ -154,7 +153,7 @@ def load_spade_encoder(path: Path, config: SPADEConfig) -> State:
     :class:`~stylebridge.networks.spade.SPADEEncoder` of ``config``.
 
     Raises:
-        WeightsError: the file is no such checkpoint, or does not belong to the generator of ``config``.
+        WeightsError: the file is not such a checkpoint, or does not match the generator of ``config``.
     """
     state = read_state(path, "SPADE encoder", "latest_net_E.pth")
     if "layer1.0.weight_orig" not in state:
@@ -177,7 +176,7 @@ def load_discriminator(path: Path, config: LabelGanConfig) -> State:
     :class:`~stylebridge.networks.label_gan.MultiScaleDiscriminator` of ``config``.
 
     Raises:
-        WeightsError: the file is no such checkpoint, or one with other settings.
+        WeightsError: the file is not such a checkpoint, or has other settings.
     """
     state = read_state(path, "discriminator")
     with torch.device("meta"):
@@ -191,12 +190,12 @@ def load_discriminator(path: Path, config: LabelGanConfig) -> State:
 
 
 def read_state(path: Path, what: str, file: str = "latest_net_G.pth") -> dict[str, Any]:
-    """A state dict, read without unpickling code, without the prefix that multi-GPU wrappers put before its keys.
+    """Read a state dict without the key prefix of multi-GPU wrappers; no code is unpickled.
 
-    ``.safetensors`` is read too: what others have converted.
+    Also reads ``.safetensors``, for converted files.
 
     Raises:
-        WeightsError: there is no such file, or it cannot be read or is no dictionary of tensors.
+        WeightsError: the file does not exist, cannot be read, or is not a dictionary of tensors.
     """
     wanted = f"a {what} checkpoint of its authors ({file})"
     if path.suffix == ".safetensors" and path.is_file():
@@ -206,13 +205,13 @@ def read_state(path: Path, what: str, file: str = "latest_net_G.pth") -> dict[st
             raise WeightsError(f"{path} is not a readable file of plain tensors: give {wanted}.") from error
     loaded = read_authors_file(path, wanted)
     if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise WeightsError(f"{path} is no state dict: give {wanted}.")
+        raise WeightsError(f"{path} is not a state dict: give {wanted}.")
     return strip_prefix(loaded)
 
 
 def _never_run(state: Mapping[str, Any], classes: int) -> set[str]:
-    """The published network has ``fc_mu0`` to ``fc_mu18`` with fewer classes too: the names of those beyond them. None
-    where they are not the same in every layer; then the file is no such network's."""
+    """The published network has ``fc_mu0`` to ``fc_mu18`` even with fewer classes: the names of the unused ones. Empty
+    if they differ between layers; then the file is not of this network."""
     found = [match for match in map(_CLASS_LAYER.match, state) if match is not None]
     layers, last = {match[1] for match in found}, max((int(match[2]) for match in found), default=0)
     wanted = {
@@ -240,12 +239,12 @@ def _config(kind: type[Config], path: Path, what: str, **settings: Any) -> Confi
         reason = error.errors()[0]
         where = ".".join(map(str, reason["loc"])) or "sizes"
         raise WeightsError(
-            f"{path}: its tensors do not make a {what} ({where}: {reason['msg']}): give an unchanged checkpoint."
+            f"{path}: its tensors are not a valid {what} ({where}: {reason['msg']}): give an unchanged checkpoint."
         ) from error
 
 
 def _translate(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path, what: str) -> State:
-    """Our tensors from the published ones, or an error that names what does not fit under its published name."""
+    """Convert published tensors to ours; errors name mismatches by their published names."""
     sean = what == "SEAN"
     sources = {
         key: _source(key, value, sean)
@@ -283,12 +282,12 @@ def _only(tensors: list[Tensor]) -> Tensor:
 
 
 def _by_tap(tensors: list[Tensor]) -> Tensor:
-    """Convolutions [C, S, 3, 3] to γ and β as one weight [9, 2C, S]."""
+    """Join the convolutions [C, S, 3, 3] to γ and β into one weight [9, 2C, S]."""
     return torch.cat(tensors).permute(2, 3, 0, 1).flatten(0, 1)
 
 
 def _source(key: str, value: Tensor, sean: bool) -> Source:
-    """The published entries that our tensor ``key`` is made of."""
+    """The published entries of our tensor ``key``."""
     shape = tuple(value.shape)
     if key.startswith("encoder."):
         return Source([key.replace("encoder.", "Zencoder.", 1)], shape, _only)

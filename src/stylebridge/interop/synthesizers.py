@@ -1,4 +1,4 @@
-"""Readers of a released SPADE or SEAN generator, with what its file does not tell."""
+"""Readers of released SPADE and SEAN generators, completed by settings that the files do not contain."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from stylebridge.networks.spade import SPADEConfig, SPADENetworks
 
 
 def read_generator(kind: Literal["sean", "spade"], given: Given) -> Imported:
-    """The networks of ``latest_net_G.pth``, and of ``latest_net_E.pth`` where a SPADE with a VAE has it.
+    """The networks of ``latest_net_G.pth``, and of ``latest_net_E.pth`` for a SPADE with a VAE.
 
-    What is not given is that of the published network with so many label channels, or the published default.
-    ``upsampling`` (``normal`` or ``more``) leaves no trace in the weights.
+    Values not given are those of the published network with this number of label channels, or the published default.
+    ``upsampling`` (``normal`` or ``more``) cannot be read from the weights.
 
     Raises:
-        UserError: the file holds no such weights, or what is stated does not fit it.
+        UserError: the file does not contain such weights, or a given value does not fit it.
     """
     if given.upsampling not in (None, "normal", "more"):
         raise DataError(f"--upsampling is {given.upsampling!r}", "choose normal or more")
@@ -56,7 +56,7 @@ def read_generator(kind: Literal["sean", "spade"], given: Given) -> Imported:
         space=space,
         recipe=kind,
         changes={"preset": preset, "size": size, "load": None},
-        facts={"channels": str(channels), "encoder": None},  # a file's name and hash replace the None
+        facts={"channels": str(channels), "encoder": None},  # replaced by the file's name and hash
         lines=_lines(given, channels, space, size, published, networks),
     )
 
@@ -66,7 +66,7 @@ def _space(channels: LabelChannels, published: Published | None) -> LabelSpace:
 
 
 def _size(given: Given, published: Published | None) -> tuple[int, int] | None:
-    """(width, height) that it was trained at, where it is known."""
+    """(width, height) of the training images, if known."""
     if isinstance(given.image_size, int):
         return given.image_size, given.image_size
     return given.image_size or (published.size if published else None)
@@ -79,7 +79,7 @@ def _networks(
     upsampling = given.upsampling or (published.upsampling if published else "normal")
     if kind == "sean":
         sean_config, state = load_sean(path, upsampling, void_class=channels.void)  # type: ignore[arg-type]
-        with torch.device("meta"):  # 267 million random values would be thrown away
+        with torch.device("meta"):  # avoids drawing 267 million random values
             sean = SEANNetworks(sean_config)
         sean.load_state_dict(state, assign=True)
         return sean
@@ -91,9 +91,7 @@ def _networks(
         edges=channels.edges,
     )
     if encoder is not None and not config.vae:
-        raise DataError(
-            f"{path.name} is a SPADE without a VAE, which no encoder belongs to: leave out --encoder."
-        )
+        raise DataError(f"{path.name} is a SPADE without a VAE and has no encoder: omit --encoder.")
     with torch.device("meta"):
         networks = SPADENetworks(config)
     if encoder is not None:
@@ -112,32 +110,32 @@ def _lines(
     published: Published | None,
     networks: SEANNetworks | SPADENetworks,
 ) -> tuple[str, ...]:
-    """What was read and what was assumed."""
+    """The settings read from the file, and assumptions."""
     known = " (as given)" if given.channels else f" (as for {published.data})" if published else ""
     ids = sorted(raw for raw, train in space.raw_ids.items() if train < space.num_classes)
     others = ", ".join(map(str, sorted(set(space.raw_ids) - set(ids))))
     held = f"{ids[0]} to {ids[-1]}" if ids == list(range(ids[0], ids[-1] + 1)) else f"{len(ids)} ids"
     lines = [
         f"label channels: {channels.count}, {channels.in_words}{known}",
-        f"label space: {space.name}; label maps hold the ids {held}"
+        f"label space: {space.name}; label maps have the ids {held}"
         + (f", and {others} for no class" if others else ""),
         f"trained at {size[0]}×{size[1]}, upsampling {networks.config.upsampling}",
     ]
     if not given.channels and given.label_space is None and published is None:
         lines.append(
-            f"If the last of the {channels.count} channels are pixels without a class or instance edges, import it "
+            f"If the last of the {channels.count} channels mean pixels without a class or instance edges, import it "
             f"again with --channels, such as {channels.count - 1}+void."
         )
     if channels.edges:
         lines.append("Each label map needs its instance map: `synthesize apply --instances MAP`.")
     if isinstance(networks, SPADENetworks) and networks.config.vae and networks.encoder is None:
-        lines.append("It has a VAE: import it with --encoder latest_net_E.pth to take the look of a photo.")
+        lines.append("It has a VAE: import it with --encoder latest_net_E.pth to take the style of a photo.")
     return tuple(lines)
 
 
 _OPTIONS = {
-    "label_space": "default: by its number of label channels",
-    "image_size": "size of training; default: as published, or 256",
+    "label_space": "default: from the number of label channels",
+    "image_size": "training size; default: as published, or 256",
     "channels": "such as 35+edges or 150+void",
     "upsampling": "normal or more, as in training",
 }

@@ -1,15 +1,15 @@
-"""Convolutions in forms that suit a processor better."""
+"""Convolutions in faster forms."""
 
 from torch import Tensor, compiler, nn
 from torch.nn import functional as F
 
 
 class FewChannelConv2d(nn.Conv2d):
-    """A convolution to so few channels that CPU kernels, made for many, spend most of their time on nothing.
+    """A convolution with few output channels, for which CPU kernels are inefficient.
 
-    There, the kernel's columns become output channels of a convolution with one column, and its results are summed,
-    each shifted by its column: the same products, about three times as fast for 64 → 3 channels and 7×7. Stride 1, no
-    padding, no bias; elsewhere an ordinary convolution.
+    On the CPU, the kernel's columns become output channels of a one-column convolution, whose results are shifted by
+    their column and summed: the same products, about three times as fast for 64 → 3 channels and 7×7. Stride 1, no
+    padding, no bias; on other devices an ordinary convolution.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
@@ -24,6 +24,6 @@ class FewChannelConv2d(nn.Conv2d):
         y = F.conv2d(input, columns)
         batch, _, height, width = y.shape
         b, c, h, w = y.stride()
-        # Entry (j, o, h, w) of the view is column j's result for output o, j pixels to the right.
+        # Entry (j, o, h, w) of the view is column j's result for output o, shifted by j pixels.
         shifted = y.as_strided((batch, k, outputs, height, width - k + 1), (b, outputs * c + w, c, h, w))
         return shifted.sum(1)

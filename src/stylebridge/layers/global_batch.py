@@ -1,7 +1,7 @@
-"""The global batch where several processes share it: sums over all of its images, and batch norm over all of them.
+"""The global batch of several processes: sums and batch norm over all of its images.
 
-The trainer says with :func:`global_batch` which part of it this process holds. Outside of it, and with one process,
-everything here acts on the given tensors alone.
+The trainer sets this process's part with :func:`global_batch`. Outside of it, and with one process, all functions act
+on the given tensors only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from stylebridge.layers.precision import at_least_float32, without_autocast
 
 @dataclass(frozen=True)
 class Part:
-    """Process ``index`` of ``count`` holds ``images`` images of each stream: the rows from ``index·images`` on."""
+    """Process ``index`` of ``count`` has ``images`` images of each stream: the rows from ``index·images`` on."""
 
     index: int
     count: int
@@ -32,7 +32,7 @@ _parts: list[Part] = []
 
 @contextmanager
 def global_batch(part: Part) -> Iterator[None]:
-    """Inside, tensors that hold a batch are this process's part of the global one."""
+    """Inside, batches are this process's part of the global batch."""
     _parts.append(part)
     try:
         yield
@@ -41,7 +41,7 @@ def global_batch(part: Part) -> Iterator[None]:
 
 
 def several_processes() -> bool:
-    """Whether the batch at hand is a part of a larger one."""
+    """Whether the current batch is a part of a larger one."""
     return bool(_parts) and _parts[-1].count > 1
 
 
@@ -60,7 +60,7 @@ class _SumOverProcesses(torch.autograd.Function):
 
 
 def sum_over_processes(x: Tensor) -> Tensor:
-    """The sum of every process's tensor, which all of them must ask for; ``x`` itself where there is one process."""
+    """The sum of all processes' tensors (all must call it); ``x`` itself with a single process."""
     return _SumOverProcesses.apply(x) if several_processes() else x  # type: ignore[no-any-return]
 
 
@@ -75,8 +75,8 @@ def batch_norm(
 ) -> Tensor:
     """Batch norm in training mode, with the statistics of the global batch.
 
-    It takes single operations and so any device; torch's and timm's synchronised layers, which take a GPU, do the same
-    faster. Statistics are taken in float32 at least: first the mean, then the deviations from it.
+    Uses basic operations and runs on any device; the synchronised layers of torch and timm are faster but need a GPU.
+    Statistics are computed in float32 at least: first the mean, then the deviations from it.
 
     Args:
         x: [B, C] or [B, C, …]. The other arguments are those of :func:`torch.nn.functional.batch_norm`.

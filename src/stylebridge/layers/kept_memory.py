@@ -1,7 +1,7 @@
-"""Memory of a large tensor that is needed again and again, kept in between.
+"""Reuse of memory for a large tensor that is needed repeatedly.
 
-The system hands out new memory page by page and fills it with zeros first. For a gradient of 157 MB that can take
-several times as long as to compute it; gradients are let go after each step and made anew in the next.
+The system allocates new memory page by page and zeroes it first. For a gradient of 157 MB this can take several times
+as long as computing it; gradients are freed after each step and allocated again in the next.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from torch import Tensor
 
 
 class KeptMemory:
-    """Hands out tensors on the CPU that lie, one after another, in the same memory. Copies of it start empty.
+    """Returns CPU tensors that use, one after another, the same memory. Copies of it start empty.
 
-    Memory that any tensor still uses, a view of one or an array that shares its numbers, is never handed out: then
-    there is a new piece, and that is kept from then on.
+    Memory still in use, by a tensor, a view or an array, is never reused: then new memory is allocated and kept
+    instead.
 
     Example::
 
@@ -38,9 +38,9 @@ class KeptMemory:
         self._lease: weakref.ref[np.ndarray] | None = None
 
     def take(self, shape: Sequence[int], like: Tensor) -> Tensor:
-        """A tensor of this shape with the type and device of ``like``; its values are anything.
+        """A tensor of this shape with the type and device of ``like``, uninitialised.
 
-        On another device than the CPU it is new memory each time.
+        On devices other than the CPU it is always new memory.
         """
         if like.device.type != "cpu" or 0 in shape:
             return like.new_empty(shape)
@@ -50,7 +50,7 @@ class KeptMemory:
             if self._block is None or busy or len(self._block) < size:
                 # Torch's memory is aligned to 64 bytes.
                 self._block = torch.empty(size, dtype=torch.uint8).numpy()
-            # The tensor's storage holds this array, and nothing else does: it lives as long as the numbers are in use.
+            # Only the tensor's storage refers to this array: it lives as long as the memory is in use.
             lease = self._block[:size]
             self._lease = weakref.ref(lease)
         return torch.from_numpy(lease).view(like.dtype).view(shape)

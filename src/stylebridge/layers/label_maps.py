@@ -1,12 +1,12 @@
-"""Label maps as the layers of SPADE and SEAN take them: which rows of a table a 3×3 convolution adds up, at every size.
+"""Label maps for the layers of SPADE and SEAN: 3×3 convolutions as sums of table rows, at every size.
 
-A label map takes one of K + 1 values at a pixel (K classes, or none). A 3×3 convolution of its one-hot form is the sum
-of nine rows of a table, one row for each tap and class: no product is taken with a zero, and the cost does not depend
-on K. Which rows those are depends on the labels alone, so :class:`LabelMaps` finds it once for each size, for all
-layers that work at that size.
+A label map has one of K + 1 values at a pixel (K classes, or none). A 3×3 convolution of its one-hot form is the sum of
+nine rows of a table with one row for each tap and class: no multiplication by zero, and the cost does not depend on K.
+The row indices depend only on the labels, so :class:`LabelMaps` computes them once for each size, for all layers of
+that size.
 
-A channel of instance edges beside the classes makes 2·K + 1 kinds of pixels of the K: each class with and without an
-edge, and an edge where there is no class.
+A channel of instance edges beside the K classes gives 2·K + 1 kinds of pixels: each class with and without an edge, and
+an edge without a class.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from torch.nn import functional as F
 from stylebridge.data.label_space import IGNORE
 from stylebridge.errors import DataError
 
-#: Taps of a 3×3 convolution, and the middle one, which never lies outside the image.
+#: Taps of a 3×3 convolution, and the middle one, which is never outside the image.
 TAPS, MIDDLE = 9, 4
-#: γ and β are computed once for each kind of surroundings where there are so many times more pixels.
+#: Least ratio of pixels to distinct neighbourhoods for computing γ and β once per neighbourhood.
 PATTERNS_PAY = 2
 
 
 class RowSums:
-    """A linear map: each row of the result is the sum of some rows of a table.
+    """A linear map: each row of the result is a sum of rows of a table.
 
     Args:
-        index: int64 [N], rows of the table, those of the first result first.
-        starts: int64 [M], where each result's rows begin in ``index``; ascending.
-        rows: of the table.
+        index: int64 [N], rows of the table, grouped by result.
+        starts: int64 [M], start of each result's rows in ``index``; ascending.
+        rows: number of rows of the table.
     """
 
     def __init__(self, index: Tensor, starts: Tensor, rows: int) -> None:
@@ -41,7 +41,7 @@ class RowSums:
 
     @cached_property
     def transposed(self) -> RowSums:
-        """The transposed map, which carries gradients back: as fast as this one."""
+        """The transposed map, for gradients; as fast as this one."""
         lengths = torch.diff(self.starts, append=self.starts.new_tensor([len(self.index)]))
         results = torch.arange(len(self.starts), device=self.index.device)
         results = results.repeat_interleave(lengths, output_size=len(self.index))
@@ -56,13 +56,13 @@ class RowSums:
 
 
 def first_of_each(values: Tensor, kinds: int) -> Tensor:
-    """Where each of the values 0…kinds − 1 begins among the sorted values: int64 [kinds]."""
+    """The start of each value 0…kinds − 1 among the sorted values: int64 [kinds]."""
     counts = torch.bincount(values, minlength=kinds)
     return counts.cumsum(0) - counts
 
 
 def rows_at(index: Tensor, rows: int) -> RowSums:
-    """The map that takes one row of a table for each index of [N]."""
+    """The map that selects one row of a table for each index in [N]."""
     return RowSums(index, torch.arange(len(index), device=index.device), rows)
 
 
@@ -81,8 +81,8 @@ class LabelGrid:
     """Label maps at one size.
 
     Args:
-        labels: int64 [B, h, w], 0…K − 1, or K where there is no class.
-        classes: K. With edges the kinds of pixels: classes, classes with an edge, an edge without a class.
+        labels: int64 [B, h, w], 0…K − 1, or K = no class.
+        classes: K. With edges, the number of kinds of pixels: classes, classes with an edge, an edge without a class.
         edges: whether there are edges.
     """
 
@@ -90,8 +90,8 @@ class LabelGrid:
         self.labels, self.classes, self.edges = labels, classes, edges
 
     def table(self, weight: Tensor, bias: Tensor) -> Tensor:
-        """The table of :attr:`taps` that makes a convolution of weight [D, K, 3, 3] and bias [D]; with edges the last
-        of the weight's K + 1 channels is theirs."""
+        """The table for :attr:`taps` that gives a convolution of weight [D, K, 3, 3] and bias [D]; with edges, the last
+        of the weight's K + 1 channels is for edges."""
         if self.edges:
             classes, edge = weight[:, :-1], weight[:, -1:]
             weight = torch.cat((classes, classes + edge, edge), 1)
@@ -99,27 +99,27 @@ class LabelGrid:
 
     @cached_property
     def taps(self) -> RowSums:
-        """From a table [(K + 1)·9, D], row ``class·9 + tap``, to maps [B·h·w, D]: what a 3×3 convolution adds up.
+        """From a table [(K + 1)·9, D], row ``class·9 + tap``, to maps [B·h·w, D]: a 3×3 convolution.
 
-        Outside the image there is no class.
+        Pixels outside the image have no class.
         """
         return taps_of(self.labels, self.classes)
 
     @cached_property
     def regions(self) -> tuple[Tensor, RowSums]:
-        """The regions there are at this size, ``image·K + class`` [R], ascending; and :attr:`taps` with one row for
-        each region and tap in place of class and tap: a table [(R + 1)·9, D], where region R is no class."""
+        """The regions at this size, ``image·K + class`` [R], ascending; and :attr:`taps` with a row for each region and
+        tap instead of class and tap: a table [(R + 1)·9, D], in which row group R means no class."""
         offsets = torch.arange(len(self.labels), device=self.labels.device)[:, None, None] * self.classes
         void = self.labels == self.classes
         none = len(self.labels) * self.classes
         present, ids = torch.unique((self.labels + offsets).masked_fill(void, none), return_inverse=True)
-        # A pixel without a class is put last by its number; there may be none.
+        # Pixels without a class get the last number; there may be none.
         regions = present[present < none]
         return regions, taps_of(ids, len(regions))
 
     @cached_property
     def patterns(self) -> Patterns | None:
-        """What SPADE's three convolutions can tell apart: 5×5 surroundings. None where it does not pay to look."""
+        """The distinct 5×5 neighbourhoods (the field of SPADE's convolutions). None if they save no time."""
         if self.labels.device.type != "cpu":
             return None
         inner = neighbourhoods(self.labels, self.classes)
@@ -134,7 +134,7 @@ class LabelGrid:
         )
 
     def as_map(self, rows: Tensor) -> Tensor:
-        """[B·h·w, D] as [B, D, h, w], channels last in memory; nothing is copied."""
+        """[B·h·w, D] as [B, D, h, w], channels last in memory, without a copy."""
         return rows.view(*self.labels.shape, -1).permute(0, 3, 1, 2)
 
     def as_rows(self, maps: Tensor) -> Tensor:
@@ -143,11 +143,11 @@ class LabelGrid:
 
 
 class Patterns(NamedTuple):
-    """Label maps' 5×5 surroundings, each kind once. Most pixels lie within regions, where one is like the other.
+    """The distinct 5×5 neighbourhoods of label maps. Most pixels are inside regions and share one neighbourhood.
 
-    ``hidden``: as :attr:`LabelGrid.taps`, but to the N₃ kinds of 3×3 surroundings. ``windows``: from those and one more
-    row, for what is outside the image, to the nine of each of the N₅ kinds of 5×5 surroundings, [9·N₅]. ``pixels``:
-    from these kinds to pixels.
+    ``hidden``: like :attr:`LabelGrid.taps`, but to the N₃ distinct 3×3 neighbourhoods. ``windows``: from these and one
+    additional row, for pixels outside the image, to the nine members of each of the N₅ distinct 5×5 neighbourhoods,
+    [9·N₅]. ``pixels``: from these to pixels.
     """
 
     hidden: RowSums
@@ -156,29 +156,29 @@ class Patterns(NamedTuple):
 
 
 class Neighbourhoods(NamedTuple):
-    """``ids``: [B, h, w], of each pixel's 3×3 surroundings. ``members``: [N, 9], what each of them consists of."""
+    """``ids``: [B, h, w], of each pixel's 3×3 neighbourhood. ``members``: [N, 9], the values in each."""
 
     ids: Tensor
     members: Tensor
 
 
 def neighbourhoods(ids: Tensor, none: int) -> Neighbourhoods:
-    """Number the 3×3 surroundings in maps [B, h, w] of 0…none, where ``none`` is outside: exact, nothing is hashed."""
+    """Number the 3×3 neighbourhoods in maps [B, h, w] of 0…none (``none`` = outside), exactly, without hashes."""
     rows, of_row = distinct_triples(F.pad(ids, (1, 1, 1, 1), value=none), none + 1)
     whole, found = distinct_triples(of_row.transpose(1, 2), len(rows))
     return Neighbourhoods(found.transpose(1, 2), rows[whole].flatten(1))
 
 
 def distinct_triples(ids: Tensor, kinds: int) -> tuple[Tensor, Tensor]:
-    """The different triples of neighbours [N, 3] along the last axis of ids [B, h, w], 0…kinds − 1; and which of them
-    is where, [B, h, w − 2]. Numbers fit 64 bits for 2 million kinds."""
+    """The distinct triples of neighbours [N, 3] along the last axis of ids [B, h, w], 0…kinds − 1; and the triple's
+    number at each position, [B, h, w − 2]. Numbers fit in 64 bits for 2 million kinds."""
     numbers = (ids[..., :-2] * kinds + ids[..., 1:-1]) * kinds + ids[..., 2:]
     distinct, which = torch.unique(numbers, return_inverse=True)
     return torch.stack((distinct // kinds**2, distinct // kinds % kinds, distinct % kinds), 1), which
 
 
 def taps_of(ids: Tensor, none: int) -> RowSums:
-    """The nine rows that a 3×3 convolution with padding 1 adds up at each pixel of ids [B, h, w], 0…none."""
+    """The sums of nine rows of a 3×3 convolution with padding 1, for ids [B, h, w] of 0…none."""
     height, width = ids.shape[-2:]
     padded = F.pad(ids, (1, 1, 1, 1), value=none)
     shifted = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
@@ -188,8 +188,8 @@ def taps_of(ids: Tensor, none: int) -> RowSums:
 
 
 def instance_edges(instances: Tensor) -> Tensor:
-    """Where an instance map [B, H, W] differs from a neighbour above, below, left or right: bool [B, H, W]. Both pixels
-    of a differing pair are edges (SPADE)."""
+    """Edges of an instance map [B, H, W], where a neighbour above, below, left or right differs: bool [B, H, W]. Both
+    pixels of a differing pair are edges (SPADE)."""
     across = instances[:, :, 1:] != instances[:, :, :-1]
     down = instances[:, 1:] != instances[:, :-1]
     horizontal = F.pad(across, (1, 0)) | F.pad(across, (0, 1))
@@ -197,17 +197,16 @@ def instance_edges(instances: Tensor) -> Tensor:
 
 
 class LabelMaps:
-    """A batch of label maps, at every size that layers ask for; each size is made once.
+    """A batch of label maps at the sizes of the layers; each size is computed once.
 
     Args:
-        labels: integers [B, H, W], classes 0…K − 1, 255 where there is none.
-        classes: K, 255 at most.
-        void_class: whether the last of the classes stands for pixels that have none (255); else these are zero in all
-            channels.
-        edges: bool [B, H, W], where instances meet (:func:`instance_edges`); None: there is no such channel.
+        labels: integers [B, H, W], classes 0…K − 1, 255 = no class.
+        classes: K, at most 255.
+        void_class: whether the last class stands for pixels without a class (255); else these are zero in all channels.
+        edges: bool [B, H, W], the instance edges (:func:`instance_edges`); None: no such channel.
 
     Raises:
-        DataError: a label is neither below K nor 255, or a shape is another.
+        DataError: a label is neither below K nor 255, or a shape is wrong.
     """
 
     def __init__(
@@ -228,7 +227,8 @@ class LabelMaps:
             )
         if edges is not None and edges.shape != labels.shape:
             raise DataError(
-                f"Instance edges {list(edges.shape)} do not fit label maps {list(labels.shape)}: give both in one size."
+                f"Instance edges {list(edges.shape)} do not fit label maps {list(labels.shape)}: give both at the "
+                f"same size."
             )
         self.labels, self.classes = labels.masked_fill(void, classes - 1 if void_class else classes), classes
         self.edges = edges
@@ -243,7 +243,7 @@ class LabelMaps:
     def of(
         cls, labels: Tensor | LabelMaps, classes: int, *, void_class: bool = False, edges: bool = False
     ) -> LabelMaps:
-        """Label maps [B, H, W], prepared unless they are already; ``edges``: whether the network takes edges."""
+        """Prepare label maps [B, H, W] unless they are prepared; ``edges``: whether the network takes edges."""
         if isinstance(labels, Tensor):
             labels = cls(labels, classes, void_class=void_class)
         if edges != (labels.edges is not None):
@@ -264,7 +264,7 @@ class LabelMaps:
         return self.labels.shape[1], self.labels.shape[2]
 
     def at(self, height: int, width: int) -> LabelGrid:
-        """The maps resized to a size by nearest neighbour (as ``F.interpolate`` has it)."""
+        """The maps resized to a size by nearest neighbour (as in ``F.interpolate``)."""
         if (height, width) not in self._grids:
             ids = self._ids
             if (height, width) != self.size:
@@ -278,7 +278,7 @@ def label_convolution(grid: LabelGrid, weight: Tensor, bias: Tensor) -> Tensor:
     """A 3×3 convolution with padding 1 of one-hot label maps.
 
     Args:
-        grid: label maps of K classes; a pixel without class is zero in all channels.
+        grid: label maps of K classes; a pixel without a class is zero in all channels.
         weight: [D, K, 3, 3], with edges [D, K + 1, 3, 3].
         bias: [D].
 
@@ -289,7 +289,7 @@ def label_convolution(grid: LabelGrid, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def label_table(weight: Tensor, bias: Tensor) -> Tensor:
-    """The table [(K + 1)·9, D] of :attr:`LabelGrid.taps` that makes a convolution of weight [D, K, 3, 3], bias [D]."""
+    """The table [(K + 1)·9, D] of :attr:`LabelGrid.taps` for a convolution of weight [D, K, 3, 3] and bias [D]."""
     table = F.pad(weight.permute(1, 2, 3, 0).flatten(1, 2), (0, 0, 0, 0, 0, 1))  # [K + 1, 9, D]
     # Every pixel has one middle tap: the bias goes there.
     return (table + F.pad(bias[None], (0, 0, MIDDLE, TAPS - 1 - MIDDLE))).flatten(0, 1)

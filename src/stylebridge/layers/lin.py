@@ -1,11 +1,11 @@
-"""Layer-instance normalisation (LIN) and its adaptive form (AdaLIN), as NICE-GAN has them.
+"""Layer-instance normalisation (LIN) and its adaptive form (AdaLIN), as in NICE-GAN.
 
 Chen et al., "Reusing Discriminators for Encoding", CVPR 2020, arXiv 2003.00273 (ILN and AdaILN in its code), after
 U-GAT-IT (arXiv 1907.10830). For x [B, C, H, W] with **unbiased** variances::
 
     y = ρ_IN · (x − μ_HW)/√(σ²_HW + eps) + ρ_LN · (x − μ_CHW)/√(σ²_CHW + eps),   (ρ_IN, ρ_LN) = softmax(rho)
 
-and then ``y·γ + β``. The softmax takes the place of U-GAT-IT's clipping.
+and then ``y·γ + β``. The softmax replaces U-GAT-IT's clipping.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EPS = 1e-5
 def _scale_and_shift(
     mean: Tensor, var: Tensor, rho: Tensor, gamma: Tensor, beta: Tensor, pixels: int, eps: float
 ) -> tuple[Tensor, Tensor]:
-    """The norm as ``x·scale + shift``: [B, C] each, from each channel's mean and unbiased variance [B, C]."""
+    """The norm as ``x·scale + shift``: [B, C] each, from the channels' mean and unbiased variance [B, C]."""
     channels = mean.shape[1]
     share = rho.softmax(-1)
     layer_mean = mean.mean(1, keepdim=True)
@@ -35,16 +35,15 @@ def _scale_and_shift(
 
 
 class _LayerInstanceNorm(torch.autograd.Function):
-    """Two passes over x forward, and backward as many as the sums over pixels and the result need.
+    """LIN with two passes over x forward, and a minimal number backward.
 
-    All else happens on [B, C] numbers. Written with single operations, autograd would keep and pass through x about
-    ten times.
+    All else are operations on [B, C] values. Plain autograd would keep and read x about ten times.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, rho: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
         with without_autocast(x.device):
-            # Statistics of half-precision maps are taken in float32.
+            # Statistics of half-precision maps are computed in float32.
             exact = x if x.dtype == torch.float64 else x.float()
             rho, gamma, beta = (t.to(exact.dtype) for t in (rho, gamma, beta))
             mean, var = _moments(exact)
@@ -78,18 +77,18 @@ class _LayerInstanceNorm(torch.autograd.Function):
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and unbiased variance [B, C] of each channel. torch.var_mean takes 15 times as long on a CPU."""
+    """Mean and unbiased variance [B, C] of each channel. torch.var_mean is 15 times slower on a CPU."""
     mean = x.mean((2, 3))
     centred = x - mean[..., None, None]
     return mean, centred.square_().sum((2, 3)) / (x.shape[2] * x.shape[3] - 1)
 
 
 def _affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """x·scale + shift with [B, C] numbers, as a new tensor."""
+    """x·scale + shift with [B, C] values, as a new tensor."""
     scale, shift = scale[..., None, None], shift[..., None, None]
     if (
         x.is_contiguous()
-    ):  # torch vectorises sums of three only where all or all but one have the same strides
+    ):  # torch vectorises ternary operations only if all or all but one have the same strides
         return torch.mul(x, scale).add_(shift)
     return torch.addcmul(shift, x, scale)
 
@@ -98,11 +97,11 @@ def layer_instance_norm(x: Tensor, rho: Tensor, gamma: Tensor, beta: Tensor, eps
     """LIN of x [B, C, H, W] with the given affine part.
 
     Args:
-        rho: [1, C, 2], the logits of the shares of instance (0) and layer (1) normalisation.
+        rho: [1, C, 2], the logits of the weights of instance (0) and layer (1) normalisation.
         gamma, beta: [B, C] or [1, C].
 
     Returns:
-        [B, C, H, W] in x's type; statistics are taken in float32 at least.
+        [B, C, H, W] in x's type; statistics are computed in float32 at least.
     """
     gamma, beta = (t.expand(len(x), -1) for t in (gamma, beta))
     return _LayerInstanceNorm.apply(x, rho, gamma, beta, eps)  # type: ignore[no-any-return]
@@ -113,9 +112,9 @@ def _logits(channels: int, instance: float, layer: float) -> nn.Parameter:
 
 
 class LIN(nn.Module):
-    """LIN with an affine part of its own: ``gamma``, ``beta`` [1, C, 1, 1]; mostly layer normalisation at first.
+    """LIN with learned ``gamma``, ``beta`` [1, C, 1, 1]; starts mostly as layer normalisation.
 
-    State-dict keys (``rho``, ``gamma``, ``beta``) and starting values are the published ones.
+    State-dict keys (``rho``, ``gamma``, ``beta``) and initial values are the published ones.
     """
 
     def __init__(self, channels: int, eps: float = EPS) -> None:
@@ -131,7 +130,7 @@ class LIN(nn.Module):
 
 
 class AdaLIN(nn.Module):
-    """LIN whose affine part is given with each input; mostly instance normalisation at first.
+    """LIN whose affine part is an input; starts mostly as instance normalisation.
 
     The state-dict key is ``rho``, as published.
     """

@@ -9,13 +9,13 @@ from stylebridge.layers.precision import at_least_float32
 class FrozenBatchNorm2d(nn.Module):
     """Batch normalisation whose statistics and affine part never change: all four vectors are buffers.
 
-    ``y = x·w/√(var + eps) + (b − mean·w/√(var + eps))``, as in FADA's segmenter (official code; there
-    without eps, hence the default 0). State-dict keys are those of :class:`torch.nn.BatchNorm2d`; a surplus
-    ``num_batches_tracked`` in a loaded state is ignored.
+    ``y = x·w/√(var + eps) + (b − mean·w/√(var + eps))``, as in FADA's segmenter (official code; without eps there,
+    hence the default 0). State-dict keys are those of :class:`torch.nn.BatchNorm2d`; an extra ``num_batches_tracked``
+    in a loaded state is ignored.
 
     Args:
         num_features: C of the input [B, C, H, W].
-        eps: added to the variance; 1e-5 where weights of a trained :class:`torch.nn.BatchNorm2d` are used.
+        eps: added to the variance; use 1e-5 for weights of a trained :class:`torch.nn.BatchNorm2d`.
     """
 
     weight: Tensor
@@ -42,8 +42,8 @@ class FrozenBatchNorm2d(nn.Module):
         weight, bias, mean, var = (at_least_float32(vector) for vector in vectors)
         scale = weight * (var + self.eps).rsqrt()
         shift = bias - mean * scale
-        # addcmul keeps nothing for the backward pass but the scale; F.batch_norm would keep x. Scale and shift stay
-        # as exact as they are: with a half-precision x, a large mean's part in both would not cancel.
+        # addcmul keeps only the scale for the backward pass; F.batch_norm would keep x. Scale and shift stay in their
+        # own precision: in half precision, a large mean's parts in both would not cancel.
         scale, shift = (vector.view(1, -1, 1, 1) for vector in (scale, shift))
         return torch.addcmul(shift, x, scale).to(x.dtype)
 

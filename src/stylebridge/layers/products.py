@@ -1,4 +1,4 @@
-"""Products of matrices where the fast way depends on the device."""
+"""Matrix products with a device-dependent fast path."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch.nn import functional as F
 def rows_product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``rows @ weightᵀ + bias``: [N, S] and weight [M, S], bias [M], to [N, M].
 
-    On a CPU it is a 1×1 convolution of an image of N pixels, channels last in memory: nothing is copied, and oneDNN
-    does it, in half the time that the matrix library takes on processors of AMD.
+    On a CPU it is computed as a 1×1 convolution over N pixels in channels-last memory: without a copy, by oneDNN, in
+    half the time of the matrix library on AMD processors.
     """
     ours = rows.device.type == "cpu" and rows.dtype == torch.float32 and torch.backends.mkldnn.is_available()
     if not ours or not len(rows):

@@ -1,8 +1,8 @@
 """Semantic region-adaptive normalisation (SEAN; Zhu et al., CVPR 2020, arXiv 1911.12861): a style code for each region.
 
-The published layer paints a map M of style codes, constant on each region, and convolves it. A 3×3 convolution of such
-a map adds up nine vectors at a pixel, each the product of one tap's weights with the code of one region: there are
-only 9·R of them for R regions. They are made by one matrix product, and added up by index.
+The published layer paints a map M of style codes, constant in each region, and convolves it. A 3×3 convolution of such
+a map sums nine vectors at each pixel, each the product of a tap's weights and a region's code: only 9·R distinct
+vectors for R regions. They are computed by one matrix product and summed by index.
 
 Example::
 
@@ -32,7 +32,7 @@ from stylebridge.layers.spade import (
     modulate,
 )
 
-#: Where one class in so many is painted, or fewer, their weights are picked out; else reading all is faster.
+#: If at most one class in this many is present, only their weights are read; else reading all is faster.
 FEW = 4
 
 
@@ -48,18 +48,18 @@ def region_means(features: Tensor, labels: Tensor | LabelMaps, classes: int) -> 
 
     Args:
         features: [B, S, h, w].
-        labels: label maps [B, H, W] of any size, resized by nearest neighbour; pixels of 255 count nowhere.
+        labels: label maps [B, H, W] of any size, resized by nearest neighbour; pixels of 255 are ignored.
         classes: K.
 
     Returns:
-        Means in the features' type; a region's sum, which half precision cannot hold, is taken in float32 at least.
+        Means in the features' type, summed in float32 at least.
 
     Raises:
-        DataError: a label is no class.
+        DataError: a label is not a class.
     """
     grid = LabelMaps.of(labels, classes).at(*features.shape[-2:])
     images = len(features)
-    kinds = classes + 1  # the last is no class
+    kinds = classes + 1  # the last means no class
     offsets = torch.arange(images, device=grid.labels.device)[:, None, None] * kinds
     kind = (grid.labels + offsets).flatten()
     order = torch.sort(kind, stable=True).indices
@@ -73,15 +73,15 @@ def region_means(features: Tensor, labels: Tensor | LabelMaps, classes: int) -> 
 class _ClassLinear(torch.autograd.Function):
     """[N, B, S] times weights [K, T, S] of N of the K classes (None: of all, in order): [N, B, T].
 
-    With many classes the weights are gigabytes, and time is what is read and written. No copy of weights is held until
-    backward; the gradient is written once, with the zeros of absent classes, in memory kept from the last step.
+    With many classes the weights take gigabytes, and memory access dominates. No copy of the weights is kept for
+    backward; the gradient is written once, including the zeros of absent classes, into the memory of the last step.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, chosen: Tensor | None, memory: KeptMemory) -> Tensor:
         ctx.memory = memory
         ctx.save_for_backward(x, weight, chosen)
-        # Weights first: several times as fast as x @ weightᵀ for a few images.
+        # Weights first: several times faster than x @ weightᵀ for a few images.
         return (_of(weight, chosen) @ x.transpose(1, 2)).transpose(1, 2)
 
     @staticmethod
@@ -94,7 +94,7 @@ class _ClassLinear(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             if chosen is not None:
                 g, x = (t.new_zeros(len(weight), *t.shape[1:]).index_copy_(0, chosen, t) for t in (g, x))
-            outer = torch.mul if x.shape[1] == 1 else torch.bmm  # of one image there is nothing to add up
+            outer = torch.mul if x.shape[1] == 1 else torch.bmm  # a single image needs no sum
             grad_weight = outer(g.transpose(1, 2), x, out=ctx.memory.take(weight.shape, g))
         return grad_x, grad_weight, None, None
 
@@ -114,7 +114,7 @@ def class_linear(
 
     Args:
         chosen: ascending class numbers [N]; None: all K.
-        memory: where the weight's gradient goes; None: new memory.
+        memory: memory for the weight's gradient; None: new memory.
     """
     device = codes.device.type
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
@@ -129,24 +129,24 @@ def class_linear(
 
 
 class SEANNorm(nn.Module):
-    """Region-adaptive normalisation with noise and a learnt blend of style and mask (``ACE`` in the paper's code).
+    """Region-adaptive normalisation with noise and a learned blend of style and mask (``ACE`` in the paper's code).
 
     ``x̂`` is the batch norm (without affine part) of x plus noise, and ``y = x̂·(1 + γ) + β`` with
 
     * ``γ = α_γ·γ_s + (1 − α_γ)·γ_o``, likewise β; ``α = sigmoid(blending)``;
-    * ``γ_o, β_o`` from the label map, as SPADE has them;
-    * ``γ_s, β_s`` by 3×3 convolutions of the map that holds ``ReLU(A_k·code_k + b_k)`` on the region of class k.
+    * ``γ_o, β_o`` from the label map, as in SPADE;
+    * ``γ_s, β_s`` by 3×3 convolutions of the map with ``ReLU(A_k·code_k + b_k)`` in the region of class k.
 
-    Noise is one normal value a pixel, times a learnt number for each channel, in training and in evaluation.
+    Noise is one normal value per pixel, times a learned factor per channel, in training and in evaluation.
 
     Parameters, with the published names: ``code_weight`` [K, S, S] and ``code_bias`` [K, S] (``fc_mu0``, …);
     ``style_weight`` [9, 2C, S], by tap, and ``style_bias`` [2C] (``conv_gamma``, then ``conv_beta``); ``blending`` [2];
     ``noise_scale`` [C] (``noise_var``); ``mask`` as in :class:`~stylebridge.layers.spade.SPADE`.
 
     Args:
-        channels: C of the maps that are normalised.
+        channels: C of the normalised maps.
         classes: K of the label maps.
-        style_channels: S, the length of a style code; 0: a layer without style (γ_o and β_o alone).
+        style_channels: S, the length of a style code; 0: a layer without style (only γ_o and β_o).
         hidden: channels between the two convolutions of the label map.
     """
 
@@ -156,7 +156,7 @@ class SEANNorm(nn.Module):
         self.norm = nn.BatchNorm2d(channels, affine=False)
         self.mask = MaskModulation(channels, classes, hidden)
         self.noise_scale = nn.Parameter(torch.zeros(channels))
-        # A layer without style has it too, unused, as published.
+        # Also in a layer without style, where it is unused, as published.
         self.blending = nn.Parameter(torch.zeros(2))
         if style_channels:
             s = style_channels
@@ -169,7 +169,7 @@ class SEANNorm(nn.Module):
 
     @torch.no_grad()
     def initialise(self, gain: float) -> None:
-        """Xavier normal weights and biases of 0; what is stacked here counts as the layers it stands for."""
+        """Xavier normal weights and zero biases; stacked weights are initialised as separate layers."""
         self.mask.initialise(gain)
         if self.style_channels:
             _, both, s = self.style_weight.shape
@@ -179,7 +179,7 @@ class SEANNorm(nn.Module):
             nn.init.zeros_(self.code_bias)
 
     def train(self, mode: bool = True) -> SEANNorm:
-        """As of any module; in evaluation the memory of the last gradient is given back."""
+        """As for any module; evaluation mode also frees the memory of the last gradient."""
         if not mode and self.style_channels:
             self._gradient_memory.release()
         return super().train(mode)
@@ -196,13 +196,13 @@ class SEANNorm(nn.Module):
         """[B, C, h, w] to [B, C, h, w].
 
         Args:
-            labels: label maps [B, H, W] of any size, 255 = no class; prepared ones where several norms share them.
-            codes: style codes [B, K, S]; not needed by a layer without style.
-            generator: of the noise, on any device; None: torch's own.
-            slope: of a LeakyReLU after it, at no cost; 1 = none.
+            labels: label maps [B, H, W] of any size, 255 = no class; or prepared maps that several norms share.
+            codes: style codes [B, K, S]; not used by a layer without style.
+            generator: for the noise, on any device; None: torch's global generator.
+            slope: of a fused LeakyReLU afterwards; 1 = none.
 
         Raises:
-            DataError: a label is no class.
+            DataError: a label is not a class.
         """
         grid = LabelMaps.of(labels, self.classes).at(*x.shape[-2:])
         noise = noise_like(x, generator)
@@ -215,7 +215,7 @@ class SEANNorm(nn.Module):
         return modulate(normal, both + self._style(grid, codes, share), slope)
 
     def _style(self, grid: LabelGrid, codes: Tensor, share: Tensor) -> Tensor:
-        """γ_s and β_s times their shares, without bias: [B, 2C, h, w]."""
+        """γ_s and β_s times their weights, without bias: [B, 2C, h, w]."""
         regions, taps = grid.regions
         images, classes = regions // self.classes, regions % self.classes
         chosen, which = torch.unique(classes, return_inverse=True)
@@ -223,7 +223,7 @@ class SEANNorm(nn.Module):
             chosen, which = None, classes
         adapted = F.relu(class_linear(codes, self.code_weight, self.code_bias, chosen, self._gradient_memory))
         rows = adapted.flatten(0, 1).index_select(0, images * adapted.shape[1] + which)
-        # One row more, of zeros, for what has no class and for what is outside.
+        # An additional zero row for pixels without a class and outside the image.
         products = rows_product(F.pad(rows, (0, 0, 0, 1)), self.style_weight.flatten(0, 1))
         table = products.view(-1, len(share)) * share.to(products.dtype)
         return grid.as_map(taps(table))

@@ -5,9 +5,9 @@ Convolutions of label maps are sums of table rows (:mod:`stylebridge.layers.labe
 Example::
 
     norm = SPADE(channels=64, classes=19)
-    y = norm(x, labels)  # x [B, 64, h, w], labels [B, H, W] with 255 where there is no class
+    y = norm(x, labels)  # x [B, 64, h, w], labels [B, H, W] with 255 = no class
 
-    maps = LabelMaps(labels, 19)  # several norms: the label maps are prepared once
+    maps = LabelMaps(labels, 19)  # several norms: prepare the label maps once
     y = second(torch.relu(first(x, maps)), maps)
 """
 
@@ -47,7 +47,7 @@ __all__ = [
 
 
 class _Modulate(torch.autograd.Function):
-    """x·scale + shift, and LeakyReLU after it; autograd's own way keeps and passes through twice as many maps."""
+    """x·scale + shift, then LeakyReLU; plain autograd would keep and read twice as many maps."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, both: Tensor, slope: float) -> Tensor:
@@ -69,7 +69,7 @@ class _Modulate(torch.autograd.Function):
         grad_scale, grad_shift = grad_both.chunk(2, 1)
         if y is None:
             grad_shift.copy_(g)
-        else:  # the sign of y is that of what the LeakyReLU saw
+        else:  # y has the sign of the LeakyReLU's input
             torch.ops.aten.leaky_relu_backward.grad_input(g, y, ctx.slope, True, grad_input=grad_shift)
         torch.mul(grad_shift, x, out=grad_scale)
         grad_x = grad_shift * both[:, :channels]
@@ -87,10 +87,10 @@ def modulate(x: Tensor, scale_and_shift: Tensor, slope: float = 1.0) -> Tensor:
 
 
 class MaskModulation(nn.Module):
-    """SPADE's three convolutions: label maps to what scales and shifts each pixel.
+    """SPADE's three convolutions from label maps to a scale and shift for each pixel.
 
     ``a = ReLU(shared(m))``, ``[γ, β] = scale_shift(a)``. ``shared``: 3×3, K → hidden. ``scale_shift``: 3×3,
-    hidden → 2C, the published ``mlp_gamma`` and ``mlp_beta`` one after the other.
+    hidden → 2C, the published ``mlp_gamma`` and ``mlp_beta``, concatenated.
     """
 
     def __init__(self, channels: int, classes: int, hidden: int = 128) -> None:
@@ -99,11 +99,11 @@ class MaskModulation(nn.Module):
         self.scale_shift = nn.Conv2d(hidden, 2 * channels, 3, padding=1)
 
     def forward(self, grid: LabelGrid, share: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
-        """1 + γ and β of every pixel, [B, 2C, h, w]: what :func:`modulate` takes.
+        """1 + γ and β of every pixel, [B, 2C, h, w], for :func:`modulate`.
 
         Args:
-            share: [2C], multiplies γ and β (SEAN's blending); None: 1.
-            bias: [2C], added to them after that; None: 0.
+            share: [2C], factor on γ and β (SEAN's blending); None: 1.
+            bias: [2C], added afterwards; None: 0.
         """
         assert self.shared.bias is not None
         assert self.scale_shift.bias is not None
@@ -125,7 +125,7 @@ class MaskModulation(nn.Module):
 
     @torch.no_grad()
     def initialise(self, gain: float) -> None:
-        """Xavier normal weights and biases of 0; ``mlp_gamma`` and ``mlp_beta`` count as a convolution each."""
+        """Xavier normal weights and zero biases, with ``mlp_gamma`` and ``mlp_beta`` as separate convolutions."""
         for weight in (self.shared.weight, *self.scale_shift.weight.chunk(2)):
             nn.init.xavier_normal_(weight, gain)
         for conv in (self.shared, self.scale_shift):
@@ -137,12 +137,12 @@ class SPADE(nn.Module):
     """Spatially-adaptive normalisation: ``y = x̂·(1 + γ(m)) + β(m)``, x̂ the batch norm of x without affine part.
 
     Args:
-        channels: C of the maps that are normalised.
+        channels: C of the normalised maps.
         classes: K of the label maps.
         hidden: channels between the two convolutions of the label map (published: 128).
-        edges: whether label maps come with instance edges, as one channel more.
+        edges: whether label maps have instance edges, as one additional channel.
 
-    The batch norm becomes synchronised by ``nn.SyncBatchNorm.convert_sync_batchnorm``, as any other.
+    ``nn.SyncBatchNorm.convert_sync_batchnorm`` also converts its batch norm.
     """
 
     def __init__(self, channels: int, classes: int, hidden: int = 128, edges: bool = False) -> None:
@@ -155,15 +155,15 @@ class SPADE(nn.Module):
         """[B, C, h, w] to [B, C, h, w].
 
         Args:
-            labels: label maps [B, H, W] of any size, 255 = no class; prepared ones where several norms share them.
-            slope: of a LeakyReLU after it, at no cost; 1 = none.
+            labels: label maps [B, H, W] of any size, 255 = no class; or prepared maps that several norms share.
+            slope: of a fused LeakyReLU afterwards; 1 = none.
 
         Raises:
-            DataError: a label is no class.
+            DataError: a label is not a class.
         """
         grid = LabelMaps.of(labels, self.classes, edges=self.edges).at(*x.shape[-2:])
         return modulate(self.norm(x), self.mask(grid), slope)
 
     def initialise(self, gain: float) -> None:
-        """Xavier normal weights and biases of 0."""
+        """Xavier normal weights and zero biases."""
         self.mask.initialise(gain)

@@ -1,12 +1,12 @@
-"""Spectral normalisation (Miyato et al., ICLR 2018, arXiv 1802.05957) that never builds the normalised weight.
+"""Spectral normalisation (Miyato et al., ICLR 2018, arXiv 1802.05957) without computing the normalised weight.
 
 The state-dict layout is that of torch's hook ``torch.nn.utils.spectral_norm``: ``weight_orig``, ``weight_u``,
 ``weight_v``. As there, a forward pass in training mode advances the power iteration once, and the gradient takes
 u and v as constants: σ = uᵀWv.
 
-Since σ is one number, convolving with W/σ is convolving with W and dividing the result; the gradient of σ adds a
-matrix of rank one, −⟨g, y⟩/σ · uvᵀ, to that of W. Both spare several passes over the weights, which is what costs
-time in a discriminator that has far more weights than pixels in its last layers.
+Since σ is a scalar, convolving with W/σ equals convolving with W and dividing the result; the gradient of σ adds a
+rank-one matrix, −⟨g, y⟩/σ · uvᵀ, to that of W. Both avoid several passes over the weights, which dominate the time in a
+discriminator with far more weights than pixels in its last layers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EPS = 1e-12
 
 
 class Spectrum(NamedTuple):
-    """Estimates of the largest singular value: ``u`` [P, O], ``v`` [P, K], ``sigma`` [P], one row a pass."""
+    """Estimates of the largest singular value: ``u`` [P, O], ``v`` [P, K], ``sigma`` [P], one row for each pass."""
 
     u: Tensor
     v: Tensor
@@ -31,7 +31,7 @@ class Spectrum(NamedTuple):
 
 
 class _Spectral(nn.Module):
-    """What spectrally normalised layers share: a weight [O, …], seen as a matrix [O, K], and its u and v."""
+    """Base of spectrally normalised layers: a weight [O, …], viewed as a matrix [O, K], with its u and v."""
 
     weight_u: Tensor
     weight_v: Tensor
@@ -47,9 +47,9 @@ class _Spectral(nn.Module):
 
     @torch.no_grad()
     def advance(self, passes: int = 1) -> Spectrum:
-        """Advance the power iteration once for each of ``passes`` forward passes, and say what each one sees.
+        """Advance the power iteration once for each of ``passes`` forward passes, and return each pass's estimate.
 
-        In evaluation mode nothing moves, and all passes see the stored u and v.
+        In evaluation mode nothing changes, and all passes use the stored u and v.
         """
         matrix, last = as_matrix(self.weight_orig)
         u, v = self.weight_u, to_layout(self.weight_v, self.weight_orig, last)
@@ -96,8 +96,8 @@ class SpectralConv2d(_Spectral):
         """[B, I, H, W] to [B, O, h, w].
 
         Args:
-            passes: x is the batches of so many forward passes, one after the other; the power iteration advances
-                between them as if they came one at a time. B must be a multiple of it.
+            passes: x holds the batches of this many forward passes, concatenated; the power iteration advances between
+                them as for separate calls. B must be a multiple of it.
         """
         u, v, sigma = self.advance(passes)
         weight = self.weight_orig
@@ -105,8 +105,8 @@ class SpectralConv2d(_Spectral):
         if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
             x = x.to(torch.get_autocast_dtype(device))
         if x.dtype in (torch.float16, torch.bfloat16):
-            # Half precision may not hold what W makes of x where it holds what W/σ does. So W is divided by σ of the
-            # first pass before it is rounded; what is left to divide by is 1, and little else for later passes.
+            # In half precision the result with W may overflow where that with W/σ does not. So W is divided by the σ of
+            # the first pass before rounding; the remaining divisor is 1, or close to it for later passes.
             first = at_least_float32(sigma[0])
             weight, sigma = (weight / first).to(x.dtype), at_least_float32(sigma) / first
         return _SpectralConvolution.apply(x, weight, self.bias, u, v, sigma, self.stride)  # type: ignore[no-any-return]
@@ -136,7 +136,7 @@ class _SpectralConvolution(torch.autograd.Function):
                 y = F.conv2d(x, weight, stride=stride)
             _by_pass(y, len(sigma)).div_(_five(sigma).to(y.dtype))
             ctx.save_for_backward(kept, weight, u, v, sigma, y)
-            # The sum with the bias is a new tensor: the quotient itself is needed for the gradient of σ.
+            # Adding the bias gives a new tensor: the gradient of σ needs the quotient itself.
             return y.clone() if bias is None else y + bias.to(y.dtype).view(-1, 1, 1)
 
     @staticmethod
@@ -196,7 +196,7 @@ def _product_gradients(
     matrix, last = as_matrix(weight)
     g = g.permute(0, 2, 3, 1).reshape(len(rows), -1)
     grad_weight = None
-    if slope is not None:  # the part by way of σ is more rows of the same product: one pass over the weight
+    if slope is not None:  # σ's part is extra rows of the same product: one pass over the weight
         left = torch.cat((g, (u * slope[:, None]).to(g.dtype)))
         grad_weight = _as_weight(left.t() @ torch.cat((rows, v.to(rows.dtype))), weight, last)
     grad_x = add_windows(g @ matrix, ctx.size, weight, ctx.stride) if needs_x else None
@@ -215,8 +215,8 @@ def _by_pass(x: Tensor, passes: int) -> Tensor:
 
 
 def as_matrix(weight: Tensor) -> tuple[Tensor, bool]:
-    """A weight [O, I, k, k] (or [O, I]) as a matrix [O, K] without copying, and whether its columns run over the
-    channels last (a channels-last weight) rather than in the order of ``flatten(1)``."""
+    """View a weight [O, I, k, k] (or [O, I]) as a matrix [O, K] without a copy; and whether its columns are in
+    channels-last order (a channels-last weight) instead of the order of ``flatten(1)``."""
     if weight.dim() == 4 and not weight.is_contiguous():
         moved = weight.permute(0, 2, 3, 1)
         if moved.is_contiguous():
@@ -232,7 +232,7 @@ def _as_weight(matrix: Tensor, weight: Tensor, channels_last: bool) -> Tensor:
 
 
 def to_layout(v: Tensor, weight: Tensor, channels_last: bool) -> Tensor:
-    """A vector [K] in the order of ``flatten(1)``, in the order of the matrix' columns."""
+    """Reorder a vector [K] from the order of ``flatten(1)`` to that of the matrix's columns."""
     return v.view(weight.shape[1:]).permute(1, 2, 0).flatten() if channels_last else v
 
 
@@ -252,14 +252,14 @@ def output_size(size: tuple[int, ...], weight: Tensor, stride: int) -> tuple[int
 
 
 def prefers_product(x: Tensor, weight: Tensor, stride: int) -> bool:
-    """Whether a matrix product beats the backend's convolution: on a CPU, where the windows of x are smaller than
-    the weight, since the backend copies the weight into a layout of its own each time."""
+    """Whether a matrix product is faster than the backend's convolution: on a CPU, if the windows of x are smaller than
+    the weight, because the backend copies the weight into its own layout each time."""
     h, w = output_size(x.shape, weight, stride)
     return x.device.type == "cpu" and len(x) * h * w < len(weight)
 
 
 def window_rows(x: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """x [B, I, H, W] to the windows that the convolution sees, [B·h·w, K], in the order of the matrix' columns."""
+    """The windows of x [B, I, H, W] in the convolution, [B·h·w, K], in the order of the matrix's columns."""
     k = weight.shape[-1]
     windows = x.unfold(2, k, stride).unfold(3, k, stride)  # [B, I, h, w, k, k]
     order = (0, 2, 3, 4, 5, 1) if as_matrix(weight)[1] else (0, 2, 3, 1, 4, 5)
@@ -267,7 +267,7 @@ def window_rows(x: Tensor, weight: Tensor, stride: int) -> Tensor:
 
 
 def add_windows(rows: Tensor, size: tuple[int, ...], weight: Tensor, stride: int) -> Tensor:
-    """The transpose of :func:`window_rows`: windows are summed where they overlap."""
+    """The transpose of :func:`window_rows`: overlapping windows are summed."""
     batch, inputs, height, width = size
     k, (h, w) = weight.shape[-1], output_size(size, weight, stride)
     if as_matrix(weight)[1]:

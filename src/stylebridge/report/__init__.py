@@ -1,4 +1,4 @@
-"""What a run shows of itself: pictures, learning curves and the self-contained HTML page."""
+"""Reports of runs: pictures, learning curves and the self-contained HTML page."""
 
 from stylebridge.report.html import (
     AdaptationReport,

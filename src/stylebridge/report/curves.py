@@ -1,7 +1,7 @@
-"""Learning curves: reads a run's `metrics.jsonl` and lays its losses out as small panels.
+"""Learning curves: read a run's `metrics.jsonl` and lay out its losses as small panels.
 
-This module gives geometry and texts; the page's template draws them, so that they follow its light or dark
-look. A panel's plot is a box of 1000 × 1000 units, y downwards, stretched to whatever room the page has.
+This module computes geometry and texts; the page's template draws them, so that they follow its light or dark theme. A
+panel's plot is a box of 1000 × 1000 units, y downwards, stretched to the available space.
 """
 
 import json
@@ -23,7 +23,7 @@ Series = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Curve:
-    """One logged value over the steps of one stage; steps ascend, values are finite."""
+    """One logged value over the steps of one stage; ascending steps, finite values."""
 
     stage: str
     name: str
@@ -33,7 +33,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Tick:
-    """A mark on an axis: its place in percent of the axis from the plot's left or top, and its text."""
+    """A tick of an axis: its position in percent of the axis from the left or top, and its text."""
 
     at: float
     text: str
@@ -62,9 +62,9 @@ class Panel:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a `metrics.jsonl`, in order; a missing file gives none.
+    """The JSON objects of a `metrics.jsonl`, in order; empty if the file is missing.
 
-    Lines that are no JSON object are skipped: a run that was killed may have left half a line.
+    Lines that are not JSON objects are skipped: a killed run may leave an incomplete line.
     """
     if not path.exists():
         return []
@@ -82,9 +82,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 def loss_curves(records: Sequence[dict[str, Any]], prefix: str = "loss/") -> list[Curve]:
     """One curve for each stage and each key that starts with `prefix`, in order of first appearance.
 
-    Records without a numeric step are skipped, and so are values that are not finite numbers. A step that was
-    logged twice (a resumed run repeats some) keeps its last value. A record without a stage belongs to
-    "training".
+    Records without a numeric step are skipped, and so are values that are not finite. A step that was logged twice (by
+    a resumed run) keeps its last value. A record without a stage belongs to "training".
     """
     found: dict[tuple[str, str], dict[float, float]] = {}
     for record in records:
@@ -102,7 +101,7 @@ def loss_curves(records: Sequence[dict[str, Any]], prefix: str = "loss/") -> lis
 
 
 def panels(curves: Sequence[Curve]) -> list[Panel]:
-    """One panel a stage; a stage of more than six losses gets one a phase (first part of a loss's name)."""
+    """One panel for each stage; with more than six losses, one for each phase (first part of the loss's name)."""
     stages: dict[str, list[Curve]] = {}
     for curve in curves:
         stages.setdefault(curve.stage, []).append(curve)
@@ -133,7 +132,7 @@ def _panel(title: str, curves: Sequence[Curve]) -> Panel:
     smoothed = [smooth(curve.values, len(curve.values) / 15) for curve in curves]
     everything = np.concatenate([curve.values for curve in curves])
     log = bool((everything > 0).all()) and _spread(np.concatenate(smoothed)) > 20
-    # The range leaves out the rarest raw spikes: one of them must not press all the rest flat.
+    # The range excludes the largest raw spikes, which would flatten the rest.
     shown = np.concatenate([np.quantile(everything, [0.005, 0.995]), *smoothed])
     low, high = _padded(_forward(shown, log))
     steps = np.concatenate([curve.steps for curve in curves])
@@ -151,7 +150,7 @@ def _panel(title: str, curves: Sequence[Curve]) -> Panel:
         Line(c.name, i % 8, path(c, c.values), path(c, s), short(float(s[-1])))
         for i, (c, s) in enumerate(zip(curves, smoothed, strict=True))
     )
-    marks = _nice(first, last, 4, least=1)  # a step is whole, and so are its marks
+    marks = _nice(first, last, 4, least=1)  # steps are integers, and so are their ticks
     x_ticks = tuple(
         Tick(float(at), f"{step:,.0f}") for at, step in zip(100 * along(np.array(marks)), marks, strict=True)
     )
@@ -159,7 +158,7 @@ def _panel(title: str, curves: Sequence[Curve]) -> Panel:
 
 
 def thin(x: Series, y: Series) -> tuple[Series, Series]:
-    """At most `_MAX_POINTS` points of a line: both ends, and the lowest and the highest of each bin."""
+    """At most `_MAX_POINTS` points of a line: both ends, and the minimum and maximum of each bin."""
     if len(x) <= _MAX_POINTS:
         return x, y
     bins = np.array_split(np.arange(len(x)), _MAX_POINTS // 2 - 1)
@@ -170,14 +169,14 @@ def thin(x: Series, y: Series) -> tuple[Series, Series]:
 
 
 def svg_path(x: Series, y: Series) -> str:
-    """The `d` of an SVG path through the points; a single point becomes a short dash so that it shows."""
+    """The `d` of an SVG path through the points; a single point becomes a short dash, to be visible."""
     if len(x) == 1:
         return f"M{x[0] - 12:.0f} {y[0]:.0f}h24"
     return "M" + "L".join(f"{a:.0f} {b:.0f}" for a, b in zip(x.tolist(), y.tolist(), strict=True))
 
 
 def short(value: float) -> str:
-    """A number in about three digits, for a label."""
+    """A number with about three digits, for a label."""
     if value != 0 and (abs(value) < 1e-3 or abs(value) >= 1e5):
         return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e")
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
@@ -224,7 +223,7 @@ def _y_ticks(low: float, high: float, log: bool) -> tuple[Tick, ...]:
 
 
 def _alike(values: Sequence[float]) -> list[str]:
-    """Evenly spaced round numbers as texts of as many decimals as their distance needs: 2.5, 2.0, 1.5."""
+    """Evenly spaced round numbers as texts with the decimals of their spacing: 2.5, 2.0, 1.5."""
     distance = values[1] - values[0] if len(values) > 1 else 0.0
     if distance < 1e-4 or max(abs(value) for value in values) >= 1e5:
         return [short(value) for value in values]

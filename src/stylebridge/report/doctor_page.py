@@ -1,4 +1,4 @@
-"""The data doctor's page: one HTML file that needs nothing else, not even a network."""
+"""The data doctor's page: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from stylebridge.report.page import open_environment, write_page
 from stylebridge.report.pictures import Palette, map_uri, mask_uri, photo_uri
 from stylebridge.version import __version__
 
-_MARK = (255, 45, 85)  # colour of pixels that the label space does not know
+_MARK = (255, 45, 85)  # colour of pixels outside the label space
 _GENERATOR = "stylebridge data doctor"
-_MOST_FILES = 200  # of a corrected copy that are listed
+_MOST_FILES = 200  # most files of a corrected copy that are listed
 
 _SHORT = {Severity.STOPS: "stops", Severity.MISLEADS: "misleads", Severity.KNOW: "know"}
 
 
 @dataclass(frozen=True)
 class SetSheet:
-    """The contact sheet of one set; ``space`` is None where labels are not shown."""
+    """The contact sheet of one set; ``space`` is None if labels are not shown."""
 
     name: str
     space: Palette | None
@@ -36,8 +36,8 @@ class SetSheet:
 
 @dataclass(frozen=True)
 class DoctorPage:
-    """All that the page shows: findings (the worst first), sets and sheets in one order, corrected copies by set, what
-    was found in these, and pictures of files with findings by (set, path below the set)."""
+    """The contents of the page: findings (the worst first), sets and sheets in the same order, corrected copies by set,
+    findings in these, and pictures of files with findings by (set, path below the set)."""
 
     findings: Sequence[Finding]
     sets: Sequence[SetSummary]
@@ -49,13 +49,13 @@ class DoctorPage:
 
 
 def file_size(number: int) -> str:
-    """Bytes for the eye: 52,353 B, 35.2 MB."""
+    """Format a number of bytes: 52,353 B, 35.2 MB."""
     text = count(number)
     return text + ("\u00a0B" if text[-1].isdigit() else "B")
 
 
 def is_doctor_page(path: Path) -> bool:
-    """Whether a file is a page that was written here."""
+    """Whether a file is a page of the data doctor."""
     try:
         with path.open("rb") as file:
             return f'content="{_GENERATOR}'.encode() in file.read(2000)
@@ -64,7 +64,7 @@ def is_doctor_page(path: Path) -> bool:
 
 
 def write_doctor_page(path: Path, page: DoctorPage) -> None:
-    """Write the page to ``path``, whole or not at all; its folder is made if need be.
+    """Write the page to ``path`` atomically; its folder is created if needed.
 
     Raises:
         RunError: it cannot be written.

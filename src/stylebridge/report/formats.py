@@ -1,4 +1,4 @@
-"""Numbers and names as the report's page writes them."""
+"""Formatting of numbers and names in report pages."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ def percent(ratio: float | None) -> str:
 
 
 def gain(before: float, after: float) -> str:
-    """The difference of two ratios in points, "+21.8", as the two rounded numbers give it."""
+    """The difference of two ratios in points, "+21.8", computed from the rounded values."""
     points = round(round(100 * after, 1) - round(100 * before, 1), 1)
     return f"{points:+.1f}".replace("-", "−") if points else "±0.0"
 
@@ -20,8 +20,8 @@ def gain(before: float, after: float) -> str:
 def movers(
     names: Sequence[str], before: Sequence[float | None], after: Sequence[float | None]
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """The classes that lost and those that gained, each with its difference in points as :func:`gain` writes it; the
-    largest first. A class without a ratio before or after is in neither."""
+    """The classes that lost and those that gained, each with its difference in points as from :func:`gain`; the largest
+    first. Classes without a ratio before or after are left out."""
     changed = [
         (old - new, name, gain(old, new))
         for name, old, new in zip(names, before, after, strict=True)
@@ -33,7 +33,7 @@ def movers(
 
 
 def share(ratio: float) -> str:
-    """A share in percent with as many digits as it deserves: "31", "2.4", "0.07"."""
+    """A share in percent with two significant digits: "31", "2.4", "0.07"."""
     value = 100 * ratio
     if value == 0:
         return "0"
@@ -41,7 +41,7 @@ def share(ratio: float) -> str:
 
 
 def count(number: int) -> str:
-    """A count for the eye: 812, 45,300, 623 k, 10.7 M (with a space that does not break)."""
+    """Format a count: 812, 45,300, 623 k, 10.7 M (with a non-breaking space)."""
     for least, one, digits, unit in (
         (999.95e6, 1e9, 1, "G"),
         (999.5e3, 1e6, 1, "M"),
@@ -53,25 +53,25 @@ def count(number: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for the eye: 42 s, 3.5 min, 2.1 h."""
+    """Format seconds: 42 s, 3.5 min, 2.1 h."""
     if seconds < 90:
         return f"{seconds:.0f}\u00a0s"
     return f"{seconds / 60:.1f}\u00a0min" if seconds < 5400 else f"{seconds / 3600:.1f}\u00a0h"
 
 
 def stage_title(name: str) -> str:
-    """A stage's folder name for the eye: "1-source-only" as "1. source-only"; other names as they are."""
+    """A stage's folder name as a title: "1-source-only" as "1. source-only"; other names unchanged."""
     number, dash, rest = name.partition("-")
     return f"{number}. {rest}" if dash and rest and number.isdecimal() else name
 
 
 def loss_title(name: str) -> str:
-    """A loss's key for the eye: "segmenter/cross_entropy" as "segmenter: cross entropy"."""
+    """A loss's key as a title: "segmenter/cross_entropy" as "segmenter: cross entropy"."""
     return name.replace("/", ": ", 1).replace("_", " ")
 
 
 def breakable(text: str) -> Markup:
-    """The text, escaped, that may break after a "/" or "_" of a path but not within an option such as --run."""
+    """The escaped text, with line breaks allowed after "/" and "_" but not within an option such as --run."""
     pieces = re.split(r"((?<!\S)--?\w[\w-]*)", text)  # every other piece is an option
     for i, piece in enumerate(pieces):
         if i % 2:

@@ -1,7 +1,7 @@
-"""The page that ends a run: one HTML file that needs nothing else, not even a network.
+"""The report page of a run: one self-contained HTML file.
 
-`AdaptationReport` is what a job knows of its run; `write_report` turns it into the page. The templates hold
-the looks, this module the numbers and pictures that they show. All names are escaped by the templates.
+`AdaptationReport` holds the facts of a run; `write_report` renders the page. The templates define the appearance, this
+module the numbers and pictures. The templates escape all names.
 """
 
 import base64
@@ -37,12 +37,12 @@ from stylebridge.version import __version__
 
 _MAX_WIDTH = 720  # px of an embedded picture
 _MARK = (255, 45, 85)  # colour of wrong or changed pixels
-_MAX_CONFUSION = 40  # classes; a larger heat map could not be read
+_MAX_CONFUSION = 40  # classes; a larger heat map would be unreadable
 
 
 @dataclass(frozen=True)
 class DomainFacts:
-    """A domain in words: its name, where it lies, and how many images it has."""
+    """A domain: its name, path, and number of images."""
 
     name: str
     path: str
@@ -51,8 +51,8 @@ class DomainFacts:
 
 @dataclass(frozen=True)
 class SourceSample:
-    """A labelled source image: image uint8 [H, W, 3], label uint8 [H, W] (255 = ignore); ``translated`` [H, W, 3]:
-    the same in the target's look, where the run made it."""
+    """A labelled source image: image uint8 [H, W, 3], label uint8 [H, W] (255 = ignore); ``translated`` [H, W, 3]: the
+    image in the target's style, if the run translates."""
 
     image: Picture
     label: Picture
@@ -64,9 +64,9 @@ class SourceSample:
 class TargetSample:
     """A target image uint8 [H, W, 3] and its label maps uint8 [H, W] (255 = ignore).
 
-    before: by the segmenter from before adaptation; None where the run has none, then in all of its samples.
-    after: by the segmenter that the run ended with.
-    truth: where there is one.
+    before: by the segmenter before adaptation; None, in all samples, if the run has none.
+    after: by the final segmenter.
+    truth: the true label map, if available.
     """
 
     image: Picture
@@ -78,7 +78,7 @@ class TargetSample:
 
 @dataclass(frozen=True)
 class StageTiming:
-    """How long a stage trained; 0 where it was taken over from another run."""
+    """Training time of a stage; 0 if it was copied from another run."""
 
     stage: str
     seconds: float
@@ -87,7 +87,7 @@ class StageTiming:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of texts, e.g. of baselines. `highlight`: index of the row that is this run's."""
+    """A table of texts, e.g. of baselines. `highlight`: index of this run's row."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -97,17 +97,17 @@ class Table:
 
 @dataclass(frozen=True)
 class AdaptationReport:
-    """All that the page of an adaptation shows.
+    """The contents of the report of an adaptation.
 
-    title: what this run is, e.g. "day → dusk"; the page's heading. recipe: the recipe's name.
-    before, after: scores on the target's truth, of the segmenter trained on source alone and of the adapted
-        one; both None where the target has no labels. `before` alone may be None (it was not measured).
+    title: name of the run, e.g. "day → dusk"; the page's heading. recipe: the recipe's name.
+    before, after: scores on the target's truth, of the segmenter trained on source alone and of the adapted one; both
+        None if the target has no labels. `before` alone may be None (not measured).
     source_score: scores of the adapted segmenter on the source, for comparison.
-    seen_on: the domain of the target samples and the scores, where it is not the target itself.
-    label_free: (name, value) of what can be said without truth; shown large where there are no scores.
+    seen_on: the domain of the target samples and scores, if it is not the target itself.
+    label_free: (name, value) of scores without truth; shown prominently if there are no others.
     metrics: the run's `metrics.jsonl`.
-    facts: (name, value) of what was run: command, device, seed, ...; a value may have several lines.
-    notices: sentences that the reader should not miss.
+    facts: (name, value) of the run: command, device, seed, ...; a value may have several lines.
+    notices: important sentences for the reader.
     """
 
     title: str
@@ -140,12 +140,12 @@ class AdaptationReport:
 
     @property
     def compared(self) -> bool:
-        """Whether there is something from before adaptation to show: maps of the samples, or scores."""
+        """Whether there are label maps or scores from before adaptation."""
         return self.before is not None or any(s.before is not None for s in self.target_samples)
 
 
 def write_report(path: Path, report: AdaptationReport, mend: str = "choose another folder") -> None:
-    """Write the page to `path`, whole or not at all; its folder is made if need be.
+    """Write the page to `path` atomically; its folder is created if needed.
 
     Raises ValueError if the report contradicts itself (sizes, classes), RunError if it cannot be written.
     """
@@ -166,7 +166,7 @@ def render(report: AdaptationReport) -> str:
         version=__version__,
         style=Markup(environment.get_template("style.css.j2").render()),
         script=script,
-        # Only this very script may run, whatever a name from a user might smuggle in.
+        # Content security policy: only this script may run, not one injected through a user's names.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         classes=classes,
         gain=_gain_view(report),
@@ -207,7 +207,7 @@ def _check_sample(name: str, image: Picture, maps: dict[str, Picture]) -> None:
 
 
 def _maps(sample: TargetSample) -> dict[str, Picture]:
-    """The label maps that the sample has, in the order of the page."""
+    """The label maps of the sample, in the order of the page."""
     maps = {"before": sample.before, "after": sample.after, "truth": sample.truth}
     return {key: labels for key, labels in maps.items() if labels is not None}
 
@@ -229,10 +229,10 @@ def _source_view(sample: SourceSample, space: Palette) -> dict[str, Any]:
 
 
 def _target_view(sample: TargetSample, space: Palette) -> dict[str, Any]:
-    """Pictures and marks of one target image; the counted pixels are those of the full size.
+    """Pictures and marks of one target image; pixel counts are those of the full size.
 
-    Marked are the wrong pixels in one colour or, without truth, the changed ones in their classes' colours;
-    where there is only the map from after adaptation, none.
+    Marked are wrong pixels in one colour or, without truth, changed pixels in their class colours; nothing if there is
+    only the map after adaptation.
     """
     maps = _maps(sample)
     marks: dict[str, str] = {}
@@ -310,7 +310,7 @@ def _share_bars(report: AdaptationReport) -> list[dict[str, Any]]:
 
 
 def _class_shares(maps: Sequence[Picture], num_classes: int) -> list[float]:
-    """Each class's share of the pixels of the maps; nothing if there is no map."""
+    """Each class's share of the pixels of the maps; empty without maps."""
     if not maps:
         return []
     counts = np.bincount(np.concatenate([m.ravel() for m in maps]), minlength=256)[:num_classes]
@@ -332,7 +332,7 @@ def _bar(
 
 
 def _confusion_view(scores: SegmentationScores | None) -> dict[str, Any] | None:
-    """Row-normalised shares, and the five mistakes that cost the most pixels."""
+    """Row-normalised shares, and the five confusions with the most pixels."""
     if scores is None or len(scores.classes) > _MAX_CONFUSION:
         return None
     matrix = np.array(scores.confusion, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""What all pages share: the environment they are drawn in, and writing them whole or not at all."""
+"""Shared by all pages: the template environment, and atomic writing."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from stylebridge.atomic import written_file
 from stylebridge.report.formats import breakable, count, duration, loss_title, percent, share, stage_title
 
-#: Templates may use them by their names; the ones they import must find theirs too.
+#: Functions available in templates, also in imported ones.
 _FILTERS = (breakable, count, duration, loss_title, percent, share, stage_title)
 
 
 def open_environment() -> Environment:
-    """Templates of this package, with HTML escaped and nothing undefined."""
+    """The environment of this package's templates, with HTML escaping; undefined names are errors."""
     environment = Environment(
         loader=PackageLoader("stylebridge.report"),
         autoescape=True,
@@ -28,7 +28,7 @@ def open_environment() -> Environment:
 
 
 def write_page(path: Path, html: str, mend: str = "choose another folder") -> None:
-    """Write a page, whole or not at all; its folder is made if need be.
+    """Write a page atomically; its folder is created if needed.
 
     Raises:
         WriteError: it cannot be written.

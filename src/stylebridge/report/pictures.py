@@ -1,4 +1,4 @@
-"""Pictures of label maps: overlays, captioned grids, and the small files that a page embeds.
+"""Pictures of label maps: overlays, captioned grids, and small files embedded in pages.
 
 Images are RGB uint8 [H, W, 3]; label maps are uint8 [H, W] with classes 0..K-1 and 255 = ignore.
 """
@@ -19,11 +19,11 @@ Picture = NDArray[np.uint8]
 _PAPER = (250, 250, 250)
 _INK = (32, 34, 40)
 _GAP = 6
-_MIN_CELL = 192  # px: below it a caption no longer fits its column
+_MIN_CELL = 192  # px: in narrower cells captions do not fit
 
 
 class Palette(Protocol):
-    """What a picture needs of a label space; `stylebridge.data.label_space.LabelSpace` is one."""
+    """The part of `stylebridge.data.label_space.LabelSpace` that pictures use."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -32,7 +32,7 @@ class Palette(Protocol):
 
     @property
     def colours(self) -> tuple[tuple[int, int, int], ...]:
-        """One RGB colour a class, 0..255."""
+        """One RGB colour for each class, 0..255."""
         ...
 
     def colourise(self, labels: Picture) -> Picture:
@@ -41,7 +41,7 @@ class Palette(Protocol):
 
 
 def overlay(image: Picture, labels: Picture, space: Palette, alpha: float = 0.6) -> Picture:
-    """The image [H, W, 3] tinted by the class colours of its label map [H, W]; ignored pixels stay.
+    """The image [H, W, 3] tinted by the class colours of its label map [H, W]; ignored pixels are unchanged.
 
     alpha: weight of the class colour, 0 (photo only) to 1 (colours only).
     Raises ValueError if the sizes differ.
@@ -57,11 +57,11 @@ def side_by_side(images: Sequence[Picture], captions: Sequence[str] = ()) -> Pic
 
 
 def sample_grid(rows: Sequence[Sequence[Picture]], captions: Sequence[str] = ()) -> Picture:
-    """Rows of pictures as one picture [H, W, 3], a caption over each column.
+    """Rows of pictures as one picture [H, W, 3], with a caption above each column.
 
-    Pictures [h, w, 3] may differ in size and rows in length; each sits in the middle of its cell. A grid of
-    small pictures is enlarged by a whole factor, so that captions stay readable. Long captions are cut with
-    an ellipsis. Raises ValueError if there is no picture or one is not uint8 RGB.
+    Pictures [h, w, 3] may differ in size and rows in length; each is centred in its cell. A grid of small pictures is
+    enlarged by an integer factor, so that captions stay readable. Long captions are shortened with an ellipsis. Raises
+    ValueError if there is no picture or one is not uint8 RGB.
     """
     flat = [cell for row in rows for cell in row]
     if not flat:
@@ -118,7 +118,7 @@ def check_sizes(image: Picture, maps: dict[str, Picture]) -> None:
 
 
 def shrink(picture: Picture, max_width: int) -> Picture:
-    """The picture at most `max_width` px wide: images [H, W, 3] smoothly, label maps [H, W] by nearest."""
+    """The picture at most `max_width` px wide: images [H, W, 3] smoothed, label maps [H, W] by nearest neighbour."""
     height, width = picture.shape[:2]
     if width <= max_width:
         return picture
@@ -140,8 +140,8 @@ def map_uri(labels: Picture, space: Palette) -> str:
     num_classes = len(space.colours)
     outside = np.setdiff1d(labels[labels != IGNORE], np.arange(num_classes))
     if outside.size:
-        raise ValueError(f"label map holds {outside[:5].tolist()}, outside the classes 0..{num_classes - 1}")
-    # Ignore becomes the entry behind the last class: a short palette lets PNG pack two pixels in a byte.
+        raise ValueError(f"label map has {outside[:5].tolist()}, outside the classes 0..{num_classes - 1}")
+    # Ignore becomes the entry after the last class: a short palette lets PNG pack two pixels in a byte.
     indices = np.where(labels == IGNORE, num_classes, labels).astype(np.uint8)
     return _palette_uri(indices, [*space.colours, (0, 0, 0)], transparent=num_classes)
 

@@ -1,4 +1,4 @@
-"""The page that a training of images ends with: what the networks make now, how they came there, what was run."""
+"""The report of an image training: final results, their progress, and the facts of the run."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _HISTORY = 6
 
 @dataclass(frozen=True)
 class TrainingPage:
-    """What the page says.
+    """The contents of the page.
 
     Attributes:
         title: the headline.
-        recipe: its name.
-        lead: a sentence on what the pictures are.
-        rows: what each row of a sample grid shows, from the top.
-        samples: grids ``STEP.png`` that the training wrote, all of one size.
-        metrics: ``metrics.jsonl``.
+        recipe: the recipe's name.
+        lead: a sentence that describes the pictures.
+        rows: the meaning of each row of a sample grid, from the top.
+        samples: grids ``STEP.png`` from training, all of the same size.
+        metrics: path of ``metrics.jsonl``.
         facts: names and values.
-        use: the command to go on with.
+        use: the next command.
     """
 
     title: str
@@ -45,7 +45,7 @@ class TrainingPage:
 
 
 def write_training_page(path: Path, page: TrainingPage) -> None:
-    """Write the page, whole or not at all.
+    """Write the page atomically.
 
     Raises:
         RunError: it cannot be written.
@@ -68,7 +68,7 @@ def render(page: TrainingPage) -> str:
 
 
 def spread(samples: Sequence[Path], wanted: int) -> list[Path]:
-    """The first, the last, and some between."""
+    """The first, the last, and some in between, evenly spaced."""
     chosen = np.linspace(0, len(samples) - 1, min(wanted, len(samples))).round().astype(int)
     return [samples[i] for i in sorted(set(chosen.tolist()))]
 
