@@ -141,7 +141,7 @@ def test_boxes_outside_their_image(tmp_path: Path) -> None:
         DataError, match=r"line 3: the box 0, 0, 23, 5 extends beyond its image b\.jpg of 20×30"
     ):
         boxes.inside("b.jpg", 20, 30)
-    with pytest.raises(DataError, match="line 4: the box 5, -3, 5, 5 leaves"):
+    with pytest.raises(DataError, match="line 4: the box 5, -3, 5, 5 extends beyond"):
         boxes.inside("c.jpg", 20, 30)
 
 
@@ -156,7 +156,7 @@ def test_a_box_that_shows_nothing_of_its_image_is_refused_however_near_it_is(
 def test_one_box_is_not_given_to_two_images(tmp_path: Path) -> None:
     boxes = read_boxes(csv_file(tmp_path, "0.jpg,1,2,3,4\na.jpg,1,2,3,4\nx/b.jpg,1,2,3,4\ny/b.jpg,5,6,7,8\n"))
     boxes.check(["x/a.jpg", "x/b.jpg", "y/b.jpg"])
-    with pytest.raises(DataError, match=r"boxes\.csv, line 3: a\.jpg may be x/a\.jpg or y/a\.jpg: .* row"):
+    with pytest.raises(DataError, match=r"boxes\.csv, line 3: a\.jpg may mean x/a\.jpg or y/a\.jpg: .* row"):
         boxes.check(["x/a.jpg", "y/a.jpg"])
 
 

@@ -226,7 +226,7 @@ def test_a_vae_takes_the_look_of_a_photo(tmp_path: Path) -> None:
     assert "without a style for each class" in wrong
     square = save(blocks(64, 64, [0, 1]), tmp_path / "square.png")
     given = ("synthesize", "apply", tmp_path / "run", "--labels", square, "--out", tmp_path / "b.png", *CPU)
-    assert "makes images of 64×32 only" in released.refused(*given)
+    assert "only generates images of 64×32" in released.refused(*given)
 
 
 def test_a_vae_without_its_encoder_says_so(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_without_inception_weights_the_names_are_others(
     scores = evaluate_images(real, real, device="cpu", quiet=True)
     assert scores.scores[0].name == "FD-lite0"
     assert "not comparable with FID" in scores.notes[0]
-    with pytest.raises(WeightsError, match="out of reach"):
+    with pytest.raises(WeightsError, match="not available"):
         evaluate_images(real, real, features="inception", device="cpu", quiet=True)
 
 

@@ -151,7 +151,9 @@ def test_a_layout_whose_files_are_of_another_set_is_named(tmp_path: Path) -> Non
         ending = "_leftImg8bit.jpg" if kind == "images" else "_gtFine_labelIds.png"
         for file in (day / kind).iterdir():
             file.rename(folder / f"{file.stem}{ending}")
-    with pytest.raises(DataError, match=r"layout cityscapes, id 7 is 'road'.*camvid-11, where it is 'fence'"):
+    with pytest.raises(
+        DataError, match=r"layout cityscapes, id 7 is 'road'.*camvid-11's, where it is 'fence'"
+    ):
         open_labelled(tmp_path / "set", "data", Console(quiet=True))
     read = open_labelled(tmp_path / "set", "data", Console(quiet=True), read_as=["camvid-11"])
     assert ids(read.space, 11) == list(range(11))

@@ -167,7 +167,7 @@ def test_the_loss_is_frozen_and_gives_gradients_to_the_fake_only(tmp_path: Path)
 
 def test_lite0_takes_its_place_under_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(url: str, what: str) -> dict[str, Tensor]:
-        raise WeightsError(f"The {what} ({url}) are out of reach (no answer): give the file.")
+        raise WeightsError(f"The {what} ({url}) are not available (no answer): give the file.")
 
     try:
         lite0_weights()
@@ -179,7 +179,7 @@ def test_lite0_takes_its_place_under_its_own_name(monkeypatch: pytest.MonkeyPatc
     assert loss.name == "lite0_perceptual"
     assert why is not None
     assert "VGG-19" in why
-    assert "lite0_perceptual takes the place" in why
+    assert "lite0_perceptual replaces" in why
     image, other = torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64)
     assert [tuple(f.shape[1:]) for f in loss.features(image)] == [
         (16, 32, 32),
@@ -198,7 +198,7 @@ def test_no_perceptual_loss_and_the_run_can_say_why(monkeypatch: pytest.MonkeyPa
     assert open_perceptual_loss("none") == (None, None)
 
     def missing(*_: object) -> dict[str, Tensor]:
-        raise WeightsError("The weights are out of reach: give a file.")
+        raise WeightsError("The weights are not available: give a file.")
 
     monkeypatch.setattr(perceptual, "hub_weights", missing)
     monkeypatch.setattr(perceptual, "Lite0Loss", missing)
@@ -219,6 +219,6 @@ def test_errors(tmp_path: Path) -> None:
     del state["features.28.weight"]
     torch.save(state, tmp_path / "other.pth")
     with pytest.raises(
-        WeightsError, match=r"other\.pth does not hold VGG-19's weights.*features\.28\.weight"
+        WeightsError, match=r"other\.pth does not contain VGG-19's weights.*features\.28\.weight"
     ):
         open_perceptual_loss("vgg19", tmp_path / "other.pth")

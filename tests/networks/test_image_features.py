@@ -163,9 +163,9 @@ def test_without_weights_and_network_lite0_is_taken_and_told(offline: Path) -> N
     network, note = open_features()
     assert isinstance(network, Lite0Features)
     assert note is not None
-    assert "out of reach" in note
+    assert "not available" in note
     assert "FD-lite0 and KD-lite0 are not comparable with FID and KID." in note
-    with pytest.raises(WeightsError, match=r"Inception weights of FID .* out of reach") as caught:
+    with pytest.raises(WeightsError, match=r"Inception weights of FID .* not available") as caught:
         open_features("inception")
     assert "--weights" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -199,7 +199,7 @@ def test_files_of_something_else_are_refused(tmp_path: Path, offline: Path) -> N
 def test_choices_that_do_not_exist(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="'clip': choose auto, inception or lite0"):
         open_features("clip")  # type: ignore[arg-type]
-    with pytest.raises(WeightsError, match="lite0 features have weights of their own"):
+    with pytest.raises(WeightsError, match="lite0 features have their own weights"):
         open_features("lite0", tmp_path / "weights.pth")
 
 

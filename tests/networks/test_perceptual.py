@@ -104,13 +104,13 @@ def test_without_weights_and_network_lite0_is_taken_and_told(offline: None) -> N
     assert isinstance(distance, Lite0Distance)
     assert note is not None
     assert note.endswith("PD-lite0, which is not comparable with LPIPS.")
-    with pytest.raises(WeightsError, match=r"AlexNet weights of LPIPS .* out of reach"):
+    with pytest.raises(WeightsError, match=r"AlexNet weights of LPIPS .* not available"):
         open_perceptual("lpips")
 
 
 def test_wrong_weights_are_refused(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
-    with pytest.raises(WeightsError, match=r"other\.pth does not hold AlexNet's weights \(missing: "):
+    with pytest.raises(WeightsError, match=r"other\.pth does not contain AlexNet's weights \(missing: "):
         open_perceptual("auto", tmp_path / "other.pth")
     with pytest.raises(WeightsError, match=r"none\.pth cannot be read"):
         open_perceptual("auto", tmp_path / "none.pth")

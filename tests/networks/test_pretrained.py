@@ -1,4 +1,4 @@
-"""Where weights come from, what happens when they are out of reach, and what fits what."""
+"""Where weights come from, what happens when they are not available, and what fits what."""
 
 from pathlib import Path
 

@@ -158,7 +158,7 @@ def test_vae() -> None:
         posterior.sample(torch.Generator().manual_seed(3)),
         posterior.mean + drawn * (posterior.logvar * 0.5).exp(),
     )
-    with pytest.raises(DataError, match="64×32 only, not 32×32"):
+    with pytest.raises(DataError, match="64×32, not 32×32"):
         network(labels[..., :32])
 
 

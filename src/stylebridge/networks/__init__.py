@@ -1,1 +1,1 @@
-"""Networks: one published network a file, without losses and without training."""
+"""Networks: one published network in each file or folder, without losses and training."""

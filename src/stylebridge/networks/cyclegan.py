@@ -15,23 +15,23 @@ from torch.nn import functional as F
 from stylebridge.errors import DataError
 from stylebridge.settings import Settings
 
-#: The two domains, and the one each is translated to.
+#: The two domains, each with the domain it is translated to.
 OTHER = {"a": "b", "b": "a"}
-#: Sides of images are multiples of it.
+#: Sides of images must be multiples of this.
 STRIDE = 4
-#: The shortest side that all reflection paddings of a generator take.
+#: The shortest side that all reflection paddings of a generator accept.
 SMALLEST_TRANSLATED = 8
-#: Standard deviation of the convolutions' weights at the start (section 7.1); biases start at 0.
+#: Standard deviation of the convolutions' initial weights (section 7.1); initial biases are 0.
 INITIAL_DEVIATION = 0.02
 
 
 class CycleGANConfig(Settings):
     """Settings of a pair of generators and a pair of discriminators; published values are the defaults.
 
-    ``image_size``: the side of the square images it is trained on (the buffers of earlier fakes have this size).
-    ``channels``: of the first layer of a generator and of a discriminator.
-    ``blocks``: residual blocks of a generator; published: 9 at 256 pixels and more, 6 at 128.
-    ``layers``: stride-2 layers of a discriminator; 3 see patches of 70×70 pixels, 2 of 34×34.
+    ``image_size``: the side of the square training images (also of the buffers of earlier fakes).
+    ``channels``: of the first layer of generators and discriminators.
+    ``blocks``: residual blocks of a generator; published: 9 from 256 pixels, 6 at 128.
+    ``layers``: stride-2 layers of a discriminator; 3 give patches of 70×70 pixels, 2 of 34×34.
     """
 
     image_size: int = Field(default=256, gt=0)
@@ -41,7 +41,7 @@ class CycleGANConfig(Settings):
 
     @property
     def smallest_image(self) -> int:
-        """The shortest side (pixels) that a discriminator has an output for."""
+        """The shortest side (pixels) for which a discriminator has an output."""
         return 3 * 2**self.layers
 
     @model_validator(mode="after")
@@ -54,7 +54,7 @@ class CycleGANConfig(Settings):
         return self
 
 
-#: ``cyclegan`` and ``cyclegan-128`` are published. ``cyclegan-small`` is ours, for CPUs: no paper has it.
+#: ``cyclegan`` and ``cyclegan-128`` are published. ``cyclegan-small`` is ours, for CPUs, not published.
 PRESETS: dict[str, CycleGANConfig] = {
     "cyclegan": CycleGANConfig(),
     "cyclegan-128": CycleGANConfig(image_size=128, blocks=6),
@@ -63,11 +63,11 @@ PRESETS: dict[str, CycleGANConfig] = {
 
 
 class InstanceNorm(nn.GroupNorm):
-    """Instance norm [B, C, H, W] without learnt scale, as group norm with a channel a group.
+    """Instance norm [B, C, H, W] without affine parameters, as group norm with one channel in each group.
 
-    It is faster on a CPU, and right: there the gradient of torch 2.15's ``instance_norm`` is wrong for a single image
-    if what comes back is in channels-last order, as behind a convolution of a channels-last network, and in half
-    precision it loses a digit.
+    Faster on a CPU, and correct: there the gradient of torch 2.15's ``instance_norm`` is wrong for a single image if
+    the incoming gradient is channels-last, as after a convolution of a channels-last network, and less exact in half
+    precision.
     """
 
     def __init__(self, channels: int) -> None:
@@ -76,8 +76,8 @@ class InstanceNorm(nn.GroupNorm):
     def forward(self, input: Tensor) -> Tensor:
         """[B, C, H, W] to [B, C, H, W]."""
         if input.device.type == "cpu" and not input.is_contiguous():
-            # For channels-last maps torch's kernel takes the mean of squares less the square of the mean. A shift
-            # changes neither result nor gradient.
+            # For channels-last maps torch's kernel computes the variance as mean of squares minus square of the mean. A
+            # shift changes neither result nor gradient.
             input = input - input.detach().mean((2, 3), keepdim=True)
         return super().forward(input)
 
@@ -106,7 +106,7 @@ class ResidualBlock(nn.Module):
 
 
 class Generator(nn.Module):
-    """Image to image. 11,378,179 parameters with 9 blocks, 7,837,699 with 6."""
+    """Image-to-image generator. 11,378,179 parameters with 9 blocks, 7,837,699 with 6."""
 
     def __init__(self, config: CycleGANConfig) -> None:
         super().__init__()
@@ -126,13 +126,13 @@ class Generator(nn.Module):
         """Images [B, 3, H, W] in [−1, 1] to the same shape and range.
 
         Raises:
-            DataError: a side is no multiple of 4, or below 8.
+            DataError: a side is not a multiple of 4, or below 8.
         """
         height, width = image.shape[-2:]
         if height % STRIDE or width % STRIDE or min(height, width) < SMALLEST_TRANSLATED:
             raise DataError(
                 f"An image of {width}×{height} does not fit CycleGAN: give sides that are multiples of {STRIDE}, "
-                f"{SMALLEST_TRANSLATED} at least."
+                f"at least {SMALLEST_TRANSLATED}."
             )
         return self.model(image)
 
@@ -140,13 +140,14 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """PatchGAN: a score for each of overlapping patches (70×70 pixels with 3 layers).
 
-    4×4 convolutions, LeakyReLU 0.2, instance norm but for the first and last; 2,764,737 parameters with 3 layers.
+    4×4 convolutions, LeakyReLU 0.2, instance norm except in the first and last layer; 2,764,737 parameters with 3
+    layers.
     """
 
     def __init__(self, config: CycleGANConfig) -> None:
         super().__init__()
         self.config = config
-        # Channels double with every layer, to eight times the first at most; the last two layers keep the size.
+        # Channels double with every layer, up to eight times the first; the last two layers keep the size.
         widths = [config.channels * min(2**n, 8) for n in range(config.layers + 1)]
         layers: list[nn.Module] = [
             nn.Conv2d(3, widths[0], 4, stride=2, padding=1),
@@ -173,8 +174,8 @@ class Discriminator(nn.Module):
         smallest = self.config.smallest_image
         if min(height, width) < smallest:
             raise DataError(
-                f"An image of {width}×{height} is too small for this discriminator: give {smallest} pixels a side "
-                f"at least."
+                f"An image of {width}×{height} is too small for this discriminator: give sides of at least {smallest} "
+                f"pixels."
             )
         return self.model(image)
 
@@ -187,7 +188,7 @@ def _initialise(module: nn.Module) -> None:
 
 
 class CycleGANTranslator(nn.Module):
-    """One direction: a generator that takes images of any size in [0, 1]."""
+    """One direction of translation: a generator for images of any size in [0, 1]."""
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
@@ -196,11 +197,10 @@ class CycleGANTranslator(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Images [B, 3, H, W] in [0, 1] to images of the other domain, of the same shape and range.
 
-        Sides that are no multiples of 4 are padded by their last rows and columns, and cropped back; so are sides
-        below 8.
+        Sides that are not multiples of 4, or below 8, are padded with their last rows and columns, and cropped back.
 
         Raises:
-            DataError: the images have not three channels.
+            DataError: the images do not have three channels.
         """
         if image.dim() != 4 or image.shape[1] != 3:
             raise DataError(
@@ -217,9 +217,9 @@ class CycleGANTranslator(nn.Module):
 
 
 class CycleGANNetworks(nn.Module):
-    """The four networks: ``generators`` and ``discriminators``, each of domain ``a`` and domain ``b``.
+    """The four networks: ``generators`` and ``discriminators``, one for domain ``a`` and one for domain ``b``.
 
-    A generator paints its domain (the authors' ``G_A`` is ``generators.b`` here), a discriminator judges its domain
+    A generator produces its domain (the authors' ``G_A`` is ``generators.b`` here), a discriminator judges its domain
     (the authors' ``D_A`` is ``discriminators.b``).
     """
 
@@ -230,10 +230,10 @@ class CycleGANNetworks(nn.Module):
         self.discriminators = nn.ModuleDict({domain: Discriminator(config) for domain in OTHER})
 
     def translator(self, to: str) -> CycleGANTranslator:
-        """The translator to domain ``a`` or ``b``, in evaluation mode, with weights of its own.
+        """The translator to domain ``a`` or ``b``, in evaluation mode, with copied weights.
 
         Raises:
-            DataError: there is no such domain.
+            DataError: the domain is unknown.
         """
         if to not in OTHER:
             raise DataError(f"There is no domain {to!r}: translate to a or to b.")

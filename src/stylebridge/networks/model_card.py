@@ -1,6 +1,6 @@
-"""The model card of a saved segmenter: ``README.md``, in words that hold for this very model.
+"""The model card of a saved segmenter: ``README.md``, generated for this model.
 
-It claims no licence: what may be done with the weights depends on the data and on the pretrained encoder, whose terms
+It claims no licence: the use of the weights depends on the data and on the pretrained encoder, whose terms
 the package does not know.
 """
 
@@ -23,14 +23,14 @@ _FACTS = "stylebridge.json"
 
 @dataclass(frozen=True)
 class Training:
-    """How a segmenter came about, as far as it is known.
+    """The training of a segmenter, as far as known.
 
     Attributes:
         source, target: the domains' titles.
-        recipe: its name.
-        seed: of the run.
-        scored_on: what the scores were measured on; None: there are none.
-        before, after: the scores of the segmenter trained on the source alone, and of this one.
+        recipe: the recipe's name.
+        seed: the run's seed.
+        scored_on: the data of the scores; None: no scores.
+        before, after: the scores of the segmenter trained only on the source, and of this one.
     """
 
     source: str
@@ -45,7 +45,7 @@ class Training:
 def write_model_card(
     folder: Path, training: Training | None = None, mend: str = "choose another folder"
 ) -> None:
-    """Write the card of a segmenter's folder, whole or not at all.
+    """Write the card of a segmenter's folder atomically.
 
     Raises:
         WriteError: it cannot be written; ``mend`` ends the message.
@@ -54,7 +54,7 @@ def write_model_card(
 
 
 def model_card(facts: Mapping[str, Any], training: Training | None = None) -> str:
-    """The card.
+    """The text of the card.
 
     Args:
         facts: the contents of ``stylebridge.json``.
@@ -72,7 +72,7 @@ whether and how you may pass them on depends on those data and on the pretrained
 
 
 def _front(facts: Mapping[str, Any]) -> str:
-    """What model hubs read; without a licence, for none is known."""
+    """The metadata for model hubs; without a licence, because it is unknown."""
     own = facts["arch"] in (DEEPLAB_V2, VIT_LIGHT)
     library = "stylebridge" if own else "transformers" if _is_transformers(facts) else _SMP.replace("_", "-")
     tags = "\n".join(f"- {tag}" for tag in ("semantic-segmentation", "domain-adaptation", "stylebridge"))
@@ -133,7 +133,7 @@ def _use(facts: Mapping[str, Any]) -> str:
 
 
 def _without_us(facts: Mapping[str, Any]) -> str:
-    """How to load a network that another library knows, without stylebridge."""
+    """How to load the network with another library, without stylebridge."""
     if facts["arch"] in (DEEPLAB_V2, VIT_LIGHT):
         return ""
     library, code = _SMP, f"import {_SMP} as smp\n\nmodel = smp.from_pretrained(FOLDER).eval()"
@@ -159,5 +159,5 @@ def _percent(value: float | None) -> str:
 
 
 def _plain(text: Any) -> str:
-    """A name that cannot be taken for Markdown or HTML."""
+    """A name, escaped for Markdown and HTML."""
     return "".join(f"\\{c}" if c in "\\`*_[]<>|#" else c for c in " ".join(str(text).split()))

@@ -1,4 +1,4 @@
-"""Perceptual distances of pairs of images: LPIPS, and one on EfficientNet-Lite0 where its weights are missing."""
+"""Perceptual distances of pairs of images: LPIPS, or one on EfficientNet-Lite0 if its weights are missing."""
 
 from __future__ import annotations
 
@@ -16,47 +16,48 @@ from stylebridge.networks.image_features import LITE0, hub_weights, lite0_weight
 from stylebridge.networks.pretrained import misfit_of_part, read_weights
 
 ALEXNET_URL = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
-#: Below this many pixels a side the last stage has less than one pixel to itself.
+#: Shortest side in pixels for which the last stage has a pixel.
 SMALLEST = 32
 
 
 class PerceptualDistance(nn.Module, ABC):
-    """A frozen distance of pairs of images. ``name`` and ``title`` say which."""
+    """A frozen distance of pairs of images, identified by ``name`` and ``title``."""
 
     name: str
     title: str
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Distances [B] of images [B, 3, H, W] in [0, 1]; 0 for equal images, and symmetric.
+        """Distances [B] of images [B, 3, H, W] in [0, 1]; symmetric, and 0 for equal images.
 
         Raises:
-            DataError: the two have not the same shape, or a side below 32 pixels.
+            DataError: the shapes differ, or a side is below 32 pixels.
         """
         if first.shape != second.shape or first.dim() != 4 or first.shape[1] != 3:
             raise DataError(
-                f"Images of {list(first.shape)} and {list(second.shape)} cannot be compared: bring both to the same "
+                f"Images of {list(first.shape)} and {list(second.shape)} cannot be compared: give both the same shape "
                 f"[B, 3, H, W]."
             )
         height, width = first.shape[-2:]
         if min(height, width) < SMALLEST:
             raise DataError(
-                f"Images of {width}×{height} are too small for {self.name}: give {SMALLEST} pixels a side at least."
+                f"Images of {width}×{height} are too small for {self.name}: give sides of at least {SMALLEST} pixels."
             )
         return self.distance(first, second)
 
     @abstractmethod
     def distance(self, first: Tensor, second: Tensor) -> Tensor:
-        """:meth:`forward` of images that were found fit."""
+        """:meth:`forward` for checked images."""
 
 
 class Lpips(PerceptualDistance):
-    """LPIPS 0.1 on AlexNet (Zhang et al., CVPR 2018) as torchmetrics computes it, with the linear weights it ships.
+    """LPIPS 0.1 on AlexNet (Zhang et al., CVPR 2018) as in torchmetrics, with its linear weights.
 
     Args:
-        alexnet: torchvision's ImageNet weights of AlexNet; its classifier is not needed.
+        alexnet: torchvision's ImageNet weights of AlexNet; without its classifier.
 
     Raises:
-        WeightsError: torchmetrics is not installed, or the weights do not fit; the message calls them ``source``.
+        WeightsError: torchmetrics is not installed, or the weights do not fit; ``source`` identifies them in the
+        message.
     """
 
     name = "LPIPS"
@@ -68,17 +69,17 @@ class Lpips(PerceptualDistance):
             from torchmetrics.functional.image.lpips import _LPIPS
         except ImportError as error:
             raise WeightsError(
-                "LPIPS is computed by the package torchmetrics, which is not installed: pip install torchmetrics, or "
-                "take PD-lite0."
+                "LPIPS needs the package torchmetrics, which is not installed: pip install torchmetrics, or "
+                "choose PD-lite0."
             ) from error
         self.network = _LPIPS(pretrained=True, net="alex", pnet_rand=True, use_dropout=True)
-        # Slices name their layers as torchvision's `features` does, each under the slice it is in.
+        # Slices number their layers like torchvision's `features`, each below its slice.
         own = {f"features.{key.split('.', 1)[1]}": key for key in self.network.net.state_dict()}
         given = {own[key]: value for key, value in alexnet.items() if key in own}
         problem = misfit_of_part(self.network.net, given)
         if problem is not None:
             raise WeightsError(
-                f"{source} does not hold AlexNet's weights ({problem}): give {ALEXNET_URL.rsplit('/', 1)[1]}."
+                f"{source} does not contain AlexNet's weights ({problem}): give {ALEXNET_URL.rsplit('/', 1)[1]}."
             )
         self.network.net.load_state_dict(given)
         self.requires_grad_(False).eval()
@@ -92,7 +93,7 @@ class Lite0Distance(PerceptualDistance):
     strides 2, 4, 8, 16 and 32 (channels 16, 24, 40, 112, 320): 0 to 20. Not comparable with LPIPS.
 
     Args:
-        state: timm's keys; None: the weights of the installed package.
+        state: weights with timm's keys; None: those of the installed package.
     """
 
     name = "PD-lite0"
@@ -107,7 +108,7 @@ class Lite0Distance(PerceptualDistance):
         self.requires_grad_(False).eval()
 
     def stages(self, image: Tensor) -> list[Tensor]:
-        """Features of images [B, 3, H, W] in [0, 1]: [B, C, h, w] of each stage."""
+        """Features of images [B, 3, H, W] in [0, 1]: [B, C, h, w] for each stage."""
         return self.network(image * 2 - 1)
 
     def distance(self, first: Tensor, second: Tensor) -> Tensor:
@@ -118,18 +119,18 @@ class Lite0Distance(PerceptualDistance):
 def open_perceptual(
     kind: Literal["auto", "lpips", "lite0"] = "auto", weights: str | Path | None = None
 ) -> tuple[PerceptualDistance, str | None]:
-    """The distance of pairs.
+    """Open a perceptual distance.
 
     Args:
-        kind: ``lpips``, ``lite0``, or ``auto``: LPIPS where it can be had, else PD-lite0.
-        weights: a file with torchvision's AlexNet weights; None: torch.hub's cache or the network.
+        kind: ``lpips``, ``lite0``, or ``auto``: LPIPS if available, else PD-lite0.
+        weights: a file with torchvision's AlexNet weights; None: torch.hub's cache or download.
 
     Returns:
-        The distance, and a sentence that says why it is not LPIPS where that could have been expected.
+        The distance, and with ``auto`` a sentence on why it is not LPIPS, else None.
 
     Raises:
-        WeightsError: a weights file cannot be read or is of another network; ``lpips`` and something is missing.
-        RecipeError: there is no such kind.
+        WeightsError: a weights file cannot be read or is for another network; ``lpips`` without weights or package.
+        RecipeError: the kind is unknown.
     """
     if kind not in ("auto", "lpips", "lite0"):
         raise RecipeError(f"distance is {kind!r}: choose auto, lpips or lite0.")

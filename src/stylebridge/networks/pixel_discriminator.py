@@ -7,7 +7,7 @@ from stylebridge.networks.deeplab_v2 import upsample
 
 
 class PixelDiscriminator(nn.Module):
-    """Says of every pixel of a feature map both its class and its domain: 2K logits, source half first.
+    """Classifies every pixel of a feature map by class and domain: 2K logits, source half first.
 
     Two 3×3 convolutions (256, 128 channels, LeakyReLU 0.2), then one 3×3 convolution for each half;
     stride 1, no normalisation. State-dict keys are those of the official checkpoints.
@@ -31,10 +31,10 @@ class PixelDiscriminator(nn.Module):
         self.cls2 = nn.Conv2d(128, num_classes, 3, padding=1)
 
     def forward(self, features: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """[B, C, h, w] to logits [B, 2K, h, w]: channels 0…K−1 say "source", K…2K−1 "target".
+        """[B, C, h, w] to logits [B, 2K, h, w]: channels 0…K−1 mean "source", K…2K−1 "target".
 
-        If ``size`` is given, they are upsampled to it (bilinear, aligned corners). For a loss rather leave
-        them small: :func:`stylebridge.losses.class_level.class_level_loss` upsamples in chunks.
+        With ``size`` they are upsampled to it (bilinear, aligned corners). For a loss, omit it:
+        :func:`stylebridge.losses.class_level.class_level_loss` upsamples in chunks.
         """
         x = self.D(features)
         logits = torch.cat((self.cls1(x), self.cls2(x)), dim=1)

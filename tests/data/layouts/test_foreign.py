@@ -269,7 +269,7 @@ def test_a_colour_outside_the_labelmap_is_named(miniature: Miniature):
     root = cvat(miniature)
     painted(miniature, "SegmentationClass/frame_1.png", (0, 0, 0), (1, 2, 3))
     with pytest.raises(
-        DataError, match=r"frame_1\.png holds the colour \(1, 2, 3\), which label space labelmap-3"
+        DataError, match=r"frame_1\.png has the colour \(1, 2, 3\), which label space labelmap-3"
     ):
         first_row(root)
 

@@ -377,6 +377,6 @@ def test_the_colours_of_camvid_are_all_known_and_others_are_named(miniature: Min
     strange[0, 0] = 1, 2, 3
     Image.fromarray(strange).save(path)
     with pytest.raises(
-        DataError, match=r"0001TP_006690_L\.png holds the colour \(1, 2, 3\), which label space"
+        DataError, match=r"0001TP_006690_L\.png has the colour \(1, 2, 3\), which label space"
     ):
         check_domain(domain)

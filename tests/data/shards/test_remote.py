@@ -185,7 +185,7 @@ def test_samplers_that_hop_need_room_for_all_shards(bucket: Any, monkeypatch: py
     monkeypatch.setenv(remote.CACHE_LIMIT, "1e-6")
     domain = open_domain(ADDRESS, "source", labelled=True)
     with pytest.raises(
-        DataError, match=rf"rare-class draws from all shards .* set {remote.CACHE_LIMIT} higher"
+        DataError, match=rf"rare-class draws from all shards .* increase {remote.CACHE_LIMIT}"
     ):
         make_sampler("rare-class", domain, check_domain(domain), Augmentation(), 0)
     make_sampler("uniform", domain, check_domain(domain), Augmentation(), 0)
@@ -215,7 +215,7 @@ def test_a_set_that_was_packed_anew_is_not_mixed_with_the_old(
 
 
 def test_an_address_without_shards_is_told():
-    with pytest.raises(DataError, match=r"The source address memory://nowhere has no index\.json of shards"):
+    with pytest.raises(DataError, match=r"The source URL memory://nowhere has no index\.json of shards"):
         open_domain("memory://nowhere/", "source", labelled=True)
 
 

@@ -1,4 +1,4 @@
-"""Bridge's networks (ours): critics that hold the encoders, and generators that paint each region in its style."""
+"""Bridge's networks (ours): critics that contain the encoders, and generators with a style for each region."""
 
 from stylebridge.networks.bridge.config import BridgeConfig
 from stylebridge.networks.bridge.critic import Critic

@@ -1,4 +1,4 @@
-"""Bridge's critic: NICE-GAN's encoder, and patch heads that can name domain and class at once."""
+"""Bridge's critic: NICE-GAN's encoder, and patch heads that can classify domain and class jointly."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from stylebridge.networks.nice_gan.discriminator import KERNEL, SLOPE, Encoder, 
 class Critic(Encoder):
     """Encoder and classifiers of one domain: the global attention head, local patches, wide patches.
 
-    Patch heads have 2K outputs, the first half of them "real, of class k", the second "made, of class k"; or one, the
+    Patch heads have 2K outputs, the first half for "real, class k", the second for "fake, class k"; or one output, the
     raw score of NICE-GAN.
 
     Args:
         classes: K.
-        trunk: what stands in place of the encoder's convolutions, with a 1×1 convolution to the code's channels.
+        trunk: replaces the encoder's convolutions, followed by a 1×1 convolution to the code's channels.
     """
 
     def __init__(self, config: BridgeConfig, classes: int, trunk: Trunk | None = None) -> None:
@@ -35,14 +35,14 @@ class Critic(Encoder):
         self.far_scores = SpectralConv2d(4 * code, outputs, KERNEL)
 
     def take_trunk(self, trunk: Trunk) -> None:
-        """Put another trunk in place of the present one; the layers behind it stay."""
+        """Replace the trunk; the layers after it are kept."""
         self.model[0] = trunk
 
     def judge(self, code: Tensor, passes: int = 1) -> tuple[Tensor, Tensor]:
         """Scores of codes [B, 2·channels, h, w]: [B, outputs, h/2 − 1, w/2 − 1] and [B, outputs, h/4 − 1, w/4 − 1].
 
         Args:
-            passes: several passes in one batch, as in :class:`~stylebridge.layers.spectral.SpectralConv2d`.
+            passes: number of passes in the batch, as in :class:`~stylebridge.layers.spectral.SpectralConv2d`.
         """
         near = self.near(code, passes)
         far = self.far(near, passes)

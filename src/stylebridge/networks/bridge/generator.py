@@ -1,4 +1,4 @@
-"""Bridge's generator: SEAN's decoder on a NICE-GAN code, with the image it changes at hand."""
+"""Bridge's generator: SEAN's decoder on a NICE-GAN code, with access to the input image."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from stylebridge.networks.bridge.styles import Styles
 from stylebridge.networks.cyclegan import InstanceNorm
 from stylebridge.networks.label_gan.trunk import SLOPE, ResidualBlock
 
-#: Channels at the image's own size: what comes from below beside the image's three, and what is painted from.
+#: Channels at full size: those joined to the image's three, and those before the output.
 WIDE, FINE = 13, 8
-#: How far a residual goes at most: of the factor, of the shift, of the noise's deviation. Without such bounds critics
-#: drive small generators to burnt-out skies and to confetti on the road within 100 steps.
+#: Largest residuals: of the factor, of the shift, of the noise's standard deviation. Without these bounds critics drive
+#: small generators to burnt-out skies and coloured noise on the road within 100 steps.
 MOST = (0.5, 0.25, 0.05)
 
 
 class Generator(nn.Module):
-    """A code, its image, its label map and the wanted region styles to an image of the other domain.
+    """From a code, its image, its label map and the wanted region styles to an image of the other domain.
 
-    Residual blocks with SEAN norms at a quarter and at half of the size; at full size two plain convolutions. Norms
-    take each image's own statistics: translations, cycles and reconstructions run through one generator, and their
-    batch statistics would mix.
+    Residual blocks with SEAN norms at a quarter and at half of the size; two plain convolutions at full size. Norms use
+    the statistics of each image: translations, cycles and reconstructions share one generator, and batch statistics
+    would mix them.
     """
 
     def __init__(self, config: BridgeConfig, classes: int) -> None:
@@ -48,7 +48,7 @@ class Generator(nn.Module):
         residual = config.output == "residual"
         self.fine = nn.Conv2d(WIDE + (3 if residual else 0), FINE, 3, padding=1)
         self.paint = nn.Conv2d(FINE, 9 if residual else 3, 3, padding=1)
-        if residual:  # training begins with the base as it is
+        if residual:  # training starts from the unchanged base
             nn.init.zeros_(self.paint.weight)
         assert self.paint.bias is not None
         nn.init.zeros_(self.paint.bias)
@@ -56,13 +56,13 @@ class Generator(nn.Module):
     def forward(
         self, code: Tensor, image: Tensor, labels: Tensor | LabelMaps, own: Styles, wanted: Styles
     ) -> Tensor:
-        """Images [B, 3, H, W] in [0, 1] of the wanted styles.
+        """Images [B, 3, H, W] in [0, 1] in the wanted styles.
 
         Args:
-            code: of the image, [B, 2·channels, H/4, W/4].
+            code: the image's code [B, 2·channels, H/4, W/4].
             image: [B, 3, H, W] in [0, 1].
             labels: its label map [B, H, W], 255 = no class.
-            own, wanted: the image's own styles, and those to paint in.
+            own, wanted: the styles of the image, and those of the result.
         """
         maps = LabelMaps.of(labels, wanted.codes.shape[1])
         if not self.config.learnt:
@@ -88,23 +88,23 @@ class Generator(nn.Module):
     def _base(
         self, image: Tensor, maps: LabelMaps, own: Tensor, wanted: Tensor
     ) -> tuple[Tensor, Tensor | float]:
-        """The image with the wanted colours, and the deviation of the noise that it lacks [B, 3, 1, 1]."""
+        """The image with the wanted colours, and the standard deviation of the missing noise [B, 3, 1, 1]."""
         grain, noise = own[:, -1, 9:], 0.0
         if self.config.base != "image":
             changes = colour_map(own[..., :9], wanted[..., :9])
             grain = grain * changes[:, -1, (0, 4, 8)].abs()
             image = self._recolour(image, maps, changes)
-        if self.config.grain:  # variances of independent noises add up
+        if self.config.grain:  # variances of independent noise add up
             missing = wanted[:, -1, 9:].square() - grain.square()
             noise = missing.clamp(min=0).sqrt()[..., None, None].to(image.dtype)
         return image, noise
 
     def _recolour(self, image: Tensor, maps: LabelMaps, changes: Tensor) -> Tensor:
-        """The image through colour maps [B, K + 1, 12]: the whole image's, mixed with each region's."""
+        """Apply colour maps [B, K + 1, 12] to the image: that of the whole image, mixed with that of each region."""
         changes = changes.to(image.dtype)
         change, share = changes[:, -1, :, None, None], self.config.region_share
         if self.config.base == "region-colour":
-            labels = maps.labels.clamp(max=changes.shape[1] - 1)  # no class: the whole image's
+            labels = maps.labels.clamp(max=changes.shape[1] - 1)  # no class: use the whole image's map
             rows = changes.gather(1, labels.flatten(1)[..., None].expand(-1, -1, changes.shape[2]))
             change = change.lerp(rows.transpose(1, 2).unflatten(2, labels.shape[1:]), share)
         return apply_map(image, change.expand(-1, -1, *image.shape[2:])).clamp(0, 1)

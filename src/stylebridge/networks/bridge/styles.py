@@ -1,4 +1,4 @@
-"""Region styles, pooled from the encoder that a critic holds (design: SEAN's codes without an encoder of their own)."""
+"""Region styles, pooled from the critic's encoder (SEAN's style codes without a separate encoder)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from stylebridge.layers.sean import region_means
 from stylebridge.layers.spade import LabelMaps
 from stylebridge.networks.bridge.config import BridgeConfig
 
-#: How fast the running means of a domain's regions follow.
+#: Update rate of the running means of a domain's regions.
 MEAN_DECAY = 0.99
-#: Means, covariances and grain of three colours.
+#: Number of statistics: means, covariances and grain of three colours.
 LOOKS = 12
 _FIRST, _SECOND = [0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]
 #: The median of |x| of a standard normal x.
@@ -24,10 +24,10 @@ MEDIAN_NORMAL = 0.6745
 
 
 class Styles(NamedTuple):
-    """``codes``: [B, K, S]. ``looks``: what is plain to see, [B, K + 1, 12]: means of red, green and
-    blue in each region, their covariances (rr, gg, bb, rg, rb, gb), and their grain; the last row is of the whole image
-    (grain is the whole image's everywhere). ``present``: bool [B, K], where the image itself has the class; elsewhere
-    stands the class's running mean."""
+    """``codes``: [B, K, S]. ``looks``: colour statistics [B, K + 1, 12]: means of red, green and blue in each region,
+    their covariances (rr, gg, bb, rg, rb, gb), and their grain; the last row is that of the whole image (grain is that
+    of the whole image in all rows). ``present``: bool [B, K], whether the image has the class; other rows hold the
+    class's running mean."""
 
     codes: Tensor
     looks: Tensor
@@ -35,10 +35,10 @@ class Styles(NamedTuple):
 
 
 class StyleHead(nn.Module):
-    """One domain's projections P_k from the encoder's mean over a region to a style code.
+    """The projections P_k of a domain, from the encoder's mean over a region to a style code.
 
-    ``means`` [K + 1, 2·channels + 12] are buffers: running means over the domain's images of what is pooled from a
-    region and from the whole image; ``known`` [K + 1] says what was seen at all.
+    ``means`` [K + 1, 2·channels + 12] are buffers: running means over the domain's images of the pooled values of each
+    region and the whole image; ``known`` [K + 1]: which of them have been seen.
     """
 
     means: Tensor
@@ -61,16 +61,16 @@ class StyleHead(nn.Module):
         """Styles of images.
 
         Args:
-            code: [B, 2·channels, h, w] of the domain's encoder.
+            code: [B, 2·channels, h, w] from the domain's encoder.
             image: [B, 3, H, W] in [0, 1].
             labels: [B, H, W], 255 = no class.
-            follow: move the running means; for real images of the domain in training.
+            follow: update the running means; for real images of the domain in training.
 
         Raises:
-            DataError: a label is no class.
+            DataError: a label is not a class.
         """
         height, width = code.shape[-2:]
-        # What covariances are made of: in half precision the difference would be rounding.
+        # Covariances are differences of moments, which would cancel in half precision.
         code, image = at_least_float32(code), at_least_float32(image)
         small = F.adaptive_avg_pool2d(image, (height, width)).to(code.dtype)
         pooled = torch.cat((code, small, small[:, _FIRST] * small[:, _SECOND]), 1)
@@ -84,12 +84,12 @@ class StyleHead(nn.Module):
         return Styles(*self._project(torch.where(seen[..., None], rows, stand_in)), present)
 
     def mean_styles(self, images: int) -> Styles:
-        """The domain's mean styles, for so many images; those of the whole image where a class was never seen."""
+        """The domain's mean styles for ``images`` images; for classes never seen, that of the whole image."""
         rows = torch.where(self.known[:, None], self.means, self.means[-1:])[None].expand(images, -1, -1)
         return Styles(*self._project(rows), self.known[:-1].expand(images, -1))
 
     def _project(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes and looks of what is pooled from K regions and the whole image [B, K + 1, 2·channels + 12]."""
+        """Codes and looks from the pooled values of K regions and the whole image [B, K + 1, 2·channels + 12]."""
         channels = self.config.code_channels
         if not self.config.region_styles:
             rows = rows[:, -1:].expand_as(rows)
@@ -100,7 +100,7 @@ class StyleHead(nn.Module):
 
     @torch.no_grad()
     def _follow(self, rows: Tensor, seen: Tensor) -> None:
-        """Move the running means of what is there in the global batch."""
+        """Update the running means of the regions present in the global batch."""
         counts = seen.sum(0).to(rows.dtype)[:, None]
         sums = sum_over_processes(torch.cat(((rows * seen[..., None]).sum(0), counts), 1))
         count = sums[:, -1]
@@ -112,9 +112,9 @@ class StyleHead(nn.Module):
 
 
 def grain(image: Tensor) -> Tensor:
-    """The deviation of white noise in images [B, 3, H, W]: [B, 3], without gradient.
+    """The standard deviation of white noise in images [B, 3, H, W]: [B, 3], without gradient.
 
-    The median of the absolute diagonal differences, which edges hardly move (Donoho and Johnstone, Biometrika 1994).
+    From the median of absolute diagonal differences, robust to edges (Donoho and Johnstone, Biometrika 1994).
     """
     x = at_least_float32(image.detach())
     height, width = (side // 2 * 2 for side in x.shape[-2:])

@@ -1,4 +1,4 @@
-"""Both directions of Bridge's translation: what the translators' phase trains, and how an image goes through it."""
+"""Both directions of Bridge's translation: the trained networks, and the translation of an image."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from stylebridge.networks.bridge.trunk import Trunk
 from stylebridge.networks.nice_gan.config import STRIDE
 from stylebridge.networks.segmenters.build import Segmenter
 
-#: The two domains, and the one each is translated to.
+#: The two domains, each with the domain it is translated to.
 OTHER = {"source": "target", "target": "source"}
 
 
 class Painters(nn.Module):
-    """``generators`` (each paints its domain) and ``heads`` (each reads its domain's region styles)."""
+    """``generators`` (each for images of its domain) and ``heads`` (each for region styles of its domain)."""
 
     def __init__(self, config: BridgeConfig, classes: int) -> None:
         super().__init__()
@@ -43,18 +43,18 @@ class Painters(nn.Module):
         own: Styles,
         wanted: Styles,
     ) -> Tensor:
-        """Images as the domain's; see :class:`Generator`."""
+        """Images translated to the domain; see :class:`Generator`."""
         return self.generators[domain](code, image, labels, own, wanted)
 
 
 def critics(config: BridgeConfig, classes: int, segmenter: Segmenter) -> nn.ModuleDict:
-    """A critic for each domain; none where nothing is learnt.
+    """A critic for each domain; empty without networks to train.
 
     Args:
-        segmenter: whose first layers they hold with ``trunk: segmenter``.
+        segmenter: source of the first layers with ``trunk: segmenter``.
 
     Raises:
-        RecipeError: it has none that fit.
+        RecipeError: the segmenter has no suitable layers.
     """
     if not config.learnt:
         return nn.ModuleDict()
@@ -65,8 +65,8 @@ def critics(config: BridgeConfig, classes: int, segmenter: Segmenter) -> nn.Modu
 
 
 def encode(critics: nn.ModuleDict, domain: str, image: Tensor) -> Tensor:
-    """The code of a domain's images [B, 3, H, W] in [0, 1]: [B, 2·channels, H/4, W/4], without channels where nothing
-    is learnt. Sides are multiples of 4."""
+    """The code of a domain's images [B, 3, H, W] in [0, 1]: [B, 2·channels, H/4, W/4], with 0 channels without networks
+    to train. Sides must be multiples of 4."""
     if domain not in critics:
         return image.new_zeros(len(image), 0, image.shape[2] // STRIDE, image.shape[3] // STRIDE)
     critic = critics[domain]
@@ -75,14 +75,14 @@ def encode(critics: nn.ModuleDict, domain: str, image: Tensor) -> Tensor:
 
 
 class BridgeTranslator(nn.Module):
-    """One direction in use: images of one domain, with their label maps, in the region styles of the other.
+    """One direction of translation: images of one domain, with label maps, to region styles of the other.
 
     Args:
-        critics, painters: trained networks, which are used in place.
+        critics, painters: trained networks, used without a copy.
         to: ``source`` or ``target``.
 
     Raises:
-        DataError: there is no such domain.
+        DataError: the domain is unknown.
     """
 
     def __init__(self, critics: nn.ModuleDict, painters: Painters, to: str) -> None:
@@ -94,11 +94,11 @@ class BridgeTranslator(nn.Module):
     def forward(self, image: Tensor, labels: Tensor, wanted: Styles | None = None) -> Tensor:
         """Images [B, 3, H, W] in [0, 1] to images of the same shape and range.
 
-        Sides that are no multiples of 4 are padded by their last rows and columns, and cropped back.
+        Sides that are not multiples of 4 are padded with their last rows and columns, and cropped back.
 
         Args:
             labels: [B, H, W], 255 = no class.
-            wanted: from :meth:`styles_of`, for as many images or for one; None: the domain's mean styles.
+            wanted: from :meth:`styles_of`, for as many images, or one; None: the domain's mean styles.
         """
         height, width = image.shape[-2:]
         image, labels = padded(image, labels)
@@ -113,13 +113,13 @@ class BridgeTranslator(nn.Module):
         return made[..., :height, :width]
 
     def styles_of(self, image: Tensor, labels: Tensor) -> Styles:
-        """The region styles of images of the domain that is painted."""
+        """The region styles of images of the output domain."""
         image, labels = padded(image, labels)
         return self.painters.styles(self.domain, encode(self.critics, self.domain, image), image, labels)
 
 
 def padded(image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Image and label map with their last rows and columns repeated up to multiples of 4 (at least 8)."""
+    """Image and label map, padded with their last rows and columns to multiples of 4 (at least 8)."""
     height, width = image.shape[-2:]
     right, below = (max(8, -(-side // STRIDE) * STRIDE) - side for side in (width, height))
     if not right and not below:

@@ -1,4 +1,4 @@
-"""A segmenter's first layers as the encoder that Bridge's critics hold (``trunk: segmenter``)."""
+"""A segmenter's first layers as the encoder of Bridge's critics (``trunk: segmenter``)."""
 
 from __future__ import annotations
 
@@ -15,28 +15,27 @@ from stylebridge.networks.nice_gan.config import STRIDE
 from stylebridge.networks.segmenters.build import Segmenter
 from stylebridge.networks.segmenters.smp import SmpSegmenter
 
-#: Halvings of the sides by the trunk: as many as by NICE-GAN's encoder.
+#: Number of halvings of the sides in the trunk, as in NICE-GAN's encoder.
 DEPTH = 2
 
 
 class Trunk(nn.Module):
-    """The first layers of an smp segmenter, down to a quarter of the image's sides, as they are now.
+    """The first layers of an smp segmenter, down to a quarter of the image's sides, in their current state.
 
-    A copy, which nothing trains and whose batch norms stay as in use: painters go on seeing the codes that they learnt
-    to paint from, while the segmenter learns on.
+    A fixed copy in evaluation mode: generators keep the codes they were trained on while the segmenter trains on.
 
     Args:
-        segmenter: read, not changed.
+        segmenter: not changed.
 
     Raises:
-        RecipeError: it is no smp segmenter, or has no map of a quarter of the sides.
+        RecipeError: it is not an smp segmenter, or has no feature map at a quarter of the sides.
     """
 
     def __init__(self, segmenter: Segmenter) -> None:
         super().__init__()
         if not isinstance(segmenter, SmpSegmenter):
             raise RecipeError(
-                "networks.trunk is segmenter, which takes an encoder of segmentation-models-pytorch: choose another "
+                "networks.trunk is segmenter, which needs an encoder of segmentation-models-pytorch: choose another "
                 "segmenter, or own."
             )
         try:
@@ -58,7 +57,7 @@ class Trunk(nn.Module):
             raise _no_map(segmenter)
 
     def train(self, mode: bool = True) -> Self:
-        """Always as in use."""
+        """Always evaluation mode."""
         return super().train(False)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -71,14 +70,14 @@ class Trunk(nn.Module):
 
 def _no_map(segmenter: Segmenter) -> RecipeError:
     return RecipeError(
-        f"networks.trunk is segmenter, but {segmenter.config.encoder} has no map of a quarter of the image's sides: "
-        f"choose own."
+        f"networks.trunk is segmenter, but {segmenter.config.encoder} has no feature map at a quarter of the "
+        f"image's sides: choose own."
     )
 
 
 @contextmanager
 def _dropping_idle(network: nn.Module) -> Iterator[None]:
-    """What does not run inside leaves the network: it would be kept, and saved, for nothing."""
+    """Remove modules that do not run inside from the network, so that they are not saved."""
     ran: set[nn.Module] = set()
     hooks = [m.register_forward_hook(lambda module, *_: ran.add(module)) for m in network.modules()]
     try:
@@ -93,7 +92,7 @@ def _dropping_idle(network: nn.Module) -> Iterator[None]:
 
 
 def _drop_later_blocks(encoder: nn.Module) -> None:
-    """timm's EfficientNets keep, and run, the blocks behind the last map that is asked for."""
+    """Remove the blocks after the last used feature map, which timm's EfficientNets keep and run."""
     model = getattr(encoder, "model", None)
     blocks = getattr(model, "blocks", None)
     info = getattr(model, "feature_info", None)

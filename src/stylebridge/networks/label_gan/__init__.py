@@ -1,4 +1,4 @@
-"""What generators of images from label maps share: residual blocks, the trunk, and the discriminator."""
+"""Shared parts of SPADE and SEAN: residual blocks, the trunk, and the discriminator."""
 
 from stylebridge.networks.label_gan.config import LabelGanConfig
 from stylebridge.networks.label_gan.discriminator import MultiScaleDiscriminator

@@ -1,4 +1,4 @@
-"""Settings that SPADE and SEAN share."""
+"""Settings shared by SPADE and SEAN."""
 
 from typing import Literal
 
@@ -6,21 +6,21 @@ from pydantic import Field
 
 from stylebridge.settings import Settings
 
-#: Doublings of the start grid.
+#: Number of doublings of the start grid.
 DOUBLINGS = {"normal": 5, "more": 6, "most": 7}
 
 
 class LabelGanConfig(Settings):
     """Settings of a generator of images from label maps, and of its discriminator; published values are the defaults.
 
-    ``classes``: K of the label maps; 255 stands for no class. ``void_class``: the last of the classes is for pixels of
-    255 (published: don't care); else these are zero in all channels. ``edges``: one channel more, instance edges.
+    ``classes``: K of the label maps; 255 means no class. ``void_class``: the last class is for pixels of 255
+    (published: don't care); else these are zero in all channels. ``edges``: one additional channel, instance edges.
     ``channels``: of the last block but one (published: ngf); the first blocks have 16 times as many.
     ``hidden``: channels between the two convolutions of the label map in each norm.
-    ``upsampling``: how often the start grid is doubled: ``normal`` 5 times, ``more`` 6, ``most`` 7 (with one block
-    more). Sides of images are multiples of 2 to that power.
+    ``upsampling``: number of doublings of the start grid: ``normal`` 5, ``more`` 6, ``most`` 7 (with one more block).
+    Sides of images are multiples of 2 to that power.
     ``discriminator_channels``: of a discriminator's first layer; ``discriminator_layers``: before its output layer;
-    ``scales``: discriminators, each at half the size of the one before.
+    ``scales``: number of discriminators, each at half the size of the previous one.
     """
 
     classes: int = Field(ge=1, le=255)
@@ -35,12 +35,12 @@ class LabelGanConfig(Settings):
 
     @property
     def label_channels(self) -> int:
-        """Channels of what stands for a label map: K, and the edges'."""
+        """Channels of a label map: K, plus one with edges."""
         return self.classes + self.edges
 
     @property
     def stride(self) -> int:
-        """Sides of images are multiples of it: 32, 64 or 128."""
+        """Sides of images must be multiples of this: 32, 64 or 128."""
         return 2 ** DOUBLINGS[self.upsampling]
 
     @property

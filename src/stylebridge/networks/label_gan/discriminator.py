@@ -1,4 +1,4 @@
-"""The multi-scale PatchGAN discriminator that SPADE and SEAN are trained against."""
+"""The multi-scale PatchGAN discriminator of SPADE and SEAN."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from stylebridge.networks.label_gan.config import LabelGanConfig
 from stylebridge.networks.label_gan.trunk import SLOPE, PaddedSpectralConv2d, initialise
 
 KERNEL, PADDING = 4, 2
-#: Channels double from layer to layer, to eight times the first at most.
+#: Channels double from layer to layer, up to eight times the first.
 MOST = 8
 
-#: Of each scale, the outputs of all layers [B, C, h, w]; the last is the scores [B, 1, h, w].
+#: The outputs of all layers [B, C, h, w] for each scale; the last are the scores [B, 1, h, w].
 Judgement = list[list[Tensor]]
 
 
 class PatchDiscriminator(nn.Module):
-    """One scale. Convolutions 4×4 of stride 2 with LeakyReLU 0.2; but for the first and last layer with spectral norm,
-    without bias, and instance norm after. With four layers the last of them has stride 1, as published for SPADE; with
-    the three of SEAN none has. The output layer has stride 1."""
+    """One scale. 4×4 convolutions of stride 2 with LeakyReLU 0.2; all but the first and last layer with spectral norm,
+    without bias, and with instance norm afterwards. With four layers the last of them has stride 1, as published for
+    SPADE; with SEAN's three none has. The output layer has stride 1."""
 
     def __init__(self, inputs: int, channels: int, layers: int) -> None:
         super().__init__()
@@ -49,9 +49,9 @@ class PatchDiscriminator(nn.Module):
 
 
 class MultiScaleDiscriminator(nn.Module):
-    """Patch discriminators of label map and image, each at half the size of the one before.
+    """Patch discriminators of label map and image, each at half the size of the previous one.
 
-    Keys are the published ones. At 19 classes 5,566,594 parameters with SPADE's settings, 1,364,098 with SEAN's.
+    Keys are the published ones. With 19 classes 5,566,594 parameters with SPADE's settings, 1,364,098 with SEAN's.
     """
 
     def __init__(self, config: LabelGanConfig) -> None:
@@ -73,18 +73,18 @@ class MultiScaleDiscriminator(nn.Module):
             image: [B, 3, H, W] in [0, 1].
 
         Raises:
-            DataError: labels and images differ in size, or a label is no class.
+            DataError: labels and images differ in size, or a label is not a class.
         """
         maps = LabelMaps.of(labels, self.classes, **self._coding)
         if maps.size != tuple(image.shape[-2:]) or len(maps.labels) != len(image):
             raise DataError(
-                f"Label maps {list(maps.labels.shape)} and images {list(image.shape)} differ in size: give one label "
-                f"map of its own size with each image."
+                f"Label maps {list(maps.labels.shape)} and images {list(image.shape)} differ in size: give each image "
+                f"a label map of its size."
             )
         return self._judge(one_hot(maps, image.dtype), image)
 
     def compare(self, labels: Tensor | LabelMaps, fake: Tensor, real: Tensor) -> tuple[Judgement, Judgement]:
-        """:meth:`forward` of fakes and of real images with the same label maps, in one batch as published."""
+        """:meth:`forward` of fake and real images with the same label maps, in one batch as published."""
         maps = LabelMaps.of(labels, self.classes, **self._coding)
         code = one_hot(maps, fake.dtype)
         both = self._judge(torch.cat((code, code)), torch.cat((fake, real)))
@@ -103,7 +103,7 @@ class MultiScaleDiscriminator(nn.Module):
 
 
 def one_hot(maps: LabelMaps, dtype: torch.dtype = torch.float32) -> Tensor:
-    """[B, K, H, W]: 1 at each pixel's class, all 0 where there is none; with edges one channel more, theirs."""
+    """[B, K, H, W]: 1 at each pixel's class, all 0 without a class; with edges as an additional channel."""
     classes = torch.arange(maps.classes, device=maps.labels.device)
     code = maps.labels[:, None] == classes[:, None, None]
     return (code if maps.edges is None else torch.cat((code, maps.edges[:, None]), 1)).to(dtype)

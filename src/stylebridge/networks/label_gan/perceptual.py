@@ -1,4 +1,4 @@
-"""The perceptual loss of image synthesis: on VGG-19, or under another name on EfficientNet-Lite0."""
+"""The perceptual loss of image synthesis: on VGG-19, or on EfficientNet-Lite0 under another name."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ _VGG19 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 256, 0, 512, 512, 512, 512, 0, 
 
 
 class PerceptualLoss(nn.Module, ABC):
-    """A frozen loss of pairs of images. ``name`` says which, in logs and reports."""
+    """A frozen loss of pairs of images. ``name`` identifies it in logs and reports."""
 
     name: str
 
     @abstractmethod
     def features(self, image: Tensor) -> list[Tensor]:
-        """Of images [B, 3, H, W] in [0, 1], the features [B, C, h, w] of five layers, the shallowest first."""
+        """The features [B, C, h, w] of five layers for images [B, 3, H, W] in [0, 1], the shallowest first."""
 
     def forward(self, fake: Tensor, real: Tensor) -> Tensor:
-        """The scalar :func:`~stylebridge.losses.synthesis.perceptual_distance` of images [B, 3, H, W] in [0, 1]; no
-        gradient goes through ``real``."""
+        """The scalar :func:`~stylebridge.losses.synthesis.perceptual_distance` of images [B, 3, H, W] in [0, 1];
+        ``real`` takes no gradient."""
         with torch.no_grad():
             wanted = self.features(real)
         return perceptual_distance(self.features(fake), wanted)
 
     def train(self, mode: bool = True) -> PerceptualLoss:
-        """It stays in evaluation mode: its normalisations never change."""
+        """Always evaluation mode: its normalisations never change."""
         return super().train(False)
 
 
 class VGG19Loss(PerceptualLoss):
     """relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1 of VGG-19, weighted 1/32, 1/16, 1/8, 1/4 and 1.
 
-    It is fed images in [−1, 1], as pix2pixHD and its successors do, and not normalised by ImageNet's mean.
+    Its input are images in [−1, 1], as in pix2pixHD and its successors, not normalised by ImageNet's mean.
 
     Args:
         state: torchvision's weights of ``vgg19``; only ``features.0`` to ``features.28`` are needed.
 
     Raises:
-        WeightsError: they do not fit; the message calls them ``source``.
+        WeightsError: they do not fit; ``source`` identifies them in the message.
     """
 
     name = "vgg19_perceptual"
@@ -70,7 +70,7 @@ class VGG19Loss(PerceptualLoss):
         problem = misfit_of_part(self.vgg, state)
         if problem is not None:
             raise WeightsError(
-                f"{source} does not hold VGG-19's weights ({problem}): give {VGG19_URL.rsplit('/', 1)[1]}."
+                f"{source} does not contain VGG-19's weights ({problem}): give {VGG19_URL.rsplit('/', 1)[1]}."
             )
         self.vgg.load_state_dict({key: state[key] for key in self.vgg.state_dict()})
         self.requires_grad_(False).eval()
@@ -90,11 +90,11 @@ class VGG19Loss(PerceptualLoss):
 
 
 class Lite0Loss(PerceptualLoss):
-    """Outputs of five stages of EfficientNet-Lite0 (strides 2, 4, 8, 16, 32) in the place of VGG-19's layers, with the
-    same weights. No paper has it; its values are not comparable with VGG-19's.
+    """Outputs of five stages of EfficientNet-Lite0 (strides 2, 4, 8, 16, 32) instead of VGG-19's layers, with the same
+    weights. Not published; its values are not comparable with VGG-19's.
 
     Args:
-        state: timm's keys; None: the weights of the installed package.
+        state: weights with timm's keys; None: those of the installed package.
 
     Raises:
         WeightsError: the package is not installed.
@@ -115,20 +115,19 @@ class Lite0Loss(PerceptualLoss):
 def open_perceptual_loss(
     kind: Kind = "auto", weights: str | Path | None = None
 ) -> tuple[PerceptualLoss | None, str | None]:
-    """The perceptual loss to train with.
+    """Open a perceptual loss for training.
 
     Args:
-        kind: ``vgg19``; ``lite0``; ``none``: off; or ``auto``: VGG-19 where its weights can be had, else Lite0 where
-            its package is installed, else off.
-        weights: a file with torchvision's weights of VGG-19; None: torch.hub's cache or the network.
+        kind: ``vgg19``; ``lite0``; ``none``: off; or ``auto``: VGG-19 if its weights are available, else Lite0 if its
+            package is installed, else off.
+        weights: a file with torchvision's weights of VGG-19; None: torch.hub's cache or download.
 
     Returns:
-        The loss, None where it is off; and a sentence that says why it is not VGG-19 where that could have been
-        expected.
+        The loss, or None if off; and with ``auto`` a sentence on why it is not VGG-19, else None.
 
     Raises:
-        WeightsError: a weights file cannot be read or is of another network; or what ``kind`` names cannot be had.
-        RecipeError: there is no such kind, or weights are given to one that takes none.
+        WeightsError: a weights file cannot be read or is for another network; or the weights of ``kind`` are missing.
+        RecipeError: the kind is unknown, or weights are given for a kind without weights.
     """
     if kind not in ("auto", "vgg19", "lite0", "none"):
         raise RecipeError(f"perceptual is {kind!r}: choose auto, vgg19, lite0 or none.")
@@ -150,11 +149,11 @@ def open_perceptual_loss(
                 f"lite0 or none."
             ) from error
     try:
-        return Lite0Loss(), f"{reason}, so {Lite0Loss.name} takes the place of {VGG19Loss.name}."
+        return Lite0Loss(), f"{reason}, so {Lite0Loss.name} replaces {VGG19Loss.name}."
     except WeightsError:
         return (
             None,
-            f"{reason}, and neither is EfficientNet-Lite0's package installed, so there is no perceptual loss.",
+            f"{reason}, and EfficientNet-Lite0's package is not installed, so there is no perceptual loss.",
         )
 
 

@@ -1,4 +1,4 @@
-"""Residual blocks with norms that see the label map, and the generator's trunk that SPADE and SEAN share."""
+"""Residual blocks with norms conditioned on the label map, and the generator trunk of SPADE and SEAN."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stylebridge.layers.spectral import SpectralConv2d, SpectralLinear
 from stylebridge.networks.label_gan.config import LabelGanConfig
 
 SLOPE = 0.2
-#: Gain of the Xavier normal weights that training starts from.
+#: Gain of the initial Xavier normal weights.
 INITIAL_GAIN = 0.02
 
 
@@ -40,9 +40,9 @@ class PaddedSpectralConv2d(SpectralConv2d):
 
 @torch.no_grad()
 def initialise(network: nn.Module) -> None:
-    """Xavier normal weights with the published gain 0.02, and biases of 0, in every layer of a network."""
+    """Initialise every layer with Xavier normal weights of the published gain 0.02, and zero biases."""
     own = getattr(network, "initialise", None)
-    if own is not None:  # it knows its parts better: they are not looked at
+    if own is not None:  # initialises its parts itself
         own(INITIAL_GAIN)
         return
     if isinstance(network, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | SpectralConv2d | SpectralLinear):
@@ -55,12 +55,12 @@ def initialise(network: nn.Module) -> None:
 
 
 class ResidualBlock(nn.Module):
-    """``shortcut + conv_1(LReLU(norm_1(conv_0(LReLU(norm_0(x))))))``; the shortcut is x, or conv_s(norm_s(x)) where the
-    channels change.
+    """``shortcut + conv_1(LReLU(norm_1(conv_0(LReLU(norm_0(x))))))``; the shortcut is x, or conv_s(norm_s(x)) if the
+    number of channels changes.
 
     Args:
         inputs, outputs: channels.
-        norm: makes a norm of so many channels, called with x, the block's other arguments, and ``slope=``.
+        norm: creates a norm for a number of channels; it is called with x, further arguments, and ``slope=``.
     """
 
     def __init__(self, inputs: int, outputs: int, norm: Callable[[int], nn.Module]) -> None:
@@ -82,10 +82,10 @@ class ResidualBlock(nn.Module):
 
 
 class LabelGenerator(nn.Module):
-    """Start layer ``fc``, residual blocks with doublings between them, and ``conv_img``; names are the published ones.
+    """Start layer ``fc``, residual blocks with doublings in between, and ``conv_img``, with the published names.
 
     Args:
-        norm: makes the norm of a block, from the block's name and the channels.
+        norm: creates a norm from the block's name and the number of channels.
     """
 
     def __init__(
@@ -103,14 +103,14 @@ class LabelGenerator(nn.Module):
         self._blocks = [name for name, _, _ in config.widths]
 
     def maps(self, labels: Tensor | LabelMaps, edges: Tensor | None = None) -> LabelMaps:
-        """Label maps, prepared and found fit.
+        """Prepare and check label maps.
 
         Args:
             labels: [B, H, W].
             edges: bool [B, H, W], for a network that takes instance edges.
 
         Raises:
-            DataError: a side is no multiple of the stride, a label is no class, or edges are missing or surplus.
+            DataError: a side is not a multiple of the stride, a label is not a class, or edges are missing or surplus.
         """
         if edges is not None and isinstance(labels, Tensor):
             labels = LabelMaps(labels, self.classes, void_class=self.void_class, edges=edges)

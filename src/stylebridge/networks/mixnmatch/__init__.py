@@ -1,4 +1,5 @@
-"""MixNMatch (Li et al., CVPR 2020, arXiv 1911.11758): pose, background, shape and texture of four images in one."""
+"""MixNMatch (Li et al., CVPR 2020, arXiv 1911.11758): an image with the pose, background, shape and texture of four
+images."""
 
 from stylebridge.networks.mixnmatch.codes import FACTORS, Categories, Codes, one_hot, parent_of
 from stylebridge.networks.mixnmatch.config import FIELD_STRIDES, PRESETS, MixNMatchConfig

@@ -1,4 +1,4 @@
-"""Layers that MixNMatch's networks share. Keys are those of the published networks."""
+"""Layers shared by MixNMatch's networks, with the published keys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, compiler, nn
 from torch.nn import functional as F
 
 SLOPE = 0.2
-#: Row k of a kernel of 4 that doubles the sides, as a sum of the rows of the kernel of 3 that follows a doubling.
+#: Rows of the 4×4 kernel that doubles the sides, as sums of the rows of a 3×3 kernel after doubling.
 _SPREAD = ((0.0, 0.0, 1.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 
 
@@ -22,8 +22,8 @@ def halve(inputs: int, outputs: int, bias: bool = False) -> nn.Conv2d:
 
 
 class WholeMap(nn.Conv2d):
-    """Convolution without padding that may cover all of its input: then it is a linear layer, and is done as one (two
-    thirds of the time on a CPU)."""
+    """Convolution without padding. If it covers its whole input it is computed as a linear layer (two thirds of the
+    time on a CPU)."""
 
     def forward(self, input: Tensor) -> Tensor:
         """[B, I, H, W] to [B, O, h, w]."""
@@ -33,10 +33,10 @@ class WholeMap(nn.Conv2d):
 
 
 def run_passes(layers: nn.Sequential, x: Tensor, passes: int) -> Tensor:
-    """Layers on several batches at once, joined along axis 0: as if they came one after the other.
+    """Apply layers to several batches, joined along axis 0, as if they came one after the other.
 
-    Convolutions see all of them together, which costs less where weights are more than pixels; batch norms take each
-    batch by itself.
+    Convolutions process all of them together, which is faster if weights outnumber pixels; batch norms process each
+    batch separately.
     """
     if passes == 1:
         return layers(x)
@@ -54,7 +54,7 @@ class GLU(nn.Module):
     """The first half of the channels times the sigmoid of the second: [B, 2C, …] to [B, C, …]."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Gate axis 1."""
+        """[B, 2C, …] to [B, C, …]."""
         return F.glu(x, 1)
 
 
@@ -68,14 +68,13 @@ class Same(nn.Sequential):
 class Up(nn.Module):
     """Nearest doubling of the sides, then :class:`Same`.
 
-    On a CPU (and on the meta device, where its arithmetic is counted) doubling and convolution are one transposed
-    convolution of 4×4 and stride 2, whose kernel holds sums of the 3×3 one's weights: the same function with 16
-    products in place of 36.
+    On a CPU (and on the meta device, where operations are counted) doubling and convolution are one transposed 4×4
+    convolution of stride 2, whose kernel has sums of the 3×3 weights: the same function with 16 products instead of 36.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        # Numbers as in the published sequence, whose number 0 is the doubling.
+        # Numbered as in the published sequence, where 0 is the doubling.
         self.add_module("1", conv3(inputs, 2 * outputs))
         self.add_module("2", nn.BatchNorm2d(2 * outputs))
 
@@ -98,7 +97,7 @@ class Up(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two 3×3 convolutions with batch norm, GLU between them, plus the input; no activation after the sum."""
+    """Two 3×3 convolutions with batch norm, GLU in between, plus the input; no activation after the sum."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -116,14 +115,14 @@ class Residual(nn.Module):
 
 
 class Joint(Same):
-    """:class:`Same` of a code spread over all pixels and a feature map.
+    """:class:`Same` of a code, broadcast over all pixels, and a feature map.
 
     Args:
-        code, features: channels of both.
-        code_first: the order of the convolution's input channels: the code's first, or the features' first.
+        code, features: number of channels of each.
+        code_first: whether the convolution's input channels begin with the code's, or with the features'.
 
-    A spread code is constant, so what its part of the convolution gives depends on the pixel's place at the border
-    alone: the code goes through the kernel once for each row and column of it, never over the image.
+    A broadcast code is constant, so its part of the result depends only on a pixel's distance from the border: it is
+    computed once for each row and column of the kernel, not for each pixel.
     """
 
     def __init__(self, code: int, features: int, outputs: int, *, code_first: bool) -> None:
@@ -144,7 +143,7 @@ class Joint(Same):
 
 
 def _inside(side: int, like: Tensor) -> Tensor:
-    """Which of a kernel's three rows lie inside the image for each output row: [side, 3] of ones and zeros."""
+    """Which of a kernel's three rows are inside the image for each output row: [side, 3] of ones and zeros."""
     mask = like.new_ones(side, 3)
     mask[0, 0] = 0
     mask[-1, 2] = 0
@@ -165,9 +164,10 @@ class ToImage(nn.Module):
 
 
 def initialise(network: nn.Module) -> None:
-    """The published start: orthogonal weights, batch norm weights N(1, 0.02²), biases of both and of linear layers 0.
+    """The published initialisation: orthogonal weights, batch norm weights N(1, 0.02²), zero biases of batch norms and
+    linear layers.
 
-    Biases of convolutions keep torch's. Nothing happens to weights on the meta device.
+    Biases of convolutions keep torch's default. Weights on the meta device are unchanged.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and not module.weight.is_meta:

@@ -36,12 +36,12 @@ class Categories(NamedTuple):
 
 
 def parent_of(texture: Tensor, config: MixNMatchConfig) -> Tensor:
-    """The shape each texture is tied to: floor(texture·Np/Nc), int64 of the same form."""
+    """The shape category of each texture: floor(texture·Np/Nc), int64 of the same shape."""
     return texture * config.shapes // config.textures
 
 
 def one_hot(pose: Tensor, categories: Categories, config: MixNMatchConfig) -> Codes:
-    """Codes of a pose [B, 100] and categories, in the pose's type and on its device."""
+    """Codes of a pose [B, 100] and categories, with the pose's type and device."""
     sizes = (config.textures, config.shapes, config.textures)
     made = (
         torch.zeros(len(pose), size, dtype=pose.dtype, device=pose.device).scatter_(1, numbers[:, None], 1.0)

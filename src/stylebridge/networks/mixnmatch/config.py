@@ -6,26 +6,27 @@ from pydantic import Field, model_validator
 
 from stylebridge.settings import Settings
 
-#: Channels of the features that the parent stage hands to the child stage, at every size of the networks.
+#: Channels of the features from the parent stage to the child stage, for all sizes of the networks.
 PARENT_CHANNELS = 16
-#: The background discriminator sees a border of one pixel less than the image.
+#: Border that the background discriminator's crop leaves out, in pixels.
 VIEW_MARGIN = 2
-#: How far its outputs are from one to the next, in pixels, for each receptive field that it can have.
+#: Stride of its outputs in pixels, for each possible receptive field.
 FIELD_STRIDES = {34: 4, 10: 2}
 
 
 class MixNMatchConfig(Settings):
     """Settings of all networks; published values (for CUB) are the defaults.
 
-    ``image_size``: side of the square images. ``shapes``: shape categories Np. ``textures``: texture categories Nc, as
-    many as there are background categories; every texture belongs to the shape floor(texture·Np/Nc).
-    ``pose``: numbers of the pose code. ``*_channels``: of the first layer of generator (published: ngf), child
+    ``image_size``: side of the square images. ``shapes``: shape categories Np. ``textures``: texture categories Nc,
+    also the number of background categories; every texture belongs to the shape floor(texture·Np/Nc).
+    ``pose``: length of the pose code. ``*_channels``: of the first layer of generator (published: ngf), child
     discriminator (ndf; the parent's has half), encoders, pair discriminators and feature extractor.
-    ``background_field``: pixels of a side that an output of the background discriminator sees. Outputs that see a part
-    of the object's box are not asked, and of the published 34 in 62 pixels nearly none is left: 10 is for small images.
+    ``background_field``: receptive field of the background discriminator's outputs, in pixels. Outputs that see a part
+    of the object's box are not used, and with the published 34 nearly none is left in 62 pixels: 10 is for small
+    images.
 
-    One stage that doubles or halves the sides is left out of every network for images of 64 pixels (as published
-    networks would be cut; the published code has 128 only), one more added for 256 (ours too).
+    For images of 64 pixels every network has one stage of doubling or halving less (as the published networks would be
+    reduced; the published code only has 128), for 256 one more (also ours).
     """
 
     image_size: Literal[64, 128, 256] = 128
@@ -43,23 +44,23 @@ class MixNMatchConfig(Settings):
     def _textures_suffice(self) -> Self:
         if self.textures < self.shapes:
             raise ValueError(
-                f"textures {self.textures} are fewer than shapes {self.shapes}: every shape needs a texture of its own"
+                f"textures {self.textures} are fewer than shapes {self.shapes}: every shape needs its own texture"
             )
         return self
 
     @property
     def doublings(self) -> int:
-        """Times the generator doubles the sides, from 4×4 to the image's."""
+        """Number of doublings in the generator, from 4×4 to the image's size."""
         return self.image_size.bit_length() - 3
 
     @property
     def view_size(self) -> int:
-        """Side of the views that the background discriminator sees (126 of 128)."""
+        """Side of the background discriminator's crops (126 of 128)."""
         return self.image_size - VIEW_MARGIN
 
 
-#: ``mixnmatch`` is the published model for CUB; its kin differ in categories, or in size (``-64``). ``mixnmatch-small``
-#: is ours, for CPUs: no paper has it.
+#: ``mixnmatch`` is the published model for CUB; its variants differ in categories, or in size (``-64``).
+#: ``mixnmatch-small`` is ours, for CPUs, not published.
 PRESETS: dict[str, MixNMatchConfig] = {
     "mixnmatch": MixNMatchConfig(),
     "mixnmatch-dogs": MixNMatchConfig(shapes=12, textures=120),

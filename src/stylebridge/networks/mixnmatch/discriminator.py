@@ -1,4 +1,4 @@
-"""Discriminators of images, and of parent features. All of them give logits: the published sigmoids are in the loss."""
+"""Discriminators of images and parent features. All return logits: the published sigmoids are in the loss."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def _patches(inputs: int, n: int, field: int = 34) -> nn.Sequential:
 
 
 class BackgroundScores(NamedTuple):
-    """Logits [B, 1, u, u] each: ``background`` (or object), ``real`` (or fake)."""
+    """Logits, each [B, 1, u, u]: ``background`` (or object), ``real`` (or fake)."""
 
     background: Tensor
     real: Tensor
 
 
 class BackgroundDiscriminator(nn.Module):
-    """Views [B, 3, 126, 126] to 24×24 scores; no batch norm. 666,626 parameters as published."""
+    """Crops [B, 3, 126, 126] to 24×24 scores; no batch norm. 666,626 parameters as published."""
 
     def __init__(self, config: MixNMatchConfig) -> None:
         super().__init__()
@@ -51,16 +51,16 @@ class BackgroundDiscriminator(nn.Module):
         initialise(self)
 
     def forward(self, view: Tensor) -> BackgroundScores:
-        """Views [B, 3, s, s] in [−1, 1] to logits."""
+        """Crops [B, 3, s, s] in [−1, 1] to logits."""
         x = self.trunk(view)
         return BackgroundScores(self.background(x), self.real(x))
 
 
 class ObjectDiscriminator(nn.Module):
-    """Images to a real/fake logit and to the logits of a category. The published parent discriminator has 32 channels
+    """Images to a real/fake logit and category logits. The published parent discriminator has 32 channels
     (3,006,357 parameters; its real/fake head is never used), the child's 64 (13,320,137).
 
-    ``code`` (the head of the category) is trained with the generator; ``trunk`` and ``real`` of the child's are not.
+    ``code`` (the category head) is trained with the generator; ``trunk`` and ``real`` of the child are not.
     """
 
     def __init__(self, config: MixNMatchConfig, channels: int, categories: int) -> None:
@@ -79,10 +79,10 @@ class ObjectDiscriminator(nn.Module):
         initialise(self)
 
     def features(self, image: Tensor, passes: int = 1) -> Tensor:
-        """What both heads read: images [B, 3, S, S] in [−1, 1] to [B, 8n, 4, 4].
+        """The input of both heads: images [B, 3, S, S] in [−1, 1] to [B, 8n, 4, 4].
 
         Args:
-            passes: the images are so many batches in one; batch norms take each by itself.
+            passes: number of batches joined in ``image``; batch norms process each separately.
         """
         return run_passes(self.trunk, image, passes)
 

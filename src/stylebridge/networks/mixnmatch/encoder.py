@@ -1,4 +1,4 @@
-"""Image to codes (four encoders alike), and image to the parent features of feature mode (arXiv 1911.11758)."""
+"""Encoders of an image to codes (four equal ones), and to the parent features of feature mode (arXiv 1911.11758)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from stylebridge.networks.mixnmatch.blocks import (
 from stylebridge.networks.mixnmatch.codes import Codes
 from stylebridge.networks.mixnmatch.config import PARENT_CHANNELS, MixNMatchConfig
 
-#: Pose codes lie in (−4, 4).
+#: Pose codes are in (−4, 4).
 POSE_RANGE = 4.0
 
 
@@ -49,7 +49,7 @@ class Encoder(nn.Sequential):
         )
 
     def forward(self, image: Tensor, passes: int = 1) -> Tensor:  # type: ignore[override]
-        """Raw codes [B, outputs]; ``passes``: of so many batches in one."""
+        """Raw codes [B, outputs]; ``passes``: number of batches joined in ``image``."""
         x = super().forward(image) if passes == 1 else run_passes(self, image, passes)
         return x.flatten(1)
 
@@ -63,16 +63,16 @@ class Encoded(NamedTuple):
     texture: Tensor
 
     def split(self, images: int) -> tuple[Encoded, Encoded]:
-        """Those of the first so many images, and the rest."""
+        """Split after the first ``images`` images."""
         return Encoded(*(code[:images] for code in self)), Encoded(*(code[images:] for code in self))
 
     def codes(self) -> Codes:
-        """Categories as probabilities."""
+        """The codes, with categories as probabilities."""
         return Codes(self.pose, self.background.softmax(1), self.shape.softmax(1), self.texture.softmax(1))
 
 
 class Encoders(nn.Module):
-    """One encoder a factor; 77,172,232 parameters as published."""
+    """One encoder for each factor; 77,172,232 parameters as published."""
 
     def __init__(self, config: MixNMatchConfig) -> None:
         super().__init__()
@@ -84,14 +84,14 @@ class Encoders(nn.Module):
         initialise(self)
 
     def pose(self, image: Tensor, passes: int = 1) -> Tensor:
-        """The pose code alone, 4·tanh, [B, pose]."""
+        """Only the pose code, 4·tanh, [B, pose]."""
         return POSE_RANGE * torch.tanh(self.model_z(image, passes))
 
     def forward(self, image: Tensor, passes: int = 1) -> Encoded:
         """Images [B, 3, S, S] in [−1, 1] to codes; categories as logits.
 
         Args:
-            passes: the images are so many batches in one; batch norms take each by itself.
+            passes: number of batches joined in ``image``; batch norms process each separately.
         """
         rest = (encoder(image, passes) for encoder in (self.model_b, self.model_p, self.model_c))
         return Encoded(self.pose(image, passes), *rest)
@@ -113,7 +113,7 @@ class FeatureExtractor(nn.Module):
         self.steps = len(down) - 1
         for number, (before, after) in enumerate(itertools.pairwise(down), start=1):
             self.add_module(f"down{number}", _gated(halve(before, 2 * after, bias=True)))
-        # Going up, each step takes what it is given together with the map of the same size on the way down.
+        # Each upsampling step also takes the downsampling map of the same size.
         up = [8 * n, *down[-2:3:-1][: self.steps - 5], 8 * n, 4 * n, 2 * n, PARENT_CHANNELS]
         inputs = [down[-1], *(width + skip for width, skip in zip(up, down[-2:0:-1], strict=False))]
         for number, (before, after) in enumerate(zip(inputs, up, strict=True), start=1):

@@ -1,4 +1,4 @@
-"""The generator of three stages: background, shape pasted on it, texture pasted on that (arXiv 1811.11155)."""
+"""The generator in three stages: background, shape pasted onto it, texture pasted onto that (arXiv 1811.11155)."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from stylebridge.networks.mixnmatch.blocks import GLU, Joint, Residual, Same, To
 from stylebridge.networks.mixnmatch.codes import Codes
 from stylebridge.networks.mixnmatch.config import PARENT_CHANNELS, MixNMatchConfig
 
-#: Side of the maps that the first layer gives.
+#: Side of the first layer's output maps.
 START = 4
-#: The order of the generator's weights as files keep it. 1: the parent stage takes the shape code before the features.
-#: 2: the features before the code, as published.
+#: The order of the generator's weights in files. 1: the parent stage has the shape code before the features. 2: the
+#: features before the code, as published.
 LAYOUT = 2
-#: The convolution that the two orders differ in.
+#: The convolution that differs between the two orders.
 _PARENT_JOINT = "parent_stage.jointConv.0.weight"
 
 
 class Generated(NamedTuple):
-    """All that one pass of the generator gives. Images and foregrounds [B, 3, S, S] in (−1, 1), masks [B, 1, S, S].
+    """The output of the generator. Images and foregrounds [B, 3, S, S] in (−1, 1), masks [B, 1, S, S].
 
-    ``background``; ``parent``: the shape pasted on it; ``image``: the texture pasted on that. ``features``: the parent
-    features [B, 16, S, S] that a feature extractor learns to give.
+    ``background``; ``parent``: the shape pasted onto it; ``image``: the texture pasted onto that. ``features``: the
+    parent features [B, 16, S, S], the target of a feature extractor.
     """
 
     background: Tensor
@@ -41,12 +41,12 @@ class Generated(NamedTuple):
 
     @property
     def masked_parent(self) -> Tensor:
-        """The shape alone, black around it: [B, 3, S, S]."""
+        """The shape on black: [B, 3, S, S]."""
         return self.parent_foreground * self.parent_mask
 
     @property
     def masked_child(self) -> Tensor:
-        """The texture alone, black around it: [B, 3, S, S]."""
+        """The texture on black: [B, 3, S, S]."""
         return self.child_foreground * self.child_mask
 
 
@@ -70,7 +70,7 @@ class Trunk(nn.Module):
 
 
 def _widths(config: MixNMatchConfig) -> list[int]:
-    """Channels of the first maps and after each doubling but the last two of 128: halved while it is so."""
+    """Channels of the first maps and after each doubling except the last two (for 128), halved each time."""
     n = config.generator_channels
     return [8 * n, 4 * n, 2 * n, n]
 
@@ -118,7 +118,7 @@ class ChildStage(nn.Module):
 
 
 class Generator(nn.Module):
-    """Codes to an image and its layers. Keys are the published generator's; 13,500,672 parameters as published."""
+    """Codes to an image and its layers. Published keys; 13,500,672 parameters as published."""
 
     def __init__(self, config: MixNMatchConfig) -> None:
         super().__init__()
@@ -136,14 +136,14 @@ class Generator(nn.Module):
     def forward(
         self, codes: Codes, background_pose: Tensor | None = None, features: Tensor | None = None
     ) -> Generated:
-        """Paint.
+        """Generate an image.
 
         Args:
             codes: of the image. Categories may be probabilities.
-            background_pose: [B, pose], the pose code for the background; None: that of ``codes``. In use it is the
-                pose of the image that gives the background.
-            features: [B, 16, S, S] in place of the parent stage's (feature mode); pose and shape of ``codes`` then have
-                no part but the background's.
+            background_pose: [B, pose], the pose code for the background; None: that of ``codes``. For mixing it is the
+                pose of the background image.
+            features: [B, 16, S, S], replaces the parent stage's (feature mode); pose and shape of ``codes`` then only
+                affect the background.
         """
         pose = codes.pose if background_pose is None else background_pose
         shaped: Tensor = self.parent_stage(codes.pose, codes.shape) if features is None else features
@@ -165,7 +165,7 @@ class Generator(nn.Module):
 
 
 def conversions(layout: int) -> dict[str, Callable[[Tensor], Tensor]]:
-    """How a generator's parameters of an older :data:`LAYOUT` are read; each keeps its shape."""
+    """Conversions of a generator's parameters from an older :data:`LAYOUT`; each keeps its shape."""
     return {_PARENT_JOINT: _features_first} if layout < 2 else {}
 
 
@@ -180,5 +180,5 @@ def _paste(foreground: Tensor, mask: Tensor, behind: Tensor) -> Tensor:
 
 
 def to_view(x: Tensor, size: int) -> Tensor:
-    """Resize [B, C, H, W] to the square that background and feature discriminators see (bilinear, corners aligned)."""
+    """Resize [B, C, H, W] to the input of background and feature discriminators (bilinear, aligned corners)."""
     return F.interpolate(x, size=(size, size), mode="bilinear", align_corners=True)

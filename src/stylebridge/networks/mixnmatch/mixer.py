@@ -1,4 +1,4 @@
-"""All networks of the first stage; and the mixing of several images' factors in one."""
+"""All networks of the first stage; and mixing factors of several images."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ class MixNMatchNetworks(nn.Module):
 
 
 class FeatureNetworks(nn.Module):
-    """The networks of the second stage (feature mode): a trained generator, and what learns its parent features."""
+    """The networks of the second stage (feature mode): a trained generator, and the networks that learn its parent
+    features."""
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
@@ -45,11 +46,11 @@ class FeatureNetworks(nn.Module):
 
 
 class Mixer(nn.Module):
-    """Generator, encoders and (for feature mode) the feature extractor in use, in evaluation mode.
+    """Generator, encoders and (for feature mode) the feature extractor, in evaluation mode.
 
     Args:
-        generator, encoders: of the first stage; the generator's average, where there is one.
-        extractor: of the second stage; without one there is code mode only.
+        generator, encoders: of the first stage; the average of the generator, if available.
+        extractor: of the second stage; None: only code mode.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Mixer(nn.Module):
     def mix(self, pose: Tensor, background: Tensor, shape: Tensor, texture: Tensor) -> Generated:
         """Code mode: each factor from its own images [B, 3, S, S] in [0, 1].
 
-        Every image is encoded by the encoders of its factor alone. :func:`to_unit` brings pictures to [0, 1].
+        Every image is encoded only by the encoder of its factor. :func:`to_unit` converts pictures to [0, 1].
 
         Raises:
             DataError: the images are not RGB images of the networks' size.
@@ -91,7 +92,7 @@ class Mixer(nn.Module):
         """Feature mode: shape and pose, pixel by pixel, from ``shape``. Images as in :meth:`mix`.
 
         Raises:
-            DataError: as :meth:`mix`.
+            DataError: like :meth:`mix`.
             RunError: there is no feature extractor.
         """
         if self.extractor is None:
@@ -100,7 +101,7 @@ class Mixer(nn.Module):
             )
         encoders, behind = self.encoders, self._scaled(background)
         features, pose = self.extractor(self._scaled(shape)), encoders.pose(behind)
-        # The shape code has no part where features are given.
+        # The shape code has no effect with given features.
         no_shape = pose.new_zeros(len(pose), self.config.shapes)
         texture_code = encoders.model_c(self._scaled(texture)).softmax(1)
         codes = Codes(pose, encoders.model_b(behind).softmax(1), no_shape, texture_code)
@@ -110,12 +111,12 @@ class Mixer(nn.Module):
         side = self.config.image_size
         if image.dim() != 4 or tuple(image.shape[1:]) != (3, side, side):
             raise DataError(
-                f"These MixNMatch networks take RGB images [B, 3, {side}, {side}], not {list(image.shape)}: "
+                f"These MixNMatch networks need RGB images [B, 3, {side}, {side}], not {list(image.shape)}: "
                 f"resize them to {side}×{side}."
             )
         return image * 2 - 1
 
 
 def to_unit(picture: Tensor) -> Tensor:
-    """A picture in [−1, 1] as [0, 1] (the published script stretches every image's contrast instead)."""
+    """Convert a picture from [−1, 1] to [0, 1] (the published script stretches each image's contrast instead)."""
     return (picture * 0.5 + 0.5).clamp(0, 1)

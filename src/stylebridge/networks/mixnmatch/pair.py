@@ -1,4 +1,4 @@
-"""Discriminators of pairs of an image and a code, one a factor (arXiv 1911.11758, section 3.2)."""
+"""Discriminators of pairs of an image and a code, one for each factor (arXiv 1911.11758, section 3.2)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from stylebridge.networks.mixnmatch.blocks import SLOPE, WholeMap
 from stylebridge.networks.mixnmatch.codes import Codes
 from stylebridge.networks.mixnmatch.config import MixNMatchConfig
 
-#: Deviations of the noise that follows the layers of the code's branch.
+#: Standard deviations of the noise after the layers of the code branch.
 NOISE = (0.5, 0.3, 0.3)
 
 
 class _Layer(nn.Module):
-    """A layer under its published key; LeakyReLU and noise follow where they are asked for."""
+    """A layer with its published key, optionally followed by LeakyReLU and noise."""
 
     def __init__(self, layer: nn.Module, activated: bool = True, noise: float = 0.0) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class _Layer(nn.Module):
 
 
 class PairDiscriminator(nn.Module):
-    """Whether an image and a code of it were encoded (low) or generated (high), as a raw score."""
+    """A raw score: whether a pair of image and code was encoded (low) or generated (high)."""
 
     def __init__(self, config: MixNMatchConfig, code: int) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class PairDiscriminator(nn.Module):
         """Images [B, 3, S, S] in [−1, 1] and codes [B, K] to scores [B].
 
         Args:
-            passes: they are so many batches in one; each draws its own noise.
+            passes: number of batches joined in the arguments; each draws its own noise.
         """
         for layer in self.code_layer:
             code = layer(code, passes)
@@ -61,9 +61,9 @@ class PairDiscriminator(nn.Module):
 
 
 class PairDiscriminators(nn.Module):
-    """One pair discriminator a factor; 17,753,028 parameters as published.
+    """One pair discriminator for each factor; 17,753,028 parameters as published.
 
-    Noise is added to codes in evaluation mode too, as published: :meth:`quiet` turns it off, for scoring.
+    Noise is added to codes in evaluation mode too, as published; :meth:`quiet` turns it off for scoring.
     """
 
     def __init__(self, config: MixNMatchConfig) -> None:
@@ -80,7 +80,7 @@ class PairDiscriminators(nn.Module):
         return self.BD_z, self.BD_b, self.BD_p, self.BD_c
 
     def quiet(self) -> PairDiscriminators:
-        """Add no noise from now on; gives itself."""
+        """Turn the noise off; returns self."""
         for module in self.modules():
             if isinstance(module, _Layer):
                 module.deviation = 0.0

@@ -1,4 +1,4 @@
-"""NICE-GAN (Chen et al., CVPR 2020, arXiv 2003.00273): the discriminator is the encoder."""
+"""NICE-GAN (Chen et al., CVPR 2020, arXiv 2003.00273): the discriminator contains the encoder."""
 
 from stylebridge.networks.nice_gan.config import PRESETS, NiceGanConfig
 from stylebridge.networks.nice_gan.discriminator import Discriminator, Encoder, Encoding, Scores

@@ -6,20 +6,20 @@ from pydantic import Field, model_validator
 
 from stylebridge.settings import Settings
 
-#: Images have to be so many times larger than codes.
+#: Ratio of image size to code size.
 STRIDE = 4
 
 
 class NiceGanConfig(Settings):
     """Settings of a pair of discriminators and a pair of generators; published values are the defaults.
 
-    ``image_size``: the side of the square images it is trained on; only the full generator is bound to it.
+    ``image_size``: the side of the square training images; binding only for the full generator.
     ``channels``: of the first layer of the discriminator and of the last of the generator (published: ndf, ngf).
     ``blocks``: residual blocks of a generator (the paper's NICE-GAN* has 4).
-    ``light``: the style code is made from averages over the image, as in all published results; else (full) from
-    every pixel of it, by a layer of (image_size/4)²·4·channels × 4·channels weights.
-    ``layers``: of a discriminator. Published: 7, which needs images of at least 96 pixels; 6 is one stride-2
-    layer less in either head and needs 48.
+    ``light``: the style code is computed from averages over the image, as in all published results; else (full) from
+    every pixel, by a layer of (image_size/4)²·4·channels × 4·channels weights.
+    ``layers``: of a discriminator. Published: 7, which needs images of at least 96 pixels; 6 has one stride-2 layer
+    less in each head and needs 48.
     """
 
     image_size: int = Field(default=256, gt=0)
@@ -48,8 +48,8 @@ class NiceGanConfig(Settings):
         return self
 
 
-#: ``nice-gan`` is the published light model, of which all published numbers are; ``nice-gan-full`` the published
-#: command line's default. ``nice-gan-small`` is ours, for CPUs: no paper has it.
+#: ``nice-gan`` is the published light model, with all published results; ``nice-gan-full`` the default of the published
+#: command line. ``nice-gan-small`` is ours, for CPUs, not published.
 PRESETS: dict[str, NiceGanConfig] = {
     "nice-gan": NiceGanConfig(),
     "nice-gan-4-blocks": NiceGanConfig(blocks=4),

@@ -35,7 +35,7 @@ class SpectralBlock(nn.Sequential):
 
 
 class Encoding(NamedTuple):
-    """``code``: z [B, 2·channels, H/4, W/4]. ``features``: what attention was paid to, of the same shape."""
+    """``code``: z [B, 2·channels, H/4, W/4]. ``features``: the input of the attention, of the same shape."""
 
     code: Tensor
     features: Tensor
@@ -44,7 +44,7 @@ class Encoding(NamedTuple):
 class Encoder(nn.Module):
     """The first layers of a discriminator: image to code.
 
-    Keys are those of the published discriminator, of which this is the part up to the code.
+    Keys are those of the published discriminator; this is its part up to the code.
     """
 
     def __init__(self, config: NiceGanConfig) -> None:
@@ -75,10 +75,10 @@ class Encoder(nn.Module):
         return self.encode(image).code
 
     def _attend(self, h: Tensor) -> Tensor:
-        """LeakyReLU(λ · conv1x1([h, h] · fc) + h), fc as it is stored, without spectral normalisation.
+        """LeakyReLU(λ · conv1x1([h, h] · fc) + h), with fc as stored, without spectral normalisation.
 
-        The factors, the two halves of the 1×1 convolution, λ and the sum are one 1×1 convolution of h: everything
-        but that happens on weights.
+        The factors, both halves of the 1×1 convolution, λ and the sum are merged into one 1×1 convolution of h; all
+        else are operations on weights.
         """
         channels = h.shape[1]
         factors = self.conv1x1.weight.flatten(1) * self.fc.weight_orig
@@ -96,7 +96,7 @@ class Encoder(nn.Module):
 
 
 class Scores(NamedTuple):
-    """Raw scores of the two patch heads: ``local`` [B, 1, h, w] and ``wide`` [B, 1, h', w']."""
+    """Raw scores of both patch heads: ``local`` [B, 1, h, w] and ``wide`` [B, 1, h', w']."""
 
     local: Tensor
     wide: Tensor
@@ -105,7 +105,7 @@ class Scores(NamedTuple):
 class Discriminator(Encoder):
     """Encoder and classifiers at three scales: the global attention head, local patches, wide patches.
 
-    46,874,433 parameters as published, of which the encoder's are 167,489.
+    46,874,433 parameters as published, 167,489 of them in the encoder.
     """
 
     def __init__(self, config: NiceGanConfig) -> None:
@@ -122,10 +122,10 @@ class Discriminator(Encoder):
         """The two patch heads' scores of codes [B, 2·channels, h, w].
 
         Args:
-            passes: as in :class:`~stylebridge.layers.spectral.SpectralConv2d`: several passes in one batch.
+            passes: number of passes in the batch, as in :class:`~stylebridge.layers.spectral.SpectralConv2d`.
 
         Raises:
-            DataError: the image was too small for the wide head.
+            DataError: the image is too small for the wide head.
         """
         smallest = self.config.smallest_image
         if min(code.shape[-2:]) * STRIDE < smallest:
@@ -144,7 +144,7 @@ class Discriminator(Encoder):
         )
 
     def advance_heads(self) -> None:
-        """Advance the spectral norms of all heads as a forward pass does, without one."""
+        """Advance the spectral norms of all heads like a forward pass, without computing one."""
         parts = (self.fc, self.Dis0_0, self.Dis0_1, self.conv0, self.Dis1_0, self.Dis1_1, self.conv1)
         for module in (m for part in parts for m in part.modules()):
             if isinstance(module, SpectralLinear | SpectralConv2d):

@@ -1,4 +1,4 @@
-"""NICE-GAN's generator: a code of either domain to an image of its own (arXiv 2003.00273, section 3)."""
+"""NICE-GAN's generator: a code of either domain to an image of its domain (arXiv 2003.00273, section 3)."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class AdaLINBlock(nn.Module):
         self.norm2 = AdaLIN(channels)
 
     def forward(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-        """x [B, C, h, w], γ and β [B, C], to [B, C, h, w]; nothing follows the sum."""
+        """x [B, C, h, w], γ and β [B, C], to [B, C, h, w]; no activation after the sum."""
         y = self.norm1(self.conv1(self.pad(x)), gamma, beta).relu_()
         return x + self.norm2(self.conv2(self.pad(y)), gamma, beta)
 
 
 def _double(inputs: int, outputs: int) -> list[nn.Module]:
-    """Layers that halve the channels and double the sides, by sub-pixel convolution."""
+    """Layers that halve the channels and double the sides by sub-pixel convolution."""
     return [
         nn.ReflectionPad2d(1),
         nn.Conv2d(inputs, outputs, 3, bias=False),
@@ -86,7 +86,7 @@ class Generator(nn.Module):
         """γ and β [B, 4·channels] from the first layer's output [B, 4·channels, h, w].
 
         Raises:
-            DataError: a full generator was given another size than it was made for.
+            DataError: the size does not match a full generator.
         """
         if self.config.light:
             code = self.FC(x.mean((2, 3)))
@@ -95,8 +95,8 @@ class Generator(nn.Module):
             if x.shape[-2:] != (side, side):
                 height, width = (STRIDE * n for n in x.shape[-2:])
                 raise DataError(
-                    f"This full NICE-GAN takes images of {STRIDE * side}×{STRIDE * side} only, not {width}×{height}: "
-                    "resize them, or take the light model."
+                    f"This full NICE-GAN only accepts images of {STRIDE * side}×{STRIDE * side}, not {width}×{height}: "
+                    "resize them, or use a light model."
                 )
             code = self.FC(x.flatten(1))
         return self.gamma(code), self.beta(code)

@@ -1,4 +1,4 @@
-"""NICE-GAN in use: the pairs of networks of two domains, and one direction of them as a translator of images."""
+"""NICE-GAN for translation: the networks of both domains, and one direction as an image translator."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from stylebridge.networks.nice_gan.config import STRIDE, NiceGanConfig
 from stylebridge.networks.nice_gan.discriminator import Discriminator, Encoder
 from stylebridge.networks.nice_gan.generator import Generator
 
-#: The two domains, and the one each is translated to.
+#: The two domains, each with the domain it is translated to.
 OTHER = {"a": "b", "b": "a"}
-#: The shortest side that all reflection paddings of encoder and generator take.
+#: The shortest side that all reflection paddings of encoder and generator accept.
 SMALLEST_TRANSLATED = 8
 
 
 class Translator(nn.Module):
-    """One direction: the encoder of one domain and the generator of the other."""
+    """One direction of translation: the encoder of one domain and the generator of the other."""
 
     def __init__(self, encoder: Encoder, generator: Generator) -> None:
         super().__init__()
@@ -27,11 +27,11 @@ class Translator(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Images [B, 3, H, W] in [0, 1] to images of the other domain, of the same shape and range.
 
-        Sides that are no multiples of 4 are padded by their last rows and columns, and cropped back; so are sides
-        below 8. A full generator takes its own size only.
+        Sides that are not multiples of 4, or below 8, are padded with their last rows and columns, and cropped back. A
+        full generator only accepts its own size.
 
         Raises:
-            DataError: the images have not three channels, or (full) another size than the generator's.
+            DataError: the images do not have three channels, or (full) not the generator's size.
         """
         if image.dim() != 4 or image.shape[1] != 3:
             raise DataError(
@@ -48,9 +48,9 @@ class Translator(nn.Module):
 
 
 class NiceGanNetworks(nn.Module):
-    """The four networks: ``discriminators`` and ``generators``, each of domain ``a`` and domain ``b``.
+    """The four networks: ``discriminators`` and ``generators``, one for domain ``a`` and one for domain ``b``.
 
-    A discriminator's first layers encode its domain; a generator paints its domain.
+    A discriminator's first layers encode its domain; a generator produces its domain.
     """
 
     def __init__(self, config: NiceGanConfig) -> None:
@@ -60,10 +60,10 @@ class NiceGanNetworks(nn.Module):
         self.generators = nn.ModuleDict({domain: Generator(config) for domain in OTHER})
 
     def translator(self, to: str) -> Translator:
-        """The translator to domain ``a`` or ``b``, in evaluation mode, with weights of its own.
+        """The translator to domain ``a`` or ``b``, in evaluation mode, with copied weights.
 
         Raises:
-            DataError: there is no such domain.
+            DataError: the domain is unknown.
         """
         if to not in OTHER:
             raise DataError(f"There is no domain {to!r}: translate to a or to b.")

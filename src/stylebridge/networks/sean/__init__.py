@@ -1,4 +1,4 @@
-"""SEAN (Zhu et al., CVPR 2020, arXiv 1911.12861): images from label maps, each region in a style of its own."""
+"""SEAN (Zhu et al., CVPR 2020, arXiv 1911.12861): images from label maps, with a style for each region."""
 
 from stylebridge.layers.sean import RegionMeans
 from stylebridge.networks.sean.config import PRESETS, SEANConfig

@@ -11,8 +11,8 @@ class SEANConfig(LabelGanConfig):
     """Settings of SEAN; published values are the defaults.
 
     ``style_channels``: length of a style code; the style encoder's first layer has a sixteenth of it.
-    ``upsampling``: ``normal`` or ``more`` (the published ``most`` builds a block that is never run). There is no form
-    with ``edges``: a pixel has one style.
+    ``upsampling``: ``normal`` or ``more`` (the published ``most`` creates a block that never runs). ``edges`` are not
+    supported: a pixel has one style.
     """
 
     upsampling: Literal["normal", "more"] = "normal"  # type: ignore[assignment]
@@ -21,7 +21,7 @@ class SEANConfig(LabelGanConfig):
     discriminator_layers: int = Field(default=3, ge=1)
 
 
-#: Settings of each preset but for the classes. ``sean-small`` is ours, for CPUs: no paper has it.
+#: Settings of each preset, without the classes. ``sean-small`` is ours, for CPUs, not published.
 PRESETS: dict[str, dict[str, Any]] = {
     "sean": {},
     "sean-more": {"upsampling": "more"},

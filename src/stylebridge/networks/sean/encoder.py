@@ -11,16 +11,16 @@ from stylebridge.networks.cyclegan import InstanceNorm
 from stylebridge.networks.label_gan.trunk import SLOPE, initialise
 from stylebridge.networks.sean.config import SEANConfig
 
-#: Side of the smallest image of which the deepest layer, at a quarter of the size, has more than the one pixel that
-#: instance norm can make nothing of.
+#: Shortest side of an image for which the deepest layer, at a quarter of the size, has more than one pixel, as instance
+#: norm needs.
 SHORTEST = 5
 
 
 class SEANStyleEncoder(nn.Module):
     """A bottleneck of convolutions, and the mean of its output over each region. 1,568,576 parameters.
 
-    Keys are those of the published ``Zencoder``. A region's code knows something of its surroundings, as far as the
-    convolutions see.
+    Keys are those of the published ``Zencoder``. A region's code also depends on its surroundings, within the receptive
+    field of the convolutions.
     """
 
     def __init__(self, config: SEANConfig) -> None:
@@ -48,19 +48,19 @@ class SEANStyleEncoder(nn.Module):
         initialise(self)
 
     def forward(self, image: Tensor, labels: Tensor | LabelMaps) -> RegionMeans:
-        """Style codes [B, K, S] and which classes are present, bool [B, K]; codes of absent classes are 0.
+        """Style codes [B, K, S] and the present classes, bool [B, K]; codes of absent classes are 0.
 
         Args:
             image: [B, 3, H, W] in [0, 1].
             labels: [B, H, W], 255 = no class.
 
         Raises:
-            DataError: a label is no class, or a side of the images is shorter than 5 pixels.
+            DataError: a label is not a class, or a side of the images is shorter than 5 pixels.
         """
         if min(image.shape[-2:]) < SHORTEST:
             height, width = image.shape[-2:]
             raise DataError(
-                f"A style image of {width}×{height} is too small: give one of {SHORTEST}×{SHORTEST} at least."
+                f"A style image of {width}×{height} is too small: give one of at least {SHORTEST}×{SHORTEST}."
             )
         maps = LabelMaps.of(labels, self.classes, void_class=self.void_class)
         return region_means(self.model(image * 2 - 1), maps, self.classes)

@@ -12,15 +12,15 @@ from stylebridge.networks.label_gan.trunk import LabelGenerator, initialise
 from stylebridge.networks.sean.config import SEANConfig
 from stylebridge.networks.sean.encoder import SEANStyleEncoder
 
-#: The block whose norms see no style.
+#: The block whose norms use no style.
 WITHOUT_STYLE = "up_3"
 
 
 class SEANGenerator(LabelGenerator):
     """Label map and style matrix to image. 265,338,791 parameters at 19 classes, 266,907,367 with the style encoder.
 
-    ``mean_styles`` [K, S] are buffers: the mean code of each class over the ``style_counts`` [K] images that were shown
-    to :meth:`add_styles`. They stand in for codes that an image lacks.
+    ``mean_styles`` [K, S] are buffers: the mean code of each class over the ``style_counts`` [K] images given to
+    :meth:`add_styles`. They replace codes that an image does not have.
     """
 
     mean_styles: Tensor
@@ -48,13 +48,13 @@ class SEANGenerator(LabelGenerator):
 
         Args:
             styles: codes [B, K, S], row k for the regions of class k.
-            present: bool [B, K], where there is a code; other classes take their mean style, where there is one, and
-                else the row as it is (published: zeros). None: everywhere.
-            generator: of the noise; None: torch's own.
+            present: bool [B, K], whether a code is given; other classes use their mean style if known, else their row
+                of ``styles`` (published: zeros). None: all given.
+            generator: for the noise; None: torch's global generator.
 
         Raises:
-            DataError: a side is no multiple of the config's ``stride``, a label is no class, or the styles have another
-                shape.
+            DataError: a side is not a multiple of the config's ``stride``, a label is not a class, or the styles have
+                another shape.
         """
         maps = self.maps(labels)
         wanted = [len(maps.labels), self.classes, self.config.style_channels]
@@ -67,13 +67,13 @@ class SEANGenerator(LabelGenerator):
         return self.paint(self.start(maps), maps, styles, generator)
 
     def complete(self, styles: Tensor, present: Tensor) -> Tensor:
-        """Codes [B, K, S] with the mean styles put in where ``present`` [B, K] is false and a mean is known."""
+        """Codes [B, K, S], with mean styles where ``present`` [B, K] is false and a mean is known."""
         absent = ~present & (self.style_counts > 0)
         return torch.where(absent[..., None], self.mean_styles.to(styles.dtype), styles)
 
     @torch.no_grad()
     def add_styles(self, styles: Tensor, present: Tensor) -> None:
-        """Count the codes [B, K, S] of classes that are ``present`` [B, K] into the mean styles."""
+        """Add the codes [B, K, S] of ``present`` [B, K] classes to the mean styles."""
         shown = present.to(self.mean_styles.dtype)
         counts = self.style_counts + present.sum(0)
         excess = torch.einsum("bk,bks->ks", shown, styles.to(shown.dtype) - self.mean_styles)
@@ -82,18 +82,18 @@ class SEANGenerator(LabelGenerator):
 
     @torch.no_grad()
     def set_styles(self, sums: Tensor, counts: Tensor) -> None:
-        """Take mean styles from the sums [K, S] of codes and from how many images [K] had the class."""
+        """Set the mean styles from the sums [K, S] of codes and the number of images [K] with the class."""
         self.mean_styles.copy_(sums / counts.clamp(min=1)[:, None])
         self.style_counts.copy_(counts)
 
     def forget_styles(self) -> None:
-        """Start the mean styles anew."""
+        """Reset the mean styles."""
         self.mean_styles.zero_()
         self.style_counts.zero_()
 
 
 class SEANNetworks(nn.Module):
-    """``encoder`` and ``generator``, which are trained together."""
+    """``encoder`` and ``generator``, trained together."""
 
     def __init__(self, config: SEANConfig) -> None:
         super().__init__()
@@ -108,11 +108,11 @@ class SEANNetworks(nn.Module):
         image_labels: Tensor | LabelMaps | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Label maps [B, H, W] painted in the style of images [B, 3, h, w] in [0, 1]: [B, 3, H, W] in [0, 1].
+        """Images [B, 3, H, W] in [0, 1] for label maps [B, H, W], in the style of images [B, 3, h, w] in [0, 1].
 
         Args:
-            image_labels: label maps of the images; None: they are ``labels`` (reconstruction).
-            generator: of the noise; None: torch's own.
+            image_labels: label maps of the images; None: ``labels`` (reconstruction).
+            generator: for the noise; None: torch's global generator.
         """
         maps = self.generator.maps(labels)
         codes, present = self.encoder(image, maps if image_labels is None else image_labels)

@@ -10,8 +10,8 @@ from stylebridge.networks.label_gan.config import LabelGanConfig
 class SPADEConfig(LabelGanConfig):
     """Settings of SPADE; published values are the defaults.
 
-    ``vae``: the image starts from a code of a whole image and not from the label map.
-    ``latent``: length of that code. ``image_size``: (width, height); a VAE's generator makes this size only.
+    ``vae``: the generator starts from a code of an image instead of the label map.
+    ``latent``: length of that code. ``image_size``: (width, height); the only size of a VAE's generator.
     """
 
     vae: bool = False
@@ -25,7 +25,7 @@ class SPADEConfig(LabelGanConfig):
         return self
 
 
-#: Settings of each preset but for the classes. ``spade-small`` is ours, for CPUs: no paper has it.
+#: Settings of each preset, without the classes. ``spade-small`` is ours, for CPUs, not published.
 PRESETS: dict[str, dict[str, Any]] = {
     "spade": {},
     "spade-more": {"upsampling": "more"},

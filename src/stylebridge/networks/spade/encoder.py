@@ -1,4 +1,4 @@
-"""SPADE's image encoder: with it, generator and encoder are a variational autoencoder."""
+"""SPADE's image encoder: together with the generator a variational autoencoder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stylebridge.networks.cyclegan import InstanceNorm
 from stylebridge.networks.label_gan.trunk import SLOPE, PaddedSpectralConv2d, initialise
 from stylebridge.networks.spade.config import SPADEConfig
 
-#: The side that images are resized to, and what six convolutions of stride 2 leave of it.
+#: The side of resized images, and the side after six convolutions of stride 2.
 SIDE, LEFT = 256, 4
 
 

@@ -35,12 +35,12 @@ class SPADEGenerator(LabelGenerator):
         """Label maps [B, H, W], 255 = no class, to images [B, 3, H, W] in [0, 1].
 
         Args:
-            code: [B, latent] of a VAE; None: drawn from a standard normal distribution.
-            generator: of that draw.
+            code: [B, latent], for a VAE; None: drawn from a standard normal distribution.
+            generator: for that draw.
 
         Raises:
-            DataError: a side is no multiple of the config's ``stride``, a label is no class, or a VAE was given
-                another size than its own.
+            DataError: a side is not a multiple of the config's ``stride``, a label is not a class, or the size does not
+                match a VAE.
         """
         maps = self.maps(labels)
         if not self.config.vae:
@@ -48,7 +48,7 @@ class SPADEGenerator(LabelGenerator):
         width, height = self.config.image_size
         if maps.size != (height, width):
             raise DataError(
-                f"This SPADE with a VAE makes images of {width}×{height} only, not {maps.size[1]}×{maps.size[0]}: "
+                f"This SPADE with a VAE only generates images of {width}×{height}, not {maps.size[1]}×{maps.size[0]}: "
                 f"resize the label maps."
             )
         if code is None:
@@ -65,7 +65,7 @@ class SPADEGenerator(LabelGenerator):
 
 
 class SPADENetworks(nn.Module):
-    """``generator`` and, of a VAE, ``encoder``."""
+    """``generator`` and, for a VAE, ``encoder``."""
 
     def __init__(self, config: SPADEConfig) -> None:
         super().__init__()
@@ -82,8 +82,8 @@ class SPADENetworks(nn.Module):
         """Label maps [B, H, W] to images [B, 3, H, W] in [0, 1].
 
         Args:
-            image: [B, 3, h, w] in [0, 1] whose look a VAE takes; None: a look at random.
-            generator: of the VAE's draws.
+            image: [B, 3, h, w] in [0, 1] whose style a VAE uses; None: a random style.
+            generator: for the VAE's draws.
         """
         if self.encoder is None or image is None:
             return self.generator(labels, generator=generator)
