@@ -117,11 +117,11 @@ DOOR = pack(np.full((4, 4), 3, np.uint8))
         ("open_picture", {"run": RUN}, "No file is chosen"),
         ("generate", {"run": RUN}, "damaged"),
         ("generate", {"run": RUN, "map": DOOR}, "no mean style of 'door'"),
-        ("generate", {"run": RUN, "map": GOOD_MAP, "wells": {"0": {"first": "gone"}}}, "no longer at hand"),
-        ("generate", {"run": RUN, "map": GOOD_MAP, "wells": {"9": {}}}, "did not arrive as they were set"),
-        ("generate", {"run": RUN, "map": GOOD_MAP, "wells": {"0": {"share": "nan"}}}, "did not arrive"),
-        ("generate", {"run": RUN, "map": GOOD_MAP, "wells": [1]}, "did not arrive"),
-        ("generate", {"run": RUN, "map": GOOD_MAP, "seed": 13}, "Something went wrong inside the studio"),
+        ("generate", {"run": RUN, "map": GOOD_MAP, "wells": {"0": {"first": "gone"}}}, "no longer available"),
+        ("generate", {"run": RUN, "map": GOOD_MAP, "wells": {"9": {}}}, "sent invalid styles"),
+        ("generate", {"run": RUN, "map": GOOD_MAP, "wells": {"0": {"share": "nan"}}}, "sent invalid styles"),
+        ("generate", {"run": RUN, "map": GOOD_MAP, "wells": [1]}, "sent invalid styles"),
+        ("generate", {"run": RUN, "map": GOOD_MAP, "seed": 13}, "An error occurred inside the studio"),
         ("segment", {"run": "runs/town"}, "No photo is chosen"),
         ("segment", {"run": "runs/town", "photo": {"name": "x.png", "data": "AAAA"}}, "x.png cannot be read"),
         ("translate", {"run": "runs/dusk"}, "No photo is chosen"),
@@ -148,4 +148,4 @@ def test_a_style_belongs_to_its_run(call, sent, town) -> None:
     style = call("add_style", run=RUN, photo=sent(photo), labels=sent(labels))
     wells = {"0": {"first": style["id"]}}
     assert "picture" in call("generate", run="./runs/facades", map=GOOD_MAP, wells=wells)
-    assert "no longer at hand" in call("generate", run="runs/castles", map=GOOD_MAP, wells=wells)["error"]
+    assert "no longer available" in call("generate", run="runs/castles", map=GOOD_MAP, wells=wells)["error"]

@@ -75,7 +75,7 @@ def test_megapixels_are_counted_before_decoding(sent, monkeypatch: pytest.Monkey
     "sent", [None, 3, {}, {"name": "a"}, {"name": "a", "data": 1}, {"name": "a", "data": "%%"}]
 )
 def test_what_is_no_file_is_refused(sent: object) -> None:
-    with pytest.raises(DataError, match="did not arrive whole"):
+    with pytest.raises(DataError, match="arrived incomplete"):
         read_photo(sent, 64)
 
 
@@ -98,7 +98,7 @@ def test_a_label_map_takes_the_size_of_its_photo(sent) -> None:
 
 def test_a_label_map_that_does_not_fit_is_refused(sent) -> None:
     labels = np.zeros((20, 30), np.uint8)
-    with pytest.raises(DataError, match="30×20, of another shape than its photo"):
+    with pytest.raises(DataError, match="30×20 and has another aspect ratio than its photo"):
         read_map(sent(labels, "m.png"), SPACE, (20, 20), 64)
     # A page has no options: what the command line would advise is said in another way.
     coloured = np.zeros((20, 30, 3), np.uint8) + np.array([200, 10, 10], np.uint8)

@@ -1,6 +1,6 @@
 """Label maps between the page and the networks: pure functions on uint8 [H, W] (255 = no class).
 
-Painting itself happens in the page (``static/paint.js``): a brush that waits for a server is no brush.
+Painting itself happens in the page (``static/paint.js``), because a brush must not wait for the server.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _DAMAGED = "The label map from the page is damaged: reload the page and open the
 
 
 def pack(labels: np.ndarray) -> dict[str, Any]:
-    """A label map uint8 [H, W] as the page reads it: sides, and its bytes row by row, deflated, in base64.
+    """A label map uint8 [H, W] as the page reads it: its size, and its bytes row by row, deflated, in base64.
 
-    Bytes and not a picture: a browser may round, colour-manage or disturb the pixels of a picture.
+    It is not sent as an image, because browsers may round or colour-manage the pixels of images.
     """
     height, width = labels.shape
     data = base64.b64encode(zlib.compress(np.ascontiguousarray(labels, np.uint8).tobytes(), 1))
@@ -31,11 +31,11 @@ def pack(labels: np.ndarray) -> dict[str, Any]:
 
 
 def unpack(packed: Any, classes: int, longest: int) -> np.ndarray:
-    """The inverse of :func:`pack`; trusts nothing.
+    """The inverse of :func:`pack`; checks everything.
 
     Args:
         classes: K; every value is below it, or 255.
-        longest: what no side is longer than.
+        longest: upper limit of both sides.
 
     Raises:
         DataError: the sides, the bytes or a value are wrong.
@@ -43,8 +43,8 @@ def unpack(packed: Any, classes: int, longest: int) -> np.ndarray:
     try:
         width, height, data = packed["width"], packed["height"], packed["data"]
         if not all(type(side) is int and 1 <= side <= longest for side in (width, height)):
-            raise DataError(f"A label map has sides of 1 to {longest} pixels: open a smaller one.")
-        # One byte more than is wanted: a bomb is cut off there, and a map that is too long is seen.
+            raise DataError(f"A label map may have sides of 1 to {longest} pixels: open a smaller one.")
+        # One byte more than expected: this stops decompression bombs and detects maps that are too long.
         raw = zlib.decompressobj().decompress(base64.b64decode(data, validate=True), width * height + 1)
     except (KeyError, TypeError, binascii.Error, zlib.error, ValueError) as error:
         raise DataError(_DAMAGED) from error
@@ -57,38 +57,38 @@ def unpack(packed: Any, classes: int, longest: int) -> np.ndarray:
 
 
 def fitted(size: tuple[int, int], longest: int) -> tuple[int, int]:
-    """The (width, height) of the same shape whose longer side is at most ``longest``; no side is below 1."""
+    """The (width, height) with the same aspect ratio whose longer side is at most ``longest``; no side is below 1."""
     scale = min(1.0, longest / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A label map brought to (width, height), every value taken from the nearest pixel."""
+    """A label map resized to (width, height) by nearest neighbour."""
     if (labels.shape[1], labels.shape[0]) == size:
         return labels
     return np.array(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
 
 
 def resize_picture(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """RGB uint8 [H, W, 3] brought to (width, height)."""
+    """RGB uint8 [H, W, 3] resized to (width, height)."""
     if (picture.shape[1], picture.shape[0]) == size:
         return picture
     return np.array(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
 
 
 def shares(labels: np.ndarray, classes: int) -> list[float]:
-    """The share of each of K classes in all pixels, 0 to 1."""
+    """The share of pixels of each of K classes, 0 to 1."""
     counts = np.bincount(labels.ravel(), minlength=256)[:classes]
     return (counts / labels.size).tolist()
 
 
 def picture_url(picture: np.ndarray) -> str:
-    """RGB uint8 [H, W, 3] as a PNG in a ``data:`` address, so that no file is made or served."""
+    """RGB uint8 [H, W, 3] as a PNG in a ``data:`` URL, so that no file is written or served."""
     return _url(Image.fromarray(picture))
 
 
 def label_url(labels: np.ndarray, space: LabelSpace) -> str:
-    """A label map as an 8-bit palette PNG in a ``data:`` address: values are class indices, colours the space's."""
+    """A label map as an 8-bit palette PNG in a ``data:`` URL: values are class indices."""
     image = Image.fromarray(labels)
     palette = np.zeros((256, 3), np.uint8)
     palette[: space.num_classes] = space.colours

@@ -1,8 +1,8 @@
-"""What stands before gradio: only the page of whoever started the studio is answered, and only what it needs.
+"""Middleware before gradio: it answers only the page of the user who started the studio, and only what the page needs.
 
-Other users of this machine reach 127.0.0.1 too. The address printed at the start holds a token; the page opened with it
-gets a cookie, and a request without one of them is refused. (Cookies do not tell ports apart: the cookie is named after
-the port, so that two studios of one user do not log each other out.)
+Other users of this machine can reach 127.0.0.1, too. The address printed at the start contains a token. The page opened
+with it gets a cookie, and a request without token or cookie is refused. (Browsers share cookies between ports: the
+cookie is named after the port, so that two studios of one user do not log each other out.)
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-#: A request holds a photo and a label map, each of up to 20 MB and a third more in base64.
+#: A request contains a photo and a label map, each up to 20 MB, and a third more in base64.
 MAX_BODY = 60 * 2**20
-#: Seconds within which a body must have arrived. From this machine it takes less than one.
+#: Time limit for the arrival of a body, in seconds. From this machine it takes less than one second.
 BODY_SECONDS = 60.0
 
-#: Gradio's own page and its parts; not its uploads, its files, its proxy or its monitoring.
+#: Gradio's page and its parts; not its uploads, files, proxy or monitoring.
 _PARTS = re.compile(
     r"/(?:|config/?|theme\.css|favicon\.ico|manifest\.json|robots\.txt|(?:assets|static)/.+"
     r"|gradio_api/(?:info/?|theme\.css|startup-events|app_id/?|heartbeat/\w+))"
@@ -34,7 +34,7 @@ _PARTS = re.compile(
 
 _HOSTS = ("127.0.0.1", "localhost")
 
-#: Nothing is loaded from, or sent to, any other machine, whatever gradio's page asks for.
+#: Nothing is loaded from or sent to other machines, whatever gradio's page requests.
 _POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'none'; form-action 'none'; "
     "base-uri 'self'; object-src 'none'"
@@ -47,41 +47,41 @@ _HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
 )
-#: What gradio itself asks for while it starts.
+#: The request of gradio itself while it starts.
 _STARTING = "/gradio_api/startup-events"
 
-_ELSEWHERE = 404, "There is no such address here."
-_TOO_LARGE = 413, "That is more than the studio accepts at once: use smaller files."
+_ELSEWHERE = 404, "This address does not exist."
+_TOO_LARGE = 413, "The files are larger than the studio accepts: use smaller files."
 _TOO_SLOW = 408, "The files did not arrive in time: send them again."
 _NO_TOKEN = (
     401,
-    "Open the whole address that `stylebridge studio` printed at its start: it ends with a token.",
+    "Open the complete address that `stylebridge studio` printed at its start: it ends with a token.",
 )
 
 
 class Admission:
-    """Who may use a studio: whoever knows its token.
+    """Access to a studio: for everyone who knows its token.
 
     Attributes:
-        starting: gradio is being started and asks its own server whether it answers.
+        starting: gradio is starting and tests whether its own server answers.
     """
 
     def __init__(self, token: str) -> None:
         self.token, self.starting = token, True
 
     def cookie_name(self, scope: Scope) -> str:
-        """Of the studio on this port."""
+        """Name of the cookie of the studio on this port."""
         return f"stylebridge_studio_{scope['server'][1]}"
 
     def in_address(self, scope: Scope) -> bool:
-        """Whether the address of the page holds the token."""
+        """Whether the address of the page contains the token."""
         if scope["method"] != "GET" or scope["path"] != "/":
             return False
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])
         return self._right(given[0])
 
     def in_cookie(self, scope: Scope, header: str) -> bool:
-        """Whether the cookies hold the token."""
+        """Whether the cookies contain the token."""
         try:
             cookie = SimpleCookie(header).get(self.cookie_name(scope))
         except CookieError:
@@ -93,13 +93,13 @@ class Admission:
 
 
 class Guard:
-    """ASGI middleware: refuses foreign hosts and origins, requests without the token, every address but the studio's,
-    and bodies without end in size or time.
+    """ASGI middleware: refuses foreign hosts and origins, requests without the token, addresses that the studio
+    does not use, and bodies that are too large or too slow.
 
     Args:
         endpoints: the names under ``/gradio_api/run/`` that may be called.
-        admission: who may use the studio.
-        body_seconds: within which a body must have arrived.
+        admission: access to the studio.
+        body_seconds: time limit for the arrival of a body.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Guard:
         self.admission, self.body_seconds = admission, body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or hand on."""
+        """Refuse the request, or pass it on."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
@@ -122,7 +122,7 @@ class Guard:
             return
         refusal = self._refusal(scope)
         if refusal is None and scope["method"] == "POST":
-            # The application sees a body that is whole, or nothing of it.
+            # The application gets a complete body, or none.
             body = await self._body(receive)
             if isinstance(body, tuple):
                 refusal = body
@@ -141,14 +141,14 @@ class Guard:
         await self.app(scope, receive, with_headers)
 
     async def _body(self, receive: Receive) -> bytes | tuple[int, str]:
-        """The whole body, or why it is refused: what counts are the bytes that arrive, not those announced."""
+        """The complete body, or the refusal. Bytes are counted as they arrive; the announced length does not count."""
         parts, size = [], 0
         try:
             async with asyncio.timeout(self.body_seconds):
                 while True:
                     message = await receive()
                     if message["type"] != "http.request":
-                        return _TOO_SLOW  # nobody listens any more
+                        return _TOO_SLOW  # the client has disconnected
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
                     if size > MAX_BODY:
@@ -159,7 +159,7 @@ class Guard:
             return _TOO_SLOW
 
     def _new_cookie(self, scope: Scope) -> list[tuple[bytes, bytes]]:
-        """The cookie for a page that was opened by the address with the token."""
+        """The cookie for a page opened with the token in its address."""
         if not self.admission.in_address(scope):
             return []
         name, token = self.admission.cookie_name(scope), self.admission.token
@@ -168,7 +168,7 @@ class Guard:
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
         host = headers.get("host", "")
-        # A page elsewhere can give its own name this machine's address; its requests still carry that name.
+        # Another site can point its name at this machine's address; its requests still contain that name.
         if host.rpartition(":")[0] not in _HOSTS and host not in _HOSTS:
             return 403, "The studio answers on 127.0.0.1 only."
         origin = headers.get("origin")
@@ -188,7 +188,7 @@ class Guard:
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """What gives a body that was read already, then what comes after it."""
+    """A receive function that returns the body already read, then later messages."""
     given = False
 
     async def receive_again() -> Message:

@@ -18,17 +18,18 @@ from stylebridge.networks.mixnmatch import Mixer
 from stylebridge.studio.canvas import picture_url
 from stylebridge.studio.desk import Desk, text
 from stylebridge.studio.runs import identity
+from stylebridge.studio.sentences import ForgottenError
 from stylebridge.studio.uploads import read_photo
 
-#: Photos that one factor may take in one go, and photos that are kept.
+#: Largest number of photos for one factor, and of photos that are kept.
 MAX_VARIED, _KEPT = 24, 128
 
-_NOT_AS_SET = "The photos did not arrive as they were set: reload the page."
+_NOT_AS_SET = "The page sent an invalid list of photos: reload the page."
 
 
 @dataclass
 class _Photo:
-    """A photo as the networks of a run see it, uint8 [S, S, 3]; its codes by factor and mode, once they were asked."""
+    """A photo at the networks' size, uint8 [S, S, 3], and its codes by factor and mode, computed on demand."""
 
     run: str
     pixels: np.ndarray
@@ -36,14 +37,14 @@ class _Photo:
 
 
 class Mix:
-    """What the tab asks for. The most recent photos are kept, each under a name that cannot be guessed."""
+    """The calls of the tab. The most recent photos are kept, each under a random id."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self._photos: OrderedDict[str, _Photo] = OrderedDict()
 
     def mix_photo(self, request: dict[str, Any]) -> dict[str, Any]:
-        """``run``, ``photo`` → the ``id`` under which :meth:`mix` knows it, and how the networks see it."""
+        """``run``, ``photo`` → an ``id`` for :meth:`mix`, and the photo at the networks' size."""
         if request.get("photo") is None:
             raise DataError("No photo is chosen: choose one first.")
         mixer, run = self._opened(text(request, "run"))
@@ -56,7 +57,7 @@ class Mix:
         return {"id": key, "picture": picture_url(photo)}
 
     def mix(self, request: dict[str, Any]) -> dict[str, Any]:
-        """``run``, ``mode``, ``wells`` (lists of photos' ids by factor; one of them may hold several), ``masks`` →
+        """``run``, ``mode``, ``wells`` (lists of photo ids by factor; one factor may have several), ``masks`` →
         ``mixes``: a ``picture`` each, with ``masks`` also ``shape_mask`` and ``texture_mask``."""
         mixer, run = self._opened(text(request, "run"))
         mode = "feature" if text(request, "mode") == "feature" else "code"
@@ -73,7 +74,7 @@ class Mix:
         return {"seconds": time.perf_counter() - started, "varied": varied, "mixes": shown}
 
     def _opened(self, name: str) -> tuple[Mixer, str]:
-        """The networks of a run on the device, and what changes when they are made anew. Raises RunError."""
+        """The networks of a run on the device, and the identity of the run. Raises RunError."""
         path = self.desk.runs.find(name, "mix")
 
         def opened() -> Mixer:
@@ -82,7 +83,7 @@ class Mix:
         return self.desk.models.get(("mix",), path, opened), identity(path)
 
     def _coded(self, mixing: Mixing, factor: str, ids: list[str], run: str) -> Coded:
-        """The codes of photos, those that are missing encoded together."""
+        """The codes of photos; missing ones are encoded in one batch."""
         photos = [self._photo(key, run) for key in ids]
         name = (factor, mixing.mode)
         missing = {id(photo): photo for photo in photos if name not in photo.coded}
@@ -95,7 +96,7 @@ class Mix:
     def _photo(self, key: str, run: str) -> _Photo:
         photo = self._photos.get(key)
         if photo is None or photo.run != run:
-            raise DataError("A photo is no longer at hand: remove it from its well and choose it again.")
+            raise ForgottenError("A photo is no longer available: remove it and choose it again.")
         self._photos.move_to_end(key)
         return photo
 
@@ -108,7 +109,7 @@ def _wells(sent: Any, factors: tuple[str, ...]) -> dict[str, list[str]]:
     """The ids of each factor's photos.
 
     Raises:
-        DataError: they are of another form, a factor has none, or more than one has several.
+        DataError: the form is invalid, a factor has no photo, or more than one factor has several.
     """
     if not isinstance(sent, dict):
         raise DataError(_NOT_AS_SET)
@@ -118,13 +119,13 @@ def _wells(sent: Any, factors: tuple[str, ...]) -> dict[str, list[str]]:
         if not isinstance(ids, list) or not all(isinstance(key, str) for key in ids):
             raise DataError(_NOT_AS_SET)
         if not ids:
-            only = ", or choose pixel by pixel" if factor == FACTORS[0] else ""
-            raise DataError(f"The {factor} has no photo: put one in its well{only}.")
+            only = ", or choose 'pixel by pixel from one'" if factor == FACTORS[0] else ""
+            raise DataError(f"The {factor} has no photo: choose one{only}.")
         wells[factor] = ids
     several = [factor for factor, ids in wells.items() if len(ids) > 1]
     if len(several) > 1:
         raise DataError(
-            f"{several[0].capitalize()} and {several[1]} have several photos: leave several to one of them."
+            f"{several[0].capitalize()} and {several[1]} have several photos: use several photos for one factor only."
         )
     if several and len(wells[several[0]]) > MAX_VARIED:
         raise DataError(f"The {several[0]} has more than {MAX_VARIED} photos: remove some.")

@@ -1,4 +1,4 @@
-"""The page: markup, style and scripts from ``static/``, put together without anything from the network."""
+"""The page: markup, style and scripts from ``static/``, assembled without network access."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _static(name: str) -> str:
 
 
 def markup(facts: dict[str, Any]) -> str:
-    """The body of the page; ``facts`` (what the page must know from the start) ride along as JSON."""
+    """The body of the page; ``facts`` (its initial state) are embedded as JSON."""
     return _static("studio.html").replace("{{facts}}", html.escape(json.dumps(facts), quote=True))
 
 
@@ -25,6 +25,6 @@ def css() -> str:
 
 
 def script() -> str:
-    """A function for gradio to call when its page stands: all scripts, in a scope of their own."""
+    """A function that gradio calls when its page is ready: all scripts, in one scope."""
     parts = "\n".join(_static(name) for name in _SCRIPTS)
     return f'() => {{ "use strict";\n{parts}\n}}'

@@ -1,4 +1,4 @@
-"""The tab that paints: a label map, a style for each of its classes, and the picture of both."""
+"""The Paint tab: a label map, a style for each class, and the image made from both."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from stylebridge.studio.canvas import (
 from stylebridge.studio.desk import Desk, described, text, whole
 from stylebridge.studio.style_wells import codes_for, parse_wells
 
-#: Longest side of the little pictures that stand for style photos, in pixels.
+#: Longest side of the thumbnails of style photos, in pixels.
 _THUMBNAIL = 144
 
 
 class Paint:
-    """What the tab asks for; each method takes and returns what JSON can hold, and raises UserError."""
+    """The calls of the tab; each method takes and returns JSON values, and raises UserError."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -50,13 +50,13 @@ class Paint:
         return {"photo": picture_url(photo) if photo is not None else None, "map": pack(labels)}
 
     def add_style(self, request: dict[str, Any]) -> dict[str, Any]:
-        """``photo`` with ``labels`` or ``segmenter`` → a name for its styles, and the classes that it has."""
+        """``photo`` with ``labels`` or ``segmenter`` → an ``id`` for its styles, and the classes it contains."""
         synthesizer = self.desk.synthesizer(text(request, "run"))
-        # Encoders see photos at the size of their training: a style of a larger one would be another.
+        # Encoders were trained at this size: a larger photo would give another style.
         sized = request | {"side": max(synthesizer.size)}
         photo, labels = self.desk.photo_and_map(sized, synthesizer.space)
         if photo is None:
-            return {"error": "A style needs a photo: choose one beside its label map."}
+            return {"error": "A style needs a photo: choose one together with its label map."}
         with self.desk.models.lock:
             style = synthesizer.encode(photo, labels)
         small = resize_picture(photo, fitted((photo.shape[1], photo.shape[0]), _THUMBNAIL))

@@ -1,4 +1,4 @@
-"""What the page says when something goes wrong: a sentence, never a traceback or a path of the machine."""
+"""Error messages of the page: one sentence, never a traceback or a path of the machine."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from stylebridge.errors import DataError, StylebridgeError
 
 _LOG = logging.getLogger("stylebridge.studio")
 
-_SURPRISE = "Something went wrong inside the studio: the terminal in which it was started says what."
-_MEMORY = "There is not enough memory for that: use a smaller image, and close what else is open."
+_SURPRISE = "An error occurred inside the studio: see the terminal in which it was started."
+_MEMORY = "There is not enough memory: use a smaller image, or close other programs."
 
 #: An absolute path: from a root or a drive, at least one folder, the last part kept.
 _PATH = re.compile(r"(?<![\w.~-])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\:'\"()]+[/\\])+([^\s/\\:'\"()]*)")
@@ -23,28 +23,35 @@ _PATH = re.compile(r"(?<![\w.~-])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\:'\"()]+[/\\])+(
 Handler = Callable[[dict], dict]
 
 
+class ForgottenError(DataError):
+    """The studio no longer keeps a photo that the page refers to."""
+
+
 def without_paths(message: str, below: Path | None = None) -> str:
-    """The message with absolute paths as places below a folder; those elsewhere shortened to their last part."""
+    """The message with paths relative to a folder; absolute paths elsewhere are shortened to their last part."""
     if below is not None:
         message = message.replace(f"{below}{os.sep}", "")
     return _PATH.sub(lambda found: found[1] or "the folder", message)
 
 
 def told(handler: Callable[[Any], dict[str, Any]], below: Path | None = None) -> Handler:
-    """The handler, with what goes wrong in it returned as ``{"error": sentence}``.
+    """The handler, which returns errors as ``{"error": sentence}``.
+
+    ``{"error": sentence, "forgotten": True}`` tells the page to send its photos again.
 
     Args:
-        below: the folder that sentences may name paths from.
+        below: the folder to which paths in messages are relative.
     """
 
     @functools.wraps(handler)
     def wrapped(request: dict) -> dict:
         try:
             if not isinstance(request, dict):
-                raise DataError("The page sent something else than was asked for: reload it.")
+                raise DataError("The page sent an invalid request: reload it.")
             return handler(request)
         except StylebridgeError as error:
-            return {"error": without_paths(str(error), below)}
+            reply = {"error": without_paths(str(error), below)}
+            return reply | ({"forgotten": True} if isinstance(error, ForgottenError) else {})
         except MemoryError:
             return {"error": _MEMORY}
         except Exception as error:
@@ -53,7 +60,7 @@ def told(handler: Callable[[Any], dict[str, Any]], below: Path | None = None) ->
             _LOG.exception("studio")
             return {"error": _SURPRISE}
 
-    # What is asked of it by name (type hints, defaults) is asked of the wrapper, not of a bound method.
+    # gradio reads type hints and defaults from the wrapper, not from the bound method.
     wrapped.__annotations__ = {"request": dict, "return": dict}
     del wrapped.__wrapped__  # type: ignore[attr-defined]
     return wrapped

@@ -1,4 +1,4 @@
-"""Which style each class gets: photos that were opened as styles, and wells that name one or two of them."""
+"""The style of each class: photos opened as styles, and wells (choices) that name one or two of them."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from torch import Tensor
 
 from stylebridge.errors import DataError
 from stylebridge.jobs.apply.models.synthesizer import Style, Synthesizer, mix
+from stylebridge.studio.sentences import ForgottenError
 
-#: In place of a photo: the mean style of the class.
+#: Instead of a photo id: the mean style of the class.
 MEAN = "mean"
 
 _KEPT = 64
 
 
 class StyleStore:
-    """The styles of photos by a name that cannot be guessed, the most recent few; the photos are not kept.
+    """The most recent styles of photos, by random ids; the photos are not kept.
 
-    A style is of use to the networks that encoded it, and to no others.
+    A style can only be used by the networks that encoded it.
     """
 
     def __init__(self) -> None:
         self._styles: OrderedDict[str, tuple[str, Style]] = OrderedDict()
 
     def add(self, run: str, style: Style) -> str:
-        """Keep the style of a photo; ``run`` says by what networks it was encoded."""
+        """Keep the style of a photo; ``run`` identifies the networks that encoded it."""
         key = secrets.token_urlsafe(9)
         self._styles[key] = (run, style)
         while len(self._styles) > _KEPT:
@@ -42,18 +43,18 @@ class StyleStore:
         """The style of a photo.
 
         Raises:
-            DataError: it is no longer kept, or was made with another run.
+            ForgottenError: it is no longer kept, or was made with another run.
         """
         owner, style = self._styles.get(key, ("", None))
         if style is None or owner != run:
-            raise DataError("A style photo is no longer at hand: remove it and add it again.")
+            raise ForgottenError("A style photo is no longer available: remove it and add it again.")
         self._styles.move_to_end(key)
         return style
 
 
 @dataclass(frozen=True)
 class Well:
-    """The style of one class: ``first``, or ``(1 − share)·first + share·second``; names of photos, or :data:`MEAN`."""
+    """The style of one class: ``first``, or ``(1 − share)·first + share·second``; ids of photos, or :data:`MEAN`."""
 
     first: str = MEAN
     second: str | None = None
@@ -64,7 +65,7 @@ def parse_wells(sent: Any, classes: int) -> dict[int, Well]:
     """Read ``{"3": {"first": …, "second": …, "share": 0.3}, …}``.
 
     Raises:
-        DataError: it is of another form.
+        DataError: the form is invalid.
     """
     wells: dict[int, Well] = {}
     try:
@@ -74,24 +75,24 @@ def parse_wells(sent: Any, classes: int) -> dict[int, Well]:
                 raise ValueError(index)
             wells[int(index)] = Well(str(well.get("first") or MEAN), second and str(second), share)
     except (AttributeError, TypeError, ValueError) as error:
-        raise DataError("The styles did not arrive as they were set: reload the page.") from error
+        raise DataError("The page sent invalid styles: reload the page.") from error
     return wells
 
 
 def codes_for(
     synthesizer: Synthesizer, labels: np.ndarray, wells: dict[int, Well], store: StyleStore, run: str
 ) -> Tensor:
-    """The style matrix [K, S] of a label map uint8 [H, W]: each class by its well, the class mean where it has none.
+    """The style matrix [K, S] of a label map uint8 [H, W]: each class by its well; without a well, the class mean.
 
-    A photo that lacks a class gives it the class mean, too.
+    The class mean also replaces classes that do not occur in a photo.
 
     Raises:
-        DataError: a class of the map has neither, or a photo is no longer kept.
+        DataError: a class of the map has no style, or a photo is no longer kept.
     """
     drawn = [k for k in np.unique(labels).tolist() if k < synthesizer.space.num_classes]
     rows = {k: _row(synthesizer, k, wells.get(k, Well()), store, run) for k in drawn}
     some = next(iter(rows.values()), None)
-    if some is None:  # nothing but pixels without a class
+    if some is None:  # only pixels without a class
         return synthesizer.complete(None)
     codes = torch.zeros(synthesizer.space.num_classes, len(some))
     codes[drawn] = torch.stack([rows[k] for k in drawn])
@@ -114,6 +115,6 @@ def _code(synthesizer: Synthesizer, index: int, source: str, store: StyleStore, 
     if means is None or not bool(means.present[index]):
         name = synthesizer.space.classes[index]
         raise DataError(
-            f"This run has no mean style of {name!r}: give it the style of a photo that shows it."
+            f"This run has no mean style of {name!r}: choose the style of a photo that contains this class."
         )
     return means.codes[index]

@@ -1,4 +1,4 @@
-"""Photos and label maps that the page sends: read from memory, within the sizes that the page states."""
+"""Photos and label maps sent by the page: read from memory, within the limits that the page states."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from stylebridge.errors import DataError
 from stylebridge.jobs.datasets.label_options import space_of_map
 from stylebridge.studio.canvas import fitted, resize_labels, resize_picture
 
-#: What the studio accepts; the page says so.
+#: Limits of the studio, shown on the page.
 MAX_MEGABYTES, MAX_MEGAPIXELS = 20, 24
 
 
 class Upload(PackedFile):
-    """A file in memory, called as the visitor's file was; it is never written to the disk."""
+    """A file in memory under the name of the user's file; it is never written to the disk."""
 
     def __init__(self, name: str, data: bytes) -> None:
         self.path, self._data = PurePosixPath(name), data
@@ -42,7 +42,7 @@ class Upload(PackedFile):
 
 @contextmanager
 def _saying() -> Iterator[None]:
-    """What is wrong with a file, said to somebody who chose it on a page: no folder, no option of a command."""
+    """Error messages about a file for a user of the page: without folders and options of commands."""
     try:
         yield
     except UnreadableError as error:
@@ -57,32 +57,32 @@ def take(sent: Any) -> Upload:
     """The file in ``{"name": …, "data": base64}``, its size checked before a pixel is decoded.
 
     Raises:
-        DataError: it is no image, or larger than the studio accepts.
+        DataError: it is not an image, or larger than the studio accepts.
     """
     try:
-        # Browsers send a bare name; another program may send anything, and messages repeat it.
+        # Browsers send a bare name; other programs may send anything, and messages contain it.
         name = str(sent["name"]).replace("\\", "/").rsplit("/", 1)[-1][-80:] or "the file"
         text = sent["data"]
         too_large = len(text) > 2 * MAX_MEGABYTES * 2**20
         data = b"" if too_large else base64.b64decode(text, validate=True)
     except (KeyError, TypeError, binascii.Error, ValueError) as error:
-        raise DataError("The file did not arrive whole: choose it again.") from error
+        raise DataError("The file arrived incomplete: choose it again.") from error
     if too_large or len(data) > MAX_MEGABYTES * 2**20:
         raise DataError(
-            f"{name} is larger than {MAX_MEGABYTES} MB: save it smaller, or as a JPEG if it is a photo."
+            f"{name} is larger than {MAX_MEGABYTES} MB: reduce its size, or save a photo as JPEG."
         )
     upload = Upload(name, data)
     with _saying():
         width, height = read_header(upload).size
     if width * height > MAX_MEGAPIXELS * 1_000_000:
         raise DataError(
-            f"{name} has {width}×{height} pixels, more than {MAX_MEGAPIXELS} megapixels: make it smaller."
+            f"{name} has {width}×{height} pixels, more than {MAX_MEGAPIXELS} megapixels: scale it down."
         )
     return upload
 
 
 def read_photo(sent: Any, longest: int) -> np.ndarray:
-    """RGB uint8 [H, W, 3], made smaller where a side is longer than ``longest``.
+    """RGB uint8 [H, W, 3], scaled down if a side is longer than ``longest``.
 
     Raises:
         DataError: see :func:`take`, or it cannot be decoded.
@@ -97,10 +97,10 @@ def read_map(sent: Any, space: LabelSpace, size: tuple[int, int] | None, longest
     """A label map uint8 [H, W] (255 = no class) as train ids.
 
     Args:
-        size: the (width, height) of its photo, which it is brought to; None: it stands alone.
+        size: the (width, height) of its photo, to which it is resized; None: it has no photo.
 
     Raises:
-        DataError: see :func:`take`; it holds other classes, or its shape is not the photo's.
+        DataError: see :func:`take`; it has other classes, or another aspect ratio than the photo.
     """
     upload = take(sent)
     with _saying():
@@ -108,10 +108,11 @@ def read_map(sent: Any, space: LabelSpace, size: tuple[int, int] | None, longest
     height, width = labels.shape
     if size is None:
         return resize_labels(labels, fitted((width, height), longest))
-    # A photo made smaller has rounded sides: its shape is the map's to within a pixel.
+    # The sides of a scaled photo are rounded: the shapes agree to within a pixel.
     wanted = fitted((width, height), max(size))
     if abs(wanted[0] - size[0]) > 1 or abs(wanted[1] - size[1]) > 1:
         raise DataError(
-            f"{upload} is {width}×{height}, of another shape than its photo: give the label map of this photo."
+            f"{upload} is {width}×{height} and has another aspect ratio than its photo: choose the label map of "
+            "this photo."
         )
     return resize_labels(labels, size)

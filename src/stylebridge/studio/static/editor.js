@@ -1,8 +1,8 @@
-// The canvas: shows a label map in the exact colours of its classes, and paints on it by pointer and by keyboard.
+// The canvas: shows a label map in the exact colours of its classes; paints with pointer and keyboard.
 
 const find = (selector, root = document) => root.querySelector(selector);
 
-// Class colours as pixels of ImageData (little-endian RGBA); no class is clear, so that the page's chequers show.
+// Class colours as pixels of ImageData (little-endian RGBA); "no class" is transparent, so that the chequered background shows.
 function pixelsOf(classes) {
   const table = new Uint32Array(256);
   classes.forEach(({ colour: [r, g, b] }, index) => (table[index] = (255 << 24) | (b << 16) | (g << 8) | r));
@@ -55,13 +55,13 @@ class Editor extends EventTarget {
     return value === NO_CLASS ? "no class" : (this.classes[value]?.name ?? "");
   }
 
-  // A map that nothing can be undone to: what is opened first, or belongs to other classes than the one before.
+  // Load a map and clear the history: the first map, or one with other classes.
   load(at, photo = null) {
     this.history = new History();
     this.place({ ...at, photo });
   }
 
-  // A map in place of the present one, which can be brought back.
+  // Replace the map; this can be undone.
   replace(at, photo = null) {
     const placed = { ...at, photo };
     this.history.replace(this.at, placed);
@@ -88,7 +88,7 @@ class Editor extends EventTarget {
     this.showRing();
   }
 
-  // What lies under the cursor (without one, in the middle) stays where it is seen.
+  // The point under the cursor (without a cursor, the middle) stays in place.
   setZoom(zoom) {
     this.zoom = Math.min(16, Math.max(1, zoom));
     const { view, stage, at: { width, height } } = this;

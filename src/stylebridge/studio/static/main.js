@@ -33,7 +33,7 @@ function themes() {
   });
 }
 
-// The dialog that takes a photo and its label map; resolves to a reply of the server, or null when it is closed.
+// The dialog for a photo and its label map.
 function asker(facts) {
   const dialog = find("#sb-ask"), form = find("form", dialog), notice = find(".notice", dialog);
   const ok = find("[value=ok]", form);
@@ -79,7 +79,7 @@ function paintTab(facts, ask) {
     find("#sb-desk").hidden = false;
     for (const id of ["new", "open", "save-map"]) find(`#sb-${id}`).disabled = false;
     editor.setClasses(opened.classes);
-    // A map of the same classes is as good for this run as for the one before.
+    // A map of the same classes is kept for the new run.
     if (kept) editor.redraw();
     else {
       editor.load(blank());
@@ -91,7 +91,7 @@ function paintTab(facts, ask) {
 
   const blank = () => ({ map: new Uint8Array(paint.size[0] * paint.size[1]), width: paint.size[0], height: paint.size[1] });
 
-  // Whether a map of these classes can be painted with the run in use.
+  // Whether the current run can use a map of these classes.
   paint.knows = (classes) => paint.run !== null && classes.length === paint.classes.length
     && classes.every(({ name }, index) => name === paint.classes[index].name);
 
@@ -111,7 +111,7 @@ function paintTab(facts, ask) {
     paint.need();
     const view = find("#sb-result");
     view.setAttribute("aria-busy", "true");
-    find("#sb-took").textContent = "Drawing…";
+    find("#sb-took").textContent = "Generating…";
     const wanted = paint.wanted;
     try {
       const reply = await call("generate", { run: paint.run, map: await packMap(editor.at),
@@ -127,7 +127,7 @@ function paintTab(facts, ask) {
     } finally {
       view.setAttribute("aria-busy", "false");
     }
-    // What was painted meanwhile, where pictures follow the brush.
+    // In live mode, generate again if the map changed meanwhile.
     if (paint.wanted !== wanted && find("#sb-live").checked) setTimeout(paint.generate);
   });
 
@@ -153,7 +153,7 @@ function paintTab(facts, ask) {
     paint.need();
     const own = Math.max(...paint.size);
     const sides = [own, ...[256, 384, 512, 768, 1024, 2048].filter((side) => side > own && side < facts.side), facts.side];
-    ask("Open a picture", "Open", [...new Set(sides)], async (request) => {
+    ask("Open an image", "Open", [...new Set(sides)], async (request) => {
       const reply = await call("open_picture", { run: paint.run, ...request });
       editor.replace(await unpackMap(reply.map), reply.photo);
     });
@@ -264,7 +264,7 @@ function shortcuts(paint) {
   });
 }
 
-// A browser suggests only runs whose names hold what is written: a field that is clicked is empty until it is left.
+// Browsers suggest only runs whose names contain the text of the field: a clicked field is empty until it loses focus.
 function suggestAll() {
   for (const field of document.querySelectorAll("#sb input[list]")) {
     const hint = field.placeholder;
@@ -285,7 +285,7 @@ function suggestAll() {
   }
 }
 
-// A file that misses its place is not opened by the browser, which would leave the page.
+// The browser must not open a file dropped elsewhere, because it would leave the page.
 function catchFiles() {
   for (const kind of ["dragover", "drop"]) {
     document.addEventListener(kind, (event) => event.dataTransfer?.types.includes("Files") && event.preventDefault());
@@ -302,7 +302,7 @@ async function listRuns() {
 }
 
 async function start() {
-  history.replaceState(null, "", location.pathname); // the token need not stand on screen; the cookie is set
+  history.replaceState(null, "", location.pathname); // hide the token; the cookie is set
   const facts = JSON.parse(find("#sb").dataset.facts);
   for (const place of document.querySelectorAll("[data-fact]")) place.textContent = facts[place.dataset.fact];
   themes();
@@ -338,7 +338,7 @@ async function start() {
   find("#sb").dataset.ready = "true";
 }
 
-// Gradio may call before its page stands; how long before depends on the machine.
+// Gradio may call this before its page is ready; how long before depends on the machine.
 (function wait() {
   if (find("#sb")) start();
   else setTimeout(wait, 50);

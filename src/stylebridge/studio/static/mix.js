@@ -1,10 +1,10 @@
-// The tab that mixes the factors of photos: four wells, and what came of them.
+// The Mix tab: a well of photos for each of the four factors, and the mixes.
 
 const FACTORS = ["pose", "background", "shape", "texture"];
 const titled = (word) => word[0].toUpperCase() + word.slice(1);
 const bare = (name) => name.replace(/\.\w+$/, "");
 
-// The photos of one factor. Files stay in the page: a run's networks see them once, another run's see them anew.
+// The photos of one factor. Files stay in the page and are sent once to each run.
 class MixWell extends EventTarget {
   constructor(factor, facts) {
     super();
@@ -53,7 +53,7 @@ class MixWell extends EventTarget {
     this.input.disabled = !on;
   }
 
-  // The names that the server knows the photos by.
+  // The server's ids of the photos.
   async ids(run) {
     for (const photo of this.photos.filter((each) => each.run !== run)) {
       const reply = await call("mix_photo", { run, photo: await sentFile(photo.file, this.facts) });
@@ -89,14 +89,14 @@ function mixTab(facts) {
   mode.addEventListener("change", () => wells.pose.allow(mode.value === "code"));
 
   const inUse = () => FACTORS.filter((factor) => factor !== "pose" || mode.value === "code");
-  // What can be said before photos travel.
+  // Checks before photos are sent.
   const check = () => {
     const empty = inUse().find((factor) => !wells[factor].photos.length);
     if (!run.value.trim()) throw new Sentence("No run is chosen: make one with `stylebridge mix train`, or choose one.");
-    if (empty) throw new Sentence(`The ${empty} has no photo: put one in its well.`);
+    if (empty) throw new Sentence(`The ${empty} has no photo: choose one.`);
     const several = inUse().filter((factor) => wells[factor].photos.length > 1);
     if (several.length > 1) {
-      throw new Sentence(`${titled(several[0])} and ${several[1]} have several photos: leave several to one of them.`);
+      throw new Sentence(`${titled(several[0])} and ${several[1]} have several photos: use several photos for one factor only.`);
     }
     if (several.length && wells[several[0]].photos.length > facts.varied) {
       throw new Sentence(`The ${several[0]} has more than ${facts.varied} photos: remove some.`);
@@ -114,8 +114,8 @@ function mixTab(facts) {
     try {
       reply = await send();
     } catch (error) {
-      // The studio was started anew, or the run was made anew: it knows none of the photos.
-      if (!(error instanceof Sentence) || !error.message.includes("no longer at hand")) throw error;
+      // The studio was restarted, or the run was replaced: it has none of the photos.
+      if (!error.forgotten) throw error;
       for (const factor of FACTORS) wells[factor].photos.forEach((photo) => (photo.run = null));
       reply = await send();
     }

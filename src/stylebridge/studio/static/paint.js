@@ -1,4 +1,4 @@
-// Painting on label maps: Uint8Array, row by row, 255 = no class. Nothing here knows the page.
+// Painting on label maps: Uint8Array, row by row, 255 = no class. Independent of the page.
 
 const NO_CLASS = 255;
 
@@ -32,7 +32,7 @@ function paintStroke(map, width, height, from, to, size, value) {
   return left < right && top < bottom ? { x: left, y: top, width: right - left, height: bottom - top } : null;
 }
 
-// Give the region of a pixel (what touches it by an edge and is of its class) another class, a run of a row at a
+// Give the region of a pixel (4-connected pixels of its class) another class, one run of a row at a
 // time. Returns the box that changed, or null.
 function bucketFill(map, width, height, x, y, value) {
   if (x < 0 || y < 0 || x >= width || y >= height) return null;
@@ -85,8 +85,7 @@ function paste(map, width, box, pixels) {
   }
 }
 
-// What was done: boxes that changed, and maps that took another's place; the oldest is forgotten when they take too
-// much memory.
+// The history: changed boxes and replaced maps; the oldest entries are dropped when they take too much memory.
 class History {
   constructor(bytes = 64 * 2 ** 20) {
     this.bytes = bytes;
@@ -99,7 +98,7 @@ class History {
     if (!step.before.every((value, at) => value === step.after[at])) this.keep(step);
   }
 
-  // Another map in place of the present one, each as {map, width, height, photo}.
+  // Record the replacement of a map, each as {map, width, height, photo}.
   replace(before, after) {
     this.keep({ before: before.map, after: after.map, replaced: { undo: before, redo: after } });
   }
@@ -112,7 +111,7 @@ class History {
     while (held > this.bytes && this.done.length > 1) held -= size(this.done.shift());
   }
 
-  // Both give the box that changed, or the map that is to take the place of the present one.
+  // Both return the changed box, or the map that replaces the current one.
 
   undo(map, width) {
     const step = this.done.pop();
@@ -133,7 +132,7 @@ class History {
   }
 }
 
-// --- to and from the server: bytes, deflated, in base64; a browser may disturb the pixels of a picture ----------
+// --- to and from the server: bytes, deflated, in base64; browsers may change the pixels of images -------
 
 async function through(bytes, transform) {
   return new Uint8Array(await new Response(new Blob([bytes]).stream().pipeThrough(transform)).arrayBuffer());

@@ -1,4 +1,4 @@
-// The palette of classes, and which style each class gets: a photo's, the class mean, or something between two.
+// The palette of classes, and the style of each class: from a photo, the class mean, or an interpolation.
 
 const MEAN = "mean";
 
@@ -19,7 +19,7 @@ function swatch(colour) {
   return made;
 }
 
-// A group of which one is chosen: arrows move within it, Tab passes it.
+// A group with one selected item: arrow keys move within it, Tab leaves it.
 function oneOf(group, choose) {
   group.addEventListener("keydown", (event) => {
     const way = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
@@ -83,7 +83,7 @@ class Styles extends EventTarget {
     return this.wells.get(value) ?? { first: this.fallback(value), second: null, share: 0 };
   }
 
-  // What a class gets that nobody chose a style for: its mean; without one the first photo that shows it.
+  // The default style of a class: its mean; without a mean, the first photo that contains it.
   fallback(value) {
     if (this.means[value]) return MEAN;
     return this.photos.find((photo) => photo.present.includes(value))?.id ?? MEAN;
@@ -124,7 +124,7 @@ class Styles extends EventTarget {
     return Object.fromEntries(this.classes.map((_, value) => [value, this.well(value)]));
   }
 
-  // --- what is seen ---
+  // --- display ---
 
   photo(id) {
     return this.photos.find((photo) => photo.id === id);
@@ -165,7 +165,7 @@ class Styles extends EventTarget {
       const none = part === "second" ? [make("option", { value: "" }, "Nothing")] : [];
       select.replaceChildren(...none, mean, ...this.photos.map(({ id, name: called, present }) => make(
         "option", { value: id, disabled: !present.includes(value) },
-        present.includes(value) ? called : `${called} (has no ${name})`)));
+        present.includes(value) ? called : `${called} (no ${name})`)));
       select.value = well[part] ?? "";
       this.showTile(find(`#sb-tile-${part}`), well[part], colour);
     }
@@ -190,7 +190,7 @@ class Styles extends EventTarget {
     find("#sb-no-photos").hidden = this.photos.length > 0;
     find("#sb-means").hidden = this.photos.length === 0 || !this.means.some(Boolean);
     find("#sb-photos").replaceChildren(...this.photos.map((photo) => make("li", {},
-      make("button", { class: "use", title: `Use ${photo.name} for every class it shows`,
+      make("button", { class: "use", title: `Use ${photo.name} for all classes it contains`,
         onclick: () => { this.everywhere(photo); this.changed(); } },
       make("img", { src: photo.thumbnail, alt: "" }), make("span", {}, "Use everywhere")),
       make("span", { class: "called", title: photo.name }, photo.name),

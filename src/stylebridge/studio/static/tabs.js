@@ -1,6 +1,12 @@
-// Calls to the server, files of the visitor, and the tabs that segment and translate.
+// Calls to the server, files of the user, and the Segment and Translate tabs.
 
-class Sentence extends Error {}
+// An error to show as it is; `forgotten`: the server needs the photos again.
+class Sentence extends Error {
+  constructor(message, forgotten = false) {
+    super(message);
+    this.forgotten = forgotten;
+  }
+}
 
 async function call(name, request) {
   let reply, body;
@@ -10,22 +16,22 @@ async function call(name, request) {
     });
     body = await reply.json();
   } catch {
-    throw new Sentence("The studio does not answer: look whether it still runs in its terminal.");
+    throw new Sentence("The studio does not answer: check in its terminal whether it is still running.");
   }
   const result = Array.isArray(body.data) ? body.data[0] : body;
-  if (typeof result?.error === "string") throw new Sentence(result.error);
-  if (!reply.ok || !result) throw new Sentence("The studio could not answer that: reload the page and try again.");
+  if (typeof result?.error === "string") throw new Sentence(result.error, result.forgotten);
+  if (!reply.ok || !result) throw new Sentence("The studio could not process the request: reload the page and try again.");
   return result;
 }
 
 function complain(error, notice = find("#sb-error")) {
   if (!(error instanceof Sentence)) console.error(error);
-  const said = error instanceof Sentence ? error.message : "Something went wrong in the page: reload it and try again.";
+  const said = error instanceof Sentence ? error.message : "An error occurred in the page: reload it and try again.";
   (find("span", notice) ?? notice).textContent = said;
   notice.hidden = false;
 }
 
-// Run what a control asks for: no second time while it is under way, and what goes wrong is said.
+// Run the work of a control, not twice at the same time, and show its errors.
 async function during(control, work, notice) {
   if (control.getAttribute("aria-busy") === "true") return;
   control.setAttribute("aria-busy", "true");
@@ -45,7 +51,7 @@ async function fileOf(input, facts) {
 
 async function sentFile(file, facts) {
   if (file.size > facts.megabytes * 2 ** 20) {
-    throw new Sentence(`${file.name} is larger than ${facts.megabytes} MB: save it smaller, or as a JPEG if it is a photo.`);
+    throw new Sentence(`${file.name} is larger than ${facts.megabytes} MB: reduce its size, or save a photo as JPEG.`);
   }
   return { name: file.name, data: toBase64(new Uint8Array(await file.arrayBuffer())) };
 }
@@ -78,7 +84,7 @@ function save(url, name) {
 
 const seconds = (value) => value < 0.1 ? "< 0.1 s" : `${value < 10 ? value.toFixed(1) : Math.round(value)} s`;
 
-// A form with a run and a photo, which can be dropped beneath; what comes back is shown there.
+// A form with a run and a photo, which can also be dropped on the tab; the reply is shown below.
 function asking(section, name, facts, show) {
   const form = find("form", section);
   nameFiles(form);
