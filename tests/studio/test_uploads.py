@@ -103,7 +103,7 @@ def test_a_label_map_that_does_not_fit_is_refused(sent) -> None:
     # A page has no options: what the command line would advise is said in another way.
     coloured = np.zeros((20, 30, 3), np.uint8) + np.array([200, 10, 10], np.uint8)
     for content, said in [
-        (labels + 9, "holds the id 9, which label space plain-4 does not have"),
+        (labels + 9, "has the id 9, which label space plain-4 does not have"),
         (coloured, "holds colours instead of class ids"),
     ]:
         mend = "choose a label map that holds this run's class ids"
