@@ -136,25 +136,26 @@ def segment(
     run: Annotated[Path, typer.Argument(help="Run folder of `stylebridge adapt` or `import`")],
     images: Annotated[
         list[str],
-        typer.Argument(
-            help="Images, videos, folders or zip files of them, patterns in quotes", metavar="INPUT…"
-        ),
+        typer.Argument(help="Images, videos, folders, zip files or quoted patterns", metavar="INPUT…"),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the label maps")],
     write: Annotated[
-        str, typer.Option(help="index (label maps), overlay (colours laid over), or both")
+        str, typer.Option(help="index (label maps), overlay (class colours over the image), or both")
     ] = "index",
     overlay: Annotated[bool, typer.Option("--overlay", help="The same as --write both")] = False,
     window: Annotated[
         tuple[int, int] | None,
-        typer.Option(help="Slide a window of this width and height over large images, at their own size"),
+        typer.Option(help="Predict large images at full size with a sliding window of this width and height"),
     ] = None,
     flip: Annotated[
         bool | None,
-        typer.Option("--flip/--no-flip", help="Average with the mirrored image (else as trained)"),
+        typer.Option(
+            "--flip/--no-flip",
+            help="Average the predictions of the image and its mirror image; default: as in the recipe",
+        ),
     ] = None,
     device: Device = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over files in --out")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files in --out")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Label images and videos with an adapted model: one palette PNG an image, values are class indices."""
@@ -180,12 +181,13 @@ def export(
     run: Annotated[Path, typer.Argument(help="Run folder of `stylebridge adapt` or `import`")],
     onnx: Annotated[Path, typer.Option(help="The file to write")],
     images: Annotated[
-        str | None, typer.Option(help="Images to compare on; without it the run's target", metavar="DATA")
+        str | None,
+        typer.Option(help="Images for the comparison; default: the target of the run", metavar="DATA"),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Export an adapted model to ONNX (any batch, any size), compared with the torch model on real images."""
+    """Export a segmenter to ONNX (any batch size, any image size) and compare it with the torch model on real images."""
     from stylebridge.cli.tables import print_export
     from stylebridge.jobs.exchange.export import export as job
 
@@ -199,7 +201,7 @@ def demo(
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out")] = False,
 ) -> None:
-    """Draw a toy simulator and a toy camera, adapt a model from one to the other, and write a report."""
+    """Draw toy simulator and camera images, adapt a model from one domain to the other, and write a report."""
     from stylebridge.cli.tables import print_adaptation
     from stylebridge.jobs.datasets.demo import demo as job
 
@@ -214,14 +216,19 @@ def studio(
     segmenter: Annotated[
         Path | None, typer.Option(help="Run of `stylebridge adapt` that predicts missing label maps")
     ] = None,
-    port: Annotated[int, typer.Option(help="Port on this machine; 0: a free one", min=0, max=65535)] = 7860,
+    port: Annotated[
+        int, typer.Option(help="Port on this machine; 0: any free port", min=0, max=65535)
+    ] = 7860,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser")] = False,
     max_side: Annotated[
-        int, typer.Option(help="Longest side of a picture that is worked on, in pixels", min=64, max=4096)
+        int,
+        typer.Option(
+            help="Longest side of an image, in pixels; larger images are scaled down", min=64, max=4096
+        ),
     ] = 1024,
     device: Device = "auto",
 ) -> None:
-    """Paint label maps, style their regions, segment, translate and mix photos: a page on this machine (127.0.0.1)."""
+    """Open a web page on this machine (127.0.0.1) to paint label maps, choose styles, segment, translate and mix."""
     from stylebridge.studio import launch
 
     launch(run, segmenter=segmenter, port=port, open_browser=open_browser, max_side=max_side, device=device)
@@ -249,7 +256,7 @@ def recipes_show(name: Annotated[str, typer.Argument(help="Recipe name or YAML f
 def main() -> None:
     """Entry point of the console script: a user's mistake is one sentence and exit code 2, Ctrl-C and SIGTERM one
     sentence and exit codes 130 and 143; never a traceback."""
-    if not is_main():  # results are said once
+    if not is_main():  # only the main process prints results
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     with ended_by_signals():
         try:

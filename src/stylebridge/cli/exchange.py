@@ -27,7 +27,7 @@ _List = Annotated[
     bool,
     typer.Option("--list", callback=_list, is_eager=True, help="Print the kinds, their files and options"),
 ]
-_Out = Annotated[Path, typer.Option(help="Run folder to make")]
+_Out = Annotated[Path, typer.Option(help="Run folder to create")]
 _File = Annotated[
     Path | None,
     typer.Argument(
@@ -74,7 +74,7 @@ def import_(
     overwrite: Overwrite = False,
     list_: _List = False,
 ) -> None:
-    """Make a released checkpoint a run folder, which every other command takes."""
+    """Convert a released checkpoint into a run folder for the other commands."""
     from stylebridge.jobs.exchange.import_weights import find_importer
     from stylebridge.jobs.exchange.import_weights import import_weights as job
 
