@@ -258,7 +258,9 @@ def test_encoders_that_do_not_belong(tmp_path: Path) -> None:
     assert "does not fit the generator" in released.refused(
         "import", "spade", generator, "--encoder", other, *out
     )
-    assert "no option of sean" in released.refused("import", "sean", generator, "--encoder", encoder, *out)
+    assert "not an option of sean" in released.refused(
+        "import", "sean", generator, "--encoder", encoder, *out
+    )
     assert not (tmp_path / "run").exists()
 
 

@@ -204,7 +204,7 @@ def test_an_evaluation_set_of_plain_ids_is_read_as_the_training_set(tmp_path: Pa
     report = doctor([train], evaluation=[held_out], out=tmp_path / "page.html", quiet=True)
     assert [(s.space, s.space_told) for s in report.sets] == [
         ("classes", "from classes.yaml"),
-        ("classes", "the training set's"),
+        ("classes", "that of the training set"),
     ]
     assert [f.rows[0][0] for f in report.findings if f.kind == "unknown-ids"] == ["3"]
 
@@ -228,7 +228,7 @@ def test_names_cannot_write_html(tmp_path: Path):
 def test_other_files_are_not_overwritten(tmp_path: Path):
     root = good(tmp_path / "good", 1)
     (tmp_path / "thesis.html").write_text("years of work")
-    with pytest.raises(RunError, match=r"thesis\.html exists already and is no page of the doctor's"):
+    with pytest.raises(RunError, match=r"thesis\.html exists already and is not a page of the doctor"):
         doctor([root], out=tmp_path / "thesis.html", quiet=True)
     assert (tmp_path / "thesis.html").read_text() == "years of work"
     doctor([root], out=tmp_path / "thesis.html", overwrite=True, quiet=True)
@@ -260,7 +260,7 @@ def test_only_an_earlier_copy_is_replaced(tmp_path: Path):
 def test_paths_that_are_wrong_are_named(tmp_path: Path):
     with pytest.raises(DataError, match="nowhere does not exist"):
         doctor([tmp_path / "nowhere"], out=tmp_path / "page.html", quiet=True)
-    with pytest.raises(DataError, match="No data to look at"):
+    with pytest.raises(DataError, match="No data to check"):
         doctor([], out=tmp_path / "page.html", quiet=True)
 
 

@@ -195,8 +195,8 @@ def test_a_run_with_labelled_target_images_resumes(world: World, few: Path, tmp_
 @pytest.mark.parametrize(
     ("how", "named"),
     [
-        ("stranger", ["stranger.png", "no target image"]),
-        ("empty", ["holds no label maps"]),
+        ("stranger", ["stranger.png", "does not match a target image"]),
+        ("empty", ["has no label maps"]),
         ("missing", ["does not exist"]),
         ("size", ["001.png", "32×24", "64×48"]),
         ("id", ["001.png", "77", "three"]),

@@ -37,7 +37,7 @@ def test_what_an_importer_does_not_declare_is_refused(kind: str, name: str, tmp_
     if name in {*importer.files, *importer.options}:
         return
     given = {"file": None, **required(kind), name: VALUES.get(name, Path("more.pth"))}
-    with pytest.raises(DataError, match=f"{flag(name)} is no option of {kind} weights") as caught:
+    with pytest.raises(DataError, match=f"{flag(name)} is not an option of {kind} weights") as caught:
         import_weights(kind, out=tmp_path / "run", **given)
     takers = [k for k, (_, other) in KINDS.items() if name in {*other.files, *other.options}]
     assert f"only of {', '.join(takers)}" in str(caught.value)

@@ -75,7 +75,7 @@ def test_read_as_wins_over_the_palette(tmp_path: Path, photos: Path) -> None:
     day = write_maps(tmp_path / "day", CAMVID)
     domains, told = opened(day, photos, read_as=["source=cityscapes-19-trainids"])
     assert domains.space.name == "cityscapes-19-trainids"
-    assert "as --read-as says" in told
+    assert "from --read-as" in told
     for wrong in ("target=camvid-11", "camvid-11", "source="):
         with pytest.raises(DataError, match="DOMAIN is one of source, target-labels, evaluation"):
             opened(day, photos, read_as=[wrong])
@@ -94,7 +94,7 @@ def test_a_space_of_the_users_own_may_gather_the_classes_of_a_palette(tmp_path: 
     own["classes"][1]["name"] = "sky"
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(own))
     with pytest.raises(
-        DataError, match=r"camvid-11 by the palette of .*labels/0\.png, and --label-space says mine"
+        DataError, match=r"camvid-11 by the palette of .*labels/0\.png, but --label-space is mine"
     ):
         opened(day, photos, label_space=tmp_path / "mine.yaml")
 

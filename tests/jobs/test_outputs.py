@@ -153,7 +153,7 @@ def test_segment_does_not_write_into_its_input(out: str, tmp_path: Path):
 def test_scores_do_not_replace_other_json(tmp_path: Path):
     data = photos(tmp_path / "data")
     notes = write(tmp_path / "notes.json", '{"years": "of work"}')
-    with pytest.raises(RunError, match="holds no scores"):
+    with pytest.raises(RunError, match="has no scores"):
         output_file(notes, {"the data": data})
     with pytest.raises(RunError, match="lies in the data"):
         output_file(data / "scores.json", {"the data": data})
@@ -245,7 +245,7 @@ def test_folders_of_the_users_inside_a_run_stay(tmp_path: Path):
     run = begun(tmp_path / "run").path
     for name in ("translated/holiday.png", "networks/mine.safetensors", "pseudo_labels/1-x/a.png"):
         path = write(run / name)
-        with pytest.raises(RunError, match=f"holds files that stylebridge did not write .{name}"):
+        with pytest.raises(RunError, match=f"has files that stylebridge did not write .{name}"):
             outputs.ensure_free(run, outputs.RUN, overwrite=True)
         path.unlink()
     (run / "ideas").mkdir()

@@ -1,1 +1,1 @@
-"""Data sets: opened, checked, packed, drawn."""
+"""Jobs on data sets: open, check, pack, draw."""

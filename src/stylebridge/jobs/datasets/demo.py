@@ -1,4 +1,4 @@
-"""The main job on built-in data: toy simulator to toy camera, on a CPU, in minutes."""
+"""Adaptation on built-in data: toy simulator to toy camera, on a CPU, in minutes."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def demo(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> AdaptationResult:
-    """Draw 300 labelled simulator scenes and 200 unlabelled camera scenes, adapt, and score on 60 other camera
-    scenes. Ends with ``out/report.html``.
+    """Draw 300 labelled simulator scenes and 200 unlabelled camera scenes, adapt, and score on 60 other camera scenes.
+    Writes ``out/report.html``.
 
-    The scenes are drawn into ``<out>-data`` beside the run; ``overwrite`` replaces those that were drawn there before.
+    The scenes are drawn into ``<out>-data`` beside the run; ``overwrite`` replaces earlier ones.
 
     Raises:
-        RunError: ``out`` exists and is not to be replaced, or a set in ``<out>-data`` was not drawn by us.
+        RunError: ``out`` exists and may not be replaced, or a set in ``<out>-data`` was not drawn by us.
     """
     run = Path(out)
     data = run.with_name(f"{run.name}-data")

@@ -1,4 +1,4 @@
-"""Look through data sets and tell what would bite later."""
+"""Check data sets and report problems before training."""
 
 from __future__ import annotations
 
@@ -41,24 +41,24 @@ from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.runs.outputs import COPY, ensure_apart, ensure_free, replaced_folder
 from stylebridge.report.doctor_page import DoctorPage, SetSheet, is_doctor_page, write_doctor_page
 
-#: Pictures on the contact sheets of all sets together, and the fewest of one set.
+#: Number of pictures on all contact sheets, and the least number for one set.
 _PICTURES, _FEWEST = 24, 8
 
-#: Tells, file by file, what a corrected copy changed.
+#: Lists the changes in a corrected copy, file by file.
 CHANGES_FILE = "changes.csv"
 
 
 @dataclass(frozen=True)
 class DoctorReport:
-    """What was found.
+    """The result of the doctor.
 
     Attributes:
         findings: the worst first.
-        sets: each set in numbers, in the order given.
+        sets: the statistics of each set, in the order given.
         page: the HTML page.
-        seconds: that reading took.
-        fixes: the corrected copies by set; empty if none was asked for.
-        left: what was found in the corrected copies, read again, and in the evaluation sets; the worst first.
+        seconds: reading time.
+        fixes: the corrected copies by set; empty without ``fix``.
+        left: findings in the corrected copies, read again, and in the evaluation sets; the worst first.
     """
 
     findings: list[Finding]
@@ -70,12 +70,12 @@ class DoctorReport:
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing was found that stops training."""
+        """Whether no finding stops training."""
         return stopping(self.findings) == 0
 
     @property
     def ready(self) -> bool:
-        """Whether nothing stops training: in the corrected copies where they were written, else in the sets."""
+        """Whether no finding stops training, in the corrected copies if written, else in the sets."""
         return stopping(self.left) == 0 if self.fixes else self.healthy
 
 
@@ -93,31 +93,31 @@ def doctor(
     console: Console | None = None,
     boxes: str | Path | None = None,
 ) -> DoctorReport:
-    """Read every file of some sets once and tell, on the terminal and on one HTML page, what would bite later.
+    """Read every file of some sets once and report problems, on the terminal and on one HTML page.
 
     Args:
         paths: the sets: ``PATH``, ``LAYOUT:PATH`` or ``LAYOUT/SPLIT:PATH``. A plain folder without label maps is
             checked as unlabelled.
-        label_space: how label files are read: a built-in label space's name or a YAML file; None: as the layout says,
-            or as inferred from the files, and printed.
-        evaluation: sets that are scored: images that are in ``paths`` too are found.
-        out: the page. A page of the doctor's there is replaced.
-        fix: write a corrected copy of ``paths`` into this new folder, as ``images/`` and ``labels/`` (of several
-            sets: one such folder each). Nothing is ever changed in place. The copy is then read again, and what is left
-            is reported.
-        unlabelled: do not look at labels.
-        workers: threads; None: one a core.
-        console: takes the findings; None: standard output, unless ``quiet``.
+        label_space: the label space of the label files: a built-in name or a YAML file; None: that of the layout, or
+            inferred from the files, and printed.
+        evaluation: evaluation sets; images that are also in ``paths`` are reported.
+        out: the page. An earlier page of the doctor is replaced.
+        fix: write a corrected copy of ``paths`` into this new folder, as ``images/`` and ``labels/`` (for several sets,
+            one such folder each). The data itself is never changed. The copy is then read again, and remaining findings
+            are reported.
+        unlabelled: ignore labels.
+        workers: number of threads; None: one for each core.
+        console: for the findings; None: standard output, unless ``quiet``.
         overwrite: replace another file at ``out``, or an earlier corrected copy at ``fix``.
-        boxes: the boxes file of ``paths``; None: ``boxes.csv`` or ``bounding_boxes.txt`` of each, if it has one.
+        boxes: the box file of ``paths``; None: ``boxes.csv`` or ``bounding_boxes.txt`` of each, if it has one.
 
     Raises:
-        UserError: a path or option is wrong. What is wrong *in* the data is a finding.
+        UserError: a path or option is wrong. Problems *in* the data are findings.
     """
     told, console = console or Console(quiet=quiet), console or Console(stderr=True, quiet=quiet)
     page = Path(out)
     _check_out(page, overwrite)
-    if os.path.lexists(page) and not is_doctor_page(page):  # a page of ours may lie with the data
+    if os.path.lexists(page) and not is_doctor_page(page):  # our own page may be inside the data
         ensure_apart(page, {f"the data ({p})": DomainSpec.parse(p).path for p in (*paths, *evaluation)})
     named = _named([*((p, "training") for p in paths), *((p, "evaluation") for p in evaluation)])
     if fix is not None:
@@ -151,7 +151,7 @@ def doctor(
 def _boxes(
     examined: Sequence[Examined], named: str | Path | None
 ) -> tuple[dict[str, ExaminedBoxes], list[Finding]]:
-    """The boxes of the training sets by the set's name, and what is wrong with them."""
+    """The boxes of the training sets by the set's name, and findings about them."""
     boxed: dict[str, ExaminedBoxes] = {}
     findings: list[Finding] = []
     for each in examined:
@@ -170,7 +170,7 @@ def _left(
     console: Console,
     quiet: bool,
 ) -> list[Finding]:
-    """What is found in the corrected copies, read as new sets beside the evaluation sets."""
+    """Findings in the corrected copies, read as new sets together with the evaluation sets."""
     held_out = [each for each in examined if each.listed.role == "evaluation"]
     sets = [list_set(fixed.folder, name, "training", unlabelled) for name, fixed in fixes.items()]
     copies = _examine_all(sets, None, workers, console, quiet)
@@ -199,7 +199,7 @@ def _examine_all(
             trained = next((e.space for e in examined if e.listed.role == "training" and e.space), None)
             unclear = each.role == "evaluation" and (done.space is None or done.space.nameless)
             if space is None and unclear and trained is not None:
-                done = examine(each, facts, trained, "the training set's")
+                done = examine(each, facts, trained, "that of the training set")
             examined.append(done)
     return examined
 
@@ -213,9 +213,9 @@ def _progress(what: str, total: int, console: Console, quiet: bool) -> Iterator:
 
 
 def _named(specs: list[tuple[str | Path, str]]) -> list[tuple[str | Path, str, str]]:
-    """Each set with a short name of its own, and its role."""
+    """Each set with a unique short name, and its role."""
     if not any(role == "training" for _, role in specs):
-        raise DataError("No data to look at: name a folder, a zip file or LAYOUT:PATH.")
+        raise DataError("No data to check: name a folder, a zip file or LAYOUT:PATH.")
     named, taken = [], set()
     for spec, role in specs:
         name = short = short_name(spec)
@@ -227,7 +227,7 @@ def _named(specs: list[tuple[str | Path, str]]) -> list[tuple[str | Path, str, s
     return named
 
 
-# --- where is written ---------------------------------------------------------------------------------------
+# --- outputs ---------------------------------------------------------------------------------------
 
 
 def _check_out(page: Path, overwrite: bool) -> None:
@@ -235,7 +235,7 @@ def _check_out(page: Path, overwrite: bool) -> None:
         raise RunError(f"{page} is a folder: give a file name as --out, such as doctor.html.")
     if page.exists() and not overwrite and not is_doctor_page(page):
         raise RunError(
-            f"{page} exists already and is no page of the doctor's: choose another --out, or --overwrite."
+            f"{page} exists already and is not a page of the doctor: choose another --out, or --overwrite."
         )
 
 
@@ -252,7 +252,7 @@ def _fix_all(
     console: Console,
     quiet: bool,
 ) -> dict[str, FixSummary]:
-    """Write the copies beside, then give the folder its name."""
+    """Write the copies into a temporary folder, then rename it."""
     chosen = [each for each in examined if each.listed.role == "training"]
     fixes: dict[str, FixSummary] = {}
     with replaced_folder(folder, COPY, "choose another folder as --fix", "--fix") as beside:

@@ -1,4 +1,4 @@
-"""The domains of a job: opened, printed, and brought to the classes of one model."""
+"""The domains of a job: open them, print them, and map them to the classes of one model."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ ROLES = ("source", "target-labels", "evaluation")
 
 @dataclass(frozen=True)
 class AdaptationDomains:
-    """What an adaptation works on. ``space`` is the model's; the label files' own spaces are mapped to it.
+    """The domains of an adaptation. ``space`` is the model's; the label files' spaces are mapped to it.
 
     Attributes:
-        target_labels: some labelled images of the target that join training; None: none.
-        class_maps: those in use, for the run folder.
-        unscored: why the labels that lie with the target are not scored; empty: they are, or there are none.
+        target_labels: labelled images of the target for training, or None.
+        class_maps: the class maps in use, for the run folder.
+        unscored: why the target's labels are not scored; empty if they are scored, or do not exist.
     """
 
     space: LabelSpace
@@ -55,15 +55,15 @@ def open_adaptation(
     read_as: Sequence[str] = (),
     console: Console,
 ) -> AdaptationDomains:
-    """Open everything an adaptation reads, and print what was taken for what.
+    """Open all domains of an adaptation, and print how they are read.
 
-    The model's label space is ``label_space``, or the one a class map leads to, or the source's own. Each labelled
-    domain is identified separately (:class:`~stylebridge.jobs.datasets.label_reading.LabelReader`) and mapped to the
-    model's classes by name. Labels of the target itself, which only scores would read, stop nothing: where they
-    cannot be scored, ``unscored`` says why.
+    The model's label space is ``label_space``, or the target of a class map, or the source's. Each labelled domain is
+    identified separately (:class:`~stylebridge.jobs.datasets.label_reading.LabelReader`) and mapped to the model's
+    classes by name. Labels of the target itself, which are only used for scores, never stop training: if they cannot be
+    scored, ``unscored`` gives the reason.
 
     Raises:
-        DataError: a path, layout, label space or class map is wrong, or contradicts what label files show.
+        DataError: a path, layout, label space or class map is wrong, or contradicts the label files.
     """
     opened = open_domain(source, "source", labelled=True)
     unlabelled = open_domain(target, "target", labelled=False)
@@ -99,22 +99,22 @@ def open_adaptation(
 def check_evaluation(
     domains: AdaptationDomains, needed: bool, check: Callable[[Domain], DomainSummary], console: Console
 ) -> AdaptationDomains:
-    """See before training that the evaluation set can be scored.
+    """Check before training that the evaluation set can be scored.
 
     Args:
-        needed: it was asked for. Labels that merely lie with the target stop nothing: ``unscored`` says why they are
-            not scored.
-        check: decodes every file of a domain once.
+        needed: whether the user requested it. Labels that merely exist beside the target never stop training:
+            ``unscored`` gives the reason why they are not scored.
+        check: decodes and checks every file of a domain.
 
     Raises:
-        DataError: the set was asked for, and a file of it is wrong or none has a class.
+        DataError: the set was requested, and a file is invalid or no label map has a class.
     """
     evaluation, problem = domains.evaluation, domains.unscored
     if evaluation is not None:
         try:
             if not check(evaluation).pixel_counts.any():
                 raise DataError(
-                    f"The label maps in {evaluation.root} hold no class, only ignored pixels: give labelled ones."
+                    f"The label maps in {evaluation.root} have no class, only ignored pixels: give labelled ones."
                 )
         except DataError as error:
             if needed:
@@ -137,16 +137,16 @@ def open_labelled(
     model: LabelSpace | None = None,
     evaluation: bool = False,
 ) -> Domain:
-    """The one labelled domain of a command, in a space that gives the model's classes.
+    """The single labelled domain of a command, in a space with the model's classes.
 
     Args:
-        name: what messages call it.
-        label_space: how the user says its label files are read; held against what they show.
-        read_as: as ``--read-as`` has it: the space that is read whatever the files show.
-        model: the classes that are wanted; None: the domain's own.
+        name: its name in messages.
+        label_space: the user's label space for its label files; compared with the files' evidence.
+        read_as: as in ``--read-as``: the label space regardless of the files' evidence.
+        model: the model's classes; None: the domain's.
 
     Raises:
-        DataError: a path, layout, label space or class map is wrong, or contradicts what label files show.
+        DataError: a path, layout, label space or class map is wrong, or contradicts the label files.
     """
     domain = open_domain(data, name, labelled=True, evaluation=evaluation)
     tell_layout(domain, console)
@@ -164,11 +164,10 @@ def open_labelled(
 def reopen_adaptation(
     facts: Mapping[str, Any], evaluate_on: str | Path | None, console: Console | None = None
 ) -> AdaptationDomains:
-    """The domains of a run that is continued, as ``run.yaml`` tells them: nothing is inferred anew but the space of
-    another evaluation set.
+    """The domains of a resumed run, as in ``run.yaml``: only the label space of another evaluation set is inferred.
 
     Raises:
-        DataError: the data is no longer there, or is not what it was.
+        DataError: the data no longer exists, or changed.
     """
     space = LabelSpace.from_dict(facts["label_space"])
     spaces = {name: LabelSpace.from_dict(kept) for name, kept in (facts.get("read_as") or {}).items()}
@@ -196,7 +195,7 @@ def reopen_adaptation(
 
 
 def tell_layout(domain: Domain, console: Console) -> None:
-    """Say what a path was recognised as; a plain folder needs no word."""
+    """Print the recognised layout of a path, unless it is a plain folder."""
     if domain.layout != "folder":
         split = f", split {domain.split}" if domain.split else ""
         title = LAYOUTS[domain.layout].title if domain.layout in LAYOUTS else domain.layout
@@ -206,8 +205,8 @@ def tell_layout(domain: Domain, console: Console) -> None:
 def _evaluation(
     given: str | Path, target: Domain, evaluate_on: str | Path | None, console: Console
 ) -> tuple[Domain | None, str]:
-    """The labelled images that are scored (of a target whose layout has labels, its evaluation split), and why the
-    labels that lie with the target cannot be."""
+    """The labelled images for scoring (for a target whose layout has labels, its evaluation split), and why the
+    target's labels cannot be scored."""
     if evaluate_on is not None:
         domain = open_domain(evaluate_on, "evaluation", labelled=True, evaluation=True)
         tell_layout(domain, console)
@@ -227,11 +226,11 @@ def _evaluation(
         )
     except DataError as error:
         if len(beside) > 1:
-            raise  # which of several folders to score is for the user to say
-        # A layout's evaluation split without labels is nothing wrong; label maps that some images lack are named.
+            raise  # the user must choose between several folders
+        # An evaluation split without labels is no error; label maps missing for some images are.
         return None, str(error) if target.layout == "folder" else ""
     where = f"{given} has {' and '.join(beside)}/" if beside else f"{domain.spec} has labels"
-    say(console, f"{where}: they are never trained on, and scored after training for the report.")
+    say(console, f"{where}: they are not used for training, only for scores in the report.")
     return domain, ""
 
 
@@ -239,7 +238,7 @@ def _evaluation(
 
 
 def _few_labels(target: Domain, given: str | Path, console: Console) -> Domain:
-    """``given`` is a labelled domain, or a folder of label maps named as images of the target."""
+    """Open ``given``: a labelled domain, or a folder of label maps named like images of the target."""
     spec = DomainSpec.parse(given)
     folder = spec.path
     labelled = folder.is_dir() and any(map(is_image_folder, FolderTree(folder).folders()))
@@ -247,14 +246,14 @@ def _few_labels(target: Domain, given: str | Path, console: Console) -> Domain:
         few = open_domain(given, "labelled target", labelled=True)
     else:
         few = _match_labels(target, folder)
-    say(console, f"{len(few.images)} labelled image(s) of the target join training; scores leave them out.")
+    say(console, f"{len(few.images)} labelled image(s) of the target join training; they are not scored.")
     return few
 
 
 def _match_labels(target: Domain, folder: Path) -> Domain:
     files = sorted(f for f in folder.rglob("*") if f.is_file() and is_image_name(f.name))
     if not files:
-        raise DataError(f"The folder {folder} holds no label maps: give label maps named as target images.")
+        raise DataError(f"The folder {folder} has no label maps: give label maps named like target images.")
     known: dict[str, FileRef] = {}
     for image in target.images:
         inside = path_below(image, target.root).with_suffix("")
@@ -267,7 +266,7 @@ def _match_labels(target: Domain, folder: Path) -> Domain:
         key = file.relative_to(folder).with_suffix("").as_posix()
         if key not in known:
             raise DataError(
-                f"{file} has the name of no target image in {target.root}: name each label map as its image, or give "
+                f"{file} does not match a target image in {target.root}: name each label map like its image, or give "
                 f"a folder with images/ and labels/."
             )
         images.append(known[key])
@@ -276,7 +275,7 @@ def _match_labels(target: Domain, folder: Path) -> Domain:
 
 
 def _without(evaluation: Domain, few: Domain, console: Console) -> Domain:
-    """The evaluation set without images that are trained on with their labels."""
+    """The evaluation set without images whose labels are used for training."""
     trained = {str(image) for image in few.images} | {str(Path(str(i)).resolve()) for i in few.images}
     assert evaluation.labels is not None
     kept = [
@@ -291,6 +290,6 @@ def _without(evaluation: Domain, few: Domain, console: Console) -> Domain:
             f"Every labelled image in {evaluation.root} joins training, so none is left to score: give others as "
             f"--evaluate-on."
         )
-    say(console, f"{len(evaluation.images) - len(kept)} labelled image(s) are left out of the scores.")
+    say(console, f"{len(evaluation.images) - len(kept)} labelled image(s) are not scored.")
     labels = evaluation.labels
     return replace(evaluation, images=[evaluation.images[i] for i in kept], labels=[labels[i] for i in kept])

@@ -1,4 +1,4 @@
-"""What commands say about label files: options, class maps, single maps, and what is printed before training."""
+"""Label options of commands: label spaces, class maps, single label maps, and notices before training."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from stylebridge.terminal import say
 
 
 def space_of_map(label: LabelRef, space: LabelSpace, override: LabelSpace | None = None) -> LabelSpace:
-    """The space that one label map, given to a model of ``space``, is read in.
+    """The label space of a single label map for a model with ``space``.
 
     Args:
-        override: the space that the user names (``--read-as``); None: what the file shows, else ``space``.
+        override: the user's space (``--read-as``); None: that of the file's evidence, else ``space``.
 
     Raises:
-        DataError: the file shows other classes than the model's.
+        DataError: the file has other classes than the model.
     """
     if override is not None:
         if override.classes != space.classes:
             raise DataError(
-                f"--read-as names {override.name}, whose classes are not the run's ({space.name}): name a space of "
+                f"--read-as names {override.name}, whose classes are not the run's ({space.name}): name a space with "
                 f"the run's classes."
             )
         return override
@@ -44,15 +44,15 @@ def space_of_map(label: LabelRef, space: LabelSpace, override: LabelSpace | None
         if read_alike(space, shown, evidence.used):
             return space
         raise DataError(
-            f"{label} is a label map of {shown.name} by {evidence.by}, and the run knows the classes of {space.name}",
+            f"{label} is a label map of {shown.name} by {evidence.by}, but the run has the classes of {space.name}",
             "give a label map of the run's classes",
             "read its ids as the run's with --read-as run",
         )
     if shown is None and evidence.palette is not None and not space.invented_colours:
         raise DataError(
-            f"{label} has a palette of no known label space, and not the colours of the run's classes "
+            f"{label} has a palette of no known label space, which does not have the colours of the run's classes "
             f"({space.name})",
-            "give a label map of them",
+            "give a label map of these classes",
             "read its ids as the run's with --read-as run",
         )
     return shown or space
@@ -61,10 +61,10 @@ def space_of_map(label: LabelRef, space: LabelSpace, override: LabelSpace | None
 def parse_read_as(
     given: Sequence[str], roles: Sequence[str], own: LabelSpace | None = None
 ) -> dict[str, LabelSpace]:
-    """``DOMAIN=SPACE`` wishes, or ``SPACE`` where a command reads one domain; ``run`` is the run's ``own`` space.
+    """Parse ``DOMAIN=SPACE``, or ``SPACE`` for commands with one domain; ``run`` is the run's ``own`` space.
 
     Raises:
-        DataError: another form, no such domain, or no such space.
+        DataError: the form, domain or space is invalid.
     """
     found: dict[str, LabelSpace] = {}
     for text in given:
@@ -81,21 +81,21 @@ def parse_read_as(
 
 
 def stated_space(label_space: str | Path | LabelSpace | None) -> LabelSpace | None:
-    """The label space that a user names by name, file or object."""
+    """The user's label space, given as name, file or object."""
     if label_space is None or isinstance(label_space, LabelSpace):
         return label_space
     return LabelSpace.load(label_space)
 
 
 def read_maps(class_maps: Sequence[str | Path]) -> list[ClassMap]:
-    """The class maps that a user names."""
+    """Read the user's class maps."""
     return [read_class_map(path) for path in class_maps]
 
 
 def ensure_classes_present(
     space: LabelSpace, summaries: Sequence[DomainSummary], allow: bool, console: Console
 ) -> None:
-    """Name the classes of the model that no label map holds, before training.
+    """Report the model's classes in no label map, before training.
 
     Raises:
         DataError: more than half are missing and ``allow`` is false.
@@ -111,14 +111,14 @@ def ensure_classes_present(
     )
     if 2 * len(missing) > space.num_classes and not allow:
         raise DataError(
-            f"{told}: name the label space that the files are in, or train without these classes with "
+            f"{told}: name the label space of the files, or train without these classes with "
             f"--allow-missing-classes."
         )
     say(console, Text.assemble((f"{told}.", "yellow"), " The model cannot learn them."))
 
 
 def print_class_map(found: ClassMap, target: LabelSpace, console: Console) -> None:
-    """The class map as a table, and what the model will not learn from these labels."""
+    """Print a class map as a table, and the classes that these labels do not teach."""
     table = Table(title=f"{found.source} → {found.target} ({found.origin})", title_justify="left", box=None)
     table.add_column(found.source)
     table.add_column(found.target)
@@ -127,4 +127,4 @@ def print_class_map(found: ClassMap, target: LabelSpace, console: Console) -> No
     console.print(table)
     missing = found.missing(target)
     if missing:
-        say(console, f"No class of {found.source} becomes {', '.join(missing)}.")
+        say(console, f"No class of {found.source} maps to {', '.join(missing)}.")

@@ -1,4 +1,4 @@
-"""How the label files of each domain of a job are read: their label space, what shows it, and the class map."""
+"""Reading the label files of a job's domains: label space, evidence, and class map."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from stylebridge.terminal import say
 
 Given = TypeVar("Given")
 
-#: What shows a space: the layout's definition, or what was packed.
+#: Evidence from a layout's definition, or from packing.
 _LAYOUT = "the layout"
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How the label files of one domain are read, and why.
+    """How the label files of a domain are read, and why.
 
     Attributes:
-        own: the space of the files.
-        how: what shows it, in words; "assumed" where nothing does.
-        class_map: from ``own`` to the model's classes; None: they are the model's already.
+        own: the label space of the files.
+        how: its evidence, in words; "assumed" without evidence.
+        class_map: from ``own`` to the model's classes; None: ``own`` has the model's classes.
     """
 
     domain: Domain
@@ -51,17 +51,17 @@ class Reading:
 
 @dataclass
 class LabelReader:
-    """Identifies every domain for itself, and maps it to the classes of one model.
+    """Identifies each domain separately, and maps it to the classes of one model.
 
     Args:
-        console: where everything is printed.
-        model: the model's space, as stated (``adapt --label-space``) or as it is (a finished model's); None: where the
-            first class map leads, else the source's own.
-        stated: how the user says that the files are read (``evaluate --label-space``); held against what they show.
-        maps: class maps of the user.
-        read_as: spaces by role that files are read in whatever they show (``--read-as``).
-        single: the command reads one domain, so that ``--read-as`` names no role.
-        unlabelled: domains without labels, which are only printed.
+        console: for notices.
+        model: the model's space, given (``adapt --label-space``) or of a finished model; None: the target of the first
+            class map, else the source's space.
+        stated: the user's label space of the files (``evaluate --label-space``); compared with their evidence.
+        maps: the user's class maps.
+        read_as: label spaces by role, used regardless of evidence (``--read-as``).
+        single: the command reads one domain, so that ``--read-as`` has no role.
+        unlabelled: domains without labels, only printed.
     """
 
     console: Console
@@ -82,14 +82,14 @@ class LabelReader:
     # --- the domains ---
 
     def settle(self, domains: Mapping[str, Domain], optional: Sequence[str] = ()) -> dict[str, Domain]:
-        """The domains, by role and in this order, with spaces that give the model's classes; the first names the
-        model's classes where nobody else does. Prints the space and map of each.
+        """The domains, by role and in this order, with spaces of the model's classes; the first domain defines these
+        unless they are given. Prints the space and map of each.
 
         Args:
-            optional: roles that are left out where they cannot be read; ``problems`` says why.
+            optional: roles that are left out if they cannot be read; ``problems`` gives the reasons.
 
         Raises:
-            DataError: what a user says contradicts the files, nothing says how they are read, or no class map is known.
+            DataError: an option contradicts the files, their label space is unknown, or no class map is known.
         """
         self.resolve_maps([d for d in domains.values() if d.labels is not None])
         readings = self._each(domains, self.identify, optional)
@@ -113,7 +113,7 @@ class LabelReader:
         return done
 
     def resolve_maps(self, domains: Sequence[Domain]) -> None:
-        """Find the spaces that class maps name: those in play by their names, built-in ones, or files."""
+        """Find the label spaces of class maps: those in use by name, built-in ones, or files."""
         in_play = {s.name: s for s in (self.stated, self.model, *self.read_as.values()) if s is not None}
         for domain in domains:
             beside = classes_beside(domain.labels) if domain.space is None and domain.labels else None
@@ -129,7 +129,7 @@ class LabelReader:
                 self.model = end
             elif end.classes != self.model.classes:
                 raise DataError(
-                    f"{found.origin} maps to {end.name}, and the model's label space is {self.model.name}: give a map "
+                    f"{found.origin} maps to {end.name}, but the model's label space is {self.model.name}: give a map "
                     f"to {self.model.name}{'' if self.single else f', or --label-space {end.name}'}."
                 )
         self.maps = resolved
@@ -139,9 +139,9 @@ class LabelReader:
         ]
 
     def identify(self, role: str, domain: Domain) -> Reading:
-        """What the label files of a domain are read by, before any class map."""
+        """How the label files of a domain are read, before any class map."""
         if role in self.read_as:
-            reading = Reading(domain, self.read_as[role], "as --read-as says")
+            reading = Reading(domain, self.read_as[role], "from --read-as")
         else:
             evidence = self._evidence(role, domain)
             if evidence.space is not None:
@@ -152,7 +152,7 @@ class LabelReader:
         return reading
 
     def override(self, role: str) -> str:
-        """The option that settles how a domain is read."""
+        """The option that sets a domain's label space."""
         return "--read-as SPACE" if self.single else f"--read-as {role}=SPACE"
 
     def _evidence(self, role: str, domain: Domain) -> Evidence:
@@ -180,13 +180,13 @@ class LabelReader:
 
     def _contradiction(self, role: str, own: LabelSpace, how: str, said: LabelSpace) -> str:
         return (
-            f"The {role} label maps are {own.name} by {how}, and --label-space says {said.name}: leave --label-space "
-            f"away, or read them as {said.name} all the same with "
+            f"The {role} label maps are {own.name} by {how}, but --label-space is {said.name}: omit --label-space, "
+            f"or read them as {said.name} anyway with "
             f"{self.override(role).replace('SPACE', said.name)}."
         )
 
     def _assumed(self, role: str, domain: Domain, evidence: Evidence) -> Reading:
-        """The space of files that hold plain ids: the one that a user's statements leave."""
+        """The space of files with plain ids: the only one that the user's options leave."""
         choices = self._choices(role)
         if not choices:
             assert domain.labels is not None
@@ -197,12 +197,12 @@ class LabelReader:
         fitting = [space for space in choices if evidence.used <= space.raw_ids.keys()] or choices[:1]
         if len(fitting) > 1:
             raise DataError(
-                f"Nothing in the {role} label maps of {domain.root} says which classes their ids are, and they fit "
-                f"{' and '.join(space.name for space in fitting)}: say which with {self.override(role)}."
+                f"Nothing in the {role} label maps of {domain.root} shows the classes of their ids, and they fit "
+                f"{' and '.join(space.name for space in fitting)}: choose one with {self.override(role)}."
             )
         _ensure_ids_fit(fitting[0], domain, evidence)
         if evidence.palette is not None:
-            # Other sets of the same tool have this palette, and are known by it from now on.
+            # Other sets of the same tool have this palette, and are recognised by it from now on.
             shown = evidence.palette
             colours = tuple(
                 next(
@@ -225,49 +225,49 @@ class LabelReader:
         return found
 
     def _ensure_not_foreign(self, role: str, domain: Domain, evidence: Evidence, space: LabelSpace) -> None:
-        """A palette of other colours than the model's is no reason to read the ids as the model's."""
+        """Check that a palette does not contradict the model's colours."""
         if evidence.palette is None or space.invented_colours:
             return
         said = self.stated is not None or (role == "source" and self._model_stated)
-        # A user's own space may have any colours; those of a built-in one are published.
+        # A user's space may have any colours; those of a built-in one are published.
         if said and space.name not in builtin_label_spaces():
             return
         whose = f"{space.name}, which --label-space names" if said else space.name
         raise DataError(
-            f"The {role} label maps of {domain.root} have a palette of no known label space, and not the colours of "
-            f"{whose} (see {evidence.file}): name how they are read with {self.override(role)}."
+            f"The {role} label maps of {domain.root} have a palette of no known label space, without the colours of "
+            f"{whose} (see {evidence.file}): name their label space with {self.override(role)}."
         )
 
     # --- the model's classes ---
 
     def map(self, role: str, reading: Reading, readings: Mapping[str, Reading]) -> Reading:
-        """The reading with its class map to the model's classes."""
+        """The reading, with its class map to the model's classes."""
         model, own = self.model, reading.own
         assert model is not None
         if own.classes == model.classes:
             return reading
         if own.nameless:
             raise DataError(
-                f"The label files of {reading.domain.root} do not say which classes their ids are, and the model's are "
-                f"those of {model.name}: put a {CLASSES_FILE} beside images/ and labels/, or name them with "
+                f"The label files of {reading.domain.root} do not show the classes of their ids; the model has those "
+                f"of {model.name}: put a {CLASSES_FILE} beside images/ and labels/, or name their label space with "
                 f"{self.override(role)}."
             )
         given = [m for m in self.maps if self._begins[m.source].classes == own.classes]
         if not given and role == "source":
             self._ensure_backed(reading, readings)
-        # A map is by names: it fits every space of its classes, however their ids are.
+        # A map uses names: it fits every space with its classes, whatever their ids.
         try:
             found = map_classes(own, model, [replace(m, source=own.name, target=model.name) for m in given])
         except DataError as error:
             where = f"The {role} label maps of {reading.domain.root} are {own.name} ({reading.how})"
-            raise DataError(f"{where}, and the model has other classes. {error}") from error
+            raise DataError(f"{where}, but the model has other classes. {error}") from error
         if found is not None and found not in self.used:
             self.used.append(found)
         return replace(reading, class_map=found)
 
     def _ensure_backed(self, reading: Reading, readings: Mapping[str, Reading]) -> None:
-        """--label-space names classes that neither the source nor any other domain has: a mistake more often than a
-        wish, so a class map is asked for."""
+        """Check that some domain has the classes of --label-space: otherwise it is probably a mistake, so a class map
+        is required."""
         evidence, model = reading.evidence, self.model
         assert model is not None
         if not self._model_stated or evidence is None or evidence.by == _LAYOUT or evidence.space is None:
@@ -278,7 +278,7 @@ class LabelReader:
         mend = (
             f"--class-map {built_in.origin.rpartition(' ')[2]}"
             if built_in is not None
-            else f"--class-map FILE (`stylebridge data class-map {reading.own.name} {model.name}` begins one)"
+            else f"--class-map FILE (`stylebridge data class-map {reading.own.name} {model.name}` writes a draft)"
         )
         raise DataError(
             f"{self._contradiction('source', reading.own, reading.how, model)[:-1]}; to train the classes of "
@@ -286,27 +286,27 @@ class LabelReader:
         )
 
     def ensure_maps_used(self, readings: Mapping[str, Reading]) -> None:
-        """A class map that no domain needs is a mistake. Raises DataError that names what the domains are."""
+        """Raises DataError for a class map that no domain needs; names the domains' label spaces."""
         for found in self.maps:
             begin = self._begins[found.source]
             if not any(u.origin == found.origin for u in self.used):
                 spaces = ", ".join(f"{role}: {reading.own.name}" for role, reading in readings.items())
                 raise DataError(
-                    f"{found.origin} is from {begin.name}, and no label maps here need it ({spaces}): leave it away, "
+                    f"{found.origin} is from {begin.name}, but no label maps here need it ({spaces}): omit it, "
                     f"or give a map from the space of the label maps."
                 )
 
     def apply(self, reading: Reading) -> Domain:
-        """The domain with a space that gives the model's classes."""
+        """The domain with a space of the model's classes."""
         assert self.model is not None
         if reading.class_map is None:
             return replace(reading.domain, space=reading.own)
         return replace(reading.domain, space=reading.class_map.apply(reading.own, self.model))
 
-    # --- what is printed ---
+    # --- notices ---
 
     def print_readings(self, readings: Mapping[str, Reading]) -> None:
-        """The space and map of every domain, and class maps in full."""
+        """Print the space and map of every domain, and full class maps."""
         assert self.model is not None
         shown: list[ClassMap] = []
         for reading in readings.values():
@@ -333,8 +333,8 @@ class LabelReader:
             elif r.how == "assumed":
                 say(
                     self.console,
-                    f"Nothing in the {role} label maps says which classes their ids are: {_named(r.own)} is assumed. "
-                    f"Name another with {self.override(role)}.",
+                    f"Nothing in the {role} label maps shows the classes of their ids: {_named(r.own)} is assumed. "
+                    f"Choose another with {self.override(role)}.",
                 )
 
 
@@ -343,22 +343,24 @@ def _named(space: LabelSpace) -> str:
 
 
 def _ensure_ids_fit(space: LabelSpace, domain: Domain, evidence: Evidence) -> None:
-    """Ids outside the space that a common mistake explains. Others are named file by file when all are checked."""
+    """Detect ids outside the space with a common cause. Others are reported file by file in the full check."""
     unknown = evidence.used - space.raw_ids.keys()
     if not unknown:
         return
     classes = sorted(raw for raw, train in space.raw_ids.items() if train != IGNORE)
     used = sorted(evidence.used - {0, IGNORE})
     ids = ", ".join(map(str, sorted(unknown)[:8]))
-    where = f"The {domain.name} label maps of {domain.root} hold the ids {ids}, which {space.name} lacks"
+    where = (
+        f"The {domain.name} label maps of {domain.root} have the ids {ids}, which {space.name} does not have"
+    )
     for scale in (256, 257):
         if all(i % scale == 0 and i // scale in space.raw_ids for i in unknown):
             raise DataError(
-                f"{where}: they look like ids times {scale} (16 bits a pixel); divide them by {scale}."
+                f"{where}: they look like ids times {scale} (16 bits per pixel); divide them by {scale}."
             )
     shifted = all(i - 1 in space.raw_ids for i in used)
     if classes == list(range(len(classes))) and shifted and 0 not in evidence.used:
         raise DataError(
-            f"{where}, and none holds 0: the ids look larger by one; subtract 1, or name the label space that the "
-            f"files were made for with --label-space NAME_OR_YAML."
+            f"{where}, and none has 0: the ids seem larger by one; subtract 1, or name the label space of the files "
+            f"with --label-space NAME_OR_YAML."
         )

@@ -19,7 +19,7 @@ from stylebridge.terminal import open_console
 
 @dataclass(frozen=True)
 class PackResult:
-    """What was packed: the folder, how many shards and samples, and the shards' bytes."""
+    """The result of packing: folder, numbers of shards and samples, and size of the shards in bytes."""
 
     path: Path
     shards: int
@@ -42,22 +42,22 @@ def pack(
 ) -> PackResult:
     """Pack a domain into WebDataset shards with an index (:mod:`stylebridge.data.shards`).
 
-    Image files are taken over byte by byte; label maps are translated to train ids. Packing the same data twice
-    gives the same bytes. The folder gets its name when everything is in it.
+    Image files are copied unchanged; label maps are converted to train ids. Packing the same data twice gives the same
+    bytes. The folder is written under a temporary name and renamed when it is complete.
 
     Args:
-        data: ``PATH``, ``LAYOUT:PATH`` or ``LAYOUT/SPLIT:PATH``; shards may be packed anew.
-        out: the folder to make.
-        label_space: how label files are read: a built-in label space's name or a YAML file; None: as the layout says,
-            or as the files show. Held against what they show.
-        read_as: the space that label files are read in whatever they show.
-        unlabelled: pack the images alone.
-        shard_mb: the size, in MB (10⁶ bytes), that no shard outgrows unless a single sample does.
-        workers: threads that read; None: one a core.
+        data: ``PATH``, ``LAYOUT:PATH`` or ``LAYOUT/SPLIT:PATH``; shards may be packed again.
+        out: the folder to create.
+        label_space: the label space of the label files: a built-in name or a YAML file; None: that of the layout, or
+            inferred. Compared with the files' evidence.
+        read_as: the label space regardless of the files' evidence.
+        unlabelled: pack only the images.
+        shard_mb: size limit of a shard, in MB (10⁶ bytes), unless a single sample is larger.
+        workers: number of reading threads; None: one for each core.
         overwrite: replace the shards in ``out``.
 
     Raises:
-        UserError: a path or value is wrong, or a file is not what it should be; the message names it.
+        UserError: a path or value is wrong, or a file is invalid; names it.
     """
     console = console or open_console(stderr=True, quiet=quiet)
     folder = Path(out)

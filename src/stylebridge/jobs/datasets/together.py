@@ -1,6 +1,6 @@
-"""Work on whole sets of images that all processes of a job share: checks of data, and folders of files.
+"""Work on whole image sets, shared by all processes of a job: checks of data, and folders of files.
 
-What comes out is that of one process. Progress is shown by the main process, of its own part.
+Results are those of a single process. The main process shows progress, of its own part.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ _ARRAYS = ("image_sizes", "pixel_counts", "ignored_counts")
 def progress_bar(
     title: str, total: int, console: Console, shown: bool = True
 ) -> Iterator[Callable[[int], None]]:
-    """A bar, on a terminal, that goes away at the end; gives the function to call with the number of items done."""
+    """A temporary progress bar on a terminal; yields a function to call with the number of finished items."""
     with Progress(console=console, transient=True, disable=not (shown and console.is_terminal)) as progress:
         task = progress.add_task(title, total=total)
         yield lambda done: progress.advance(task, done)
 
 
 def check_together(domain: Domain, accelerator: Accelerator, console: Console) -> DomainSummary:
-    """:func:`~stylebridge.data.domain.check_domain` by all processes, each of which decodes a part of the files.
+    """:func:`~stylebridge.data.domain.check_domain` shared by all processes: each decodes a part of the files.
 
     Raises:
-        DataError: the first file, in order, that is not what it should be, in every process.
+        DataError: the first invalid file, in order; raised in every process.
     """
     total, main = len(domain.images), accelerator.is_main_process
     packed = isinstance(domain.images, ShardSequence)  # their statistics are in the index
@@ -68,12 +68,12 @@ def check_together(domain: Domain, accelerator: Accelerator, console: Console) -
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in _ARRAYS}
     if key and accelerator.is_local_main_process:
         save_statistics(key, arrays)
-    accelerator.wait_for_everyone()  # who asks again finds them
+    accelerator.wait_for_everyone()  # the next call finds them
     return DomainSummary(**arrays)
 
 
 def agreed_by_all(value: bool, accelerator: Accelerator) -> list[bool]:
-    """What each process says."""
+    """The values of all processes."""
     return Share((), accelerator).gather([value])
 
 
@@ -85,16 +85,16 @@ def make_together(
     finish: Callable[[Path], None] | None = None,
     group: int = 1,
 ) -> None:
-    """A folder of files that all processes write, unless it is there already. It is whole or not there.
+    """Create a folder of files with all processes, unless it exists. The folder is written atomically.
 
     Args:
-        items: what files are made of; each process gets a run of neighbours.
-        write: called with a process's items and the folder to write into.
-        finish: called by the main process with the folder when all have written.
+        items: the inputs; each process gets a contiguous part.
+        write: called with the items of a process and the folder to write to.
+        finish: called in the main process with the folder when all are finished.
         group: items that stay together.
 
     Raises:
-        Exception: what ``write`` raised, in every process.
+        Exception: that of ``write``, in every process.
     """
     if agreed(folder.is_dir(), accelerator):
         return

@@ -1,4 +1,4 @@
-"""Draw the built-in toy world onto the disk."""
+"""Draw data sets of the built-in toy world."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def draw_toy(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Draw ``count`` scenes with seeds from ``first_seed`` into ``out/images`` and, if asked, ``out/labels``.
+    """Draw ``count`` scenes with seeds from ``first_seed`` into ``out/images`` and optionally ``out/labels``.
 
     Args:
         look: ``sim`` (clean, flat, noon) or ``camera`` (textured, dusk or haze, lens and sensor effects).
         size: (width, height) in pixels.
-        overwrite: replace a set that was drawn into ``out`` before.
+        overwrite: replace an earlier drawn set in ``out``.
 
     Raises:
-        UserError: an unknown look, or ``out`` holds something that is not to be replaced.
+        UserError: an unknown look, or ``out`` contains something that may not be replaced.
     """
     folder = Path(out)
     if look not in ("sim", "camera"):

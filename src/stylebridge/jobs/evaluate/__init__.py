@@ -1,1 +1,1 @@
-"""Scores of models and of sets of images."""
+"""Scores of models and image sets."""

@@ -1,4 +1,4 @@
-"""Score images against real ones: FID, KID and IS, or the same distances on other features under other names."""
+"""Score images against real ones: FID, KID and IS, or the same scores on other features with other names."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ from stylebridge.metrics.image_sets import (
 from stylebridge.networks.image_features import FeatureNetwork, ImageFeatures, Kind, open_features
 from stylebridge.terminal import open_console, say
 
-#: Keys that some evaluation writes.
+#: Keys in the files of evaluations.
 _SCORE_KEYS = {"confusion", "subset_size", "deviation", "mixes"}
-#: Images a set must have for a covariance.
+#: Least number of images for a covariance.
 FEWEST = 2
 
 
@@ -59,20 +59,20 @@ def evaluate_images(
     """Compare two sets of images by the features of a network.
 
     Images are read as RGB with their EXIF rotation; transparency is dropped, grey becomes RGB, sizes may differ. All
-    images below a folder or inside a zip file are taken, or below its ``images/`` where it has one.
+    images below a folder or inside a zip file are used, or those below its ``images/`` if it has one.
 
     Args:
-        real: images as they should look: ``PATH``, ``LAYOUT:PATH`` or ``LAYOUT/SPLIT:PATH``.
-        fake: images to judge, likewise.
-        features: ``inception`` (FID, KID, IS), ``lite0`` (FD-lite0, KD-lite0, IS-lite0), or ``auto``: Inception where
-            its weights can be had.
-        weights: a file with the Inception weights of FID; None: torch.hub's cache or the network.
-        batch: images a forward pass.
-        out: also write the scores there as JSON.
-        seed: of the subsets and splits.
+        real: reference images: ``PATH``, ``LAYOUT:PATH`` or ``LAYOUT/SPLIT:PATH``.
+        fake: images to score, likewise.
+        features: ``inception`` (FID, KID, IS), ``lite0`` (FD-lite0, KD-lite0, IS-lite0), or ``auto``: Inception if its
+            weights are available.
+        weights: a file with the Inception weights of FID; None: torch.hub's cache or download.
+        batch: images in each forward pass.
+        out: JSON file for the scores.
+        seed: the seed of subsets and splits.
 
     Raises:
-        UserError: a set is missing, has fewer than two images or a damaged one; the weights cannot be had.
+        UserError: a set is missing, has fewer than two images or a damaged one; the weights are not available.
     """
     if batch < 1:
         raise RecipeError(f"batch is {batch}: give 1 or more.")
@@ -128,7 +128,7 @@ def _described(
 
 
 def print_image_scores(scores: ImageScores, console: Console) -> None:
-    """A table of the scores, what they are of, and what limits them."""
+    """Print a table of the scores, their settings, and notes."""
     table = Table(title=f"{scores.fake} against {scores.real}", title_style="bold", title_justify="left")
     table.add_column("score")
     table.add_column("value", justify="right")
@@ -150,13 +150,13 @@ def print_image_scores(scores: ImageScores, console: Console) -> None:
 
 
 def output_file(out: str | Path | None, inputs: Mapping[str, str | Path | None]) -> Path | None:
-    """Where scores are to be written.
+    """The output file for scores.
 
     Args:
-        inputs: the sets that are read, by what messages call them.
+        inputs: the input sets, by their names in messages.
 
     Raises:
-        RunError: that is a folder, is or lies in an input, or is a file that holds no scores.
+        RunError: it is a folder, is or lies in an input, or is a file without scores.
     """
     if out is None:
         return None
@@ -166,7 +166,7 @@ def output_file(out: str | Path | None, inputs: Mapping[str, str | Path | None])
     ensure_apart(path, {what: DomainSpec.parse(place).path for what, place in inputs.items() if place})
     if os.path.lexists(path) and not _holds_scores(path):
         raise RunError(
-            f"{out} exists already and holds no scores of `stylebridge evaluate`: choose another --out."
+            f"{out} exists already and has no scores of `stylebridge evaluate`: choose another --out."
         )
     return path
 
@@ -183,31 +183,31 @@ def _holds_scores(path: Path) -> bool:
 def images_of(place: str | Path, name: str) -> Sequence[FileRef]:
     """The image files of a set, sorted by their path.
 
-    Those below a folder or in a zip file, or below its ``images/`` where it has one (or ``img/`` and the like, where
-    label maps lie beside it); or those of a layout.
+    Those below a folder or in a zip file, or below its ``images/`` if it has one (or ``img/`` etc., if label maps are
+    beside it); or those of a layout.
 
     Raises:
-        DataError: there are fewer than two, or the place is not there; the message calls the set ``name``.
+        DataError: there are fewer than two, or the place does not exist; ``name`` identifies the set.
     """
     spec = DomainSpec.parse(place)
     if spec.layout is not None:
         images: Sequence[FileRef] = open_domain(place, name, labelled=False).images
     else:
         tree = open_tree(spec.path, name)
-        # Archives often hold one folder that holds everything.
+        # Archives often hold one folder with everything inside.
         while len(tree.folders()) == 1 and not tree.has("images") and not tree.images(recursive=False):
             tree = tree.below(tree.folders()[0])
         images = list(tree.images(_photos_in(tree)).values())
     if len(images) < FEWEST:
         held = "no images" if not images else "one image"
         raise DataError(
-            f"The {name} set {place} holds {held}: give {FEWEST} at least, and thousands for numbers to be relied on."
+            f"The {name} set {place} has {held}: give at least {FEWEST}, and thousands for reliable scores."
         )
     return images
 
 
 def _photos_in(tree: Tree) -> str:
-    """The folder of a tree that holds its photos: ``images``, or what stands for it where label maps are beside it."""
+    """The photo folder of a tree: ``images``, or an equivalent name if label maps are beside it."""
     here = tree.folders()
     photos = [folder for folder in here if is_image_folder(folder)]
     if "images" in photos or not any(map(is_label_folder, here)):
@@ -216,7 +216,7 @@ def _photos_in(tree: Tree) -> str:
 
 
 def _batches(network: FeatureNetwork, images: Sequence[FileRef], batch: int) -> Iterator[Tensor]:
-    """Prepared images float32 [B, 3, S, S], read ahead by threads by one batch."""
+    """Prepared images float32 [B, 3, S, S], with one batch read ahead by threads."""
 
     def read(file: FileRef) -> Tensor:
         return network.prepare(read_image(file))
@@ -240,7 +240,7 @@ def _features(network: FeatureNetwork, prepared: Tensor) -> ImageFeatures:
 
 
 def open_progress(console: Console) -> Progress:
-    """A bar that goes away when it is done."""
+    """A temporary progress bar."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -251,5 +251,5 @@ def open_progress(console: Console) -> Progress:
 
 
 def write_scores(scores: dict[str, Any], path: Path) -> None:
-    """Write JSON, whole or not at all."""
+    """Write JSON atomically."""
     write_text(path, json.dumps(scores, indent=1, ensure_ascii=False), mend=OTHER_OUT)

@@ -1,4 +1,4 @@
-"""How well a MixNMatch run tells the factors of photos apart, and how near its mixes are to photos."""
+"""Score a MixNMatch run: how well it separates the factors of photos, and how similar mixes are to photos."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ BASELINE = (
 
 @dataclass(frozen=True)
 class MixScores:
-    """All that ``stylebridge mix evaluate`` finds, and what a reader needs to repeat it."""
+    """The results of ``stylebridge mix evaluate``, and everything needed to reproduce them."""
 
     run: str
     data: str
@@ -79,19 +79,19 @@ def evaluate_mixing(
     device: str = "auto",
     quiet: bool = False,
 ) -> MixScores:
-    """Mix photos in pairs, and measure what the mixes keep; compare mixes of four photos with all photos.
+    """Mix photos in pairs and measure the kept factors; compare mixes of four photos with all photos.
 
     Args:
         data: photos, a folder or a zip file.
-        boxes: as in :func:`stylebridge.jobs.tasks.mix.train_mixer`; photos are then cut about their object as
-            in training, nothing of it random. None: whole photos, whatever their aspect.
-        pairs: how many.
-        seed: of the pairs.
-        out: also write the numbers there as JSON.
+        boxes: as in :func:`stylebridge.jobs.tasks.mix.train_mixer`; photos are then cropped around their object as in
+            training, without randomness. None: whole photos of any aspect ratio.
+        pairs: number of pairs.
+        seed: the seed of the pairs.
+        out: JSON file for the results.
         features, weights: as in :func:`stylebridge.jobs.evaluate.images.evaluate_images`.
 
     Raises:
-        UserError: the run, a photo, a box or the weights are not what they should be, or there are too few photos.
+        UserError: the run, a photo, a box or the weights are invalid, or there are too few photos.
     """
     check_mode(mode)
     if pairs < 2:
@@ -100,7 +100,7 @@ def evaluate_mixing(
     mixing = Mixing.open(run, mode, device)
     count, read = _photos(data, boxes, mixing.side)
     if count < FEWEST:
-        raise DataError(f"The data {data} holds {count} photos: a mix takes {FEWEST}, so give more.")
+        raise DataError(f"The data {data} has {count} photos: a mix needs {FEWEST}, so give more.")
     console = open_console(stderr=True, quiet=quiet)
     with console.status("weights"):
         network, note = open_features(features, weights)
@@ -148,7 +148,7 @@ def _uncounted(checks: Sequence[Check], pairs: int) -> list[str]:
 
 
 def _photos(data: str | Path, boxes: str | Path | None, side: int) -> tuple[int, Callable[[int], np.ndarray]]:
-    """How many photos there are, and what reads one by its number: uint8 [S, S, 3]."""
+    """The number of photos, and a function that reads one by number: uint8 [S, S, 3]."""
     if boxes is None:
         files = images_of(data, "data")
         return len(files), lambda index: squared(read_image(files[index]), side)
@@ -171,7 +171,7 @@ def _gather(
     real: SetFeatures,
     progress: Progress,
 ) -> dict[int, np.ndarray]:
-    """Take the features of all photos; returns those photos that are mixed."""
+    """Compute the features of all photos; returns the photos to mix."""
     task, views = progress.add_task("photos", total=count), {}
     wanted, device = set(used.tolist()), next(network.parameters()).device
 
@@ -198,12 +198,12 @@ def _mix(
     sets: Sequence[SetFeatures],
     progress: Progress,
 ) -> tuple[Check, ...]:
-    """The checks over all groups; the features of mixes and of unmixed pictures go into two sets."""
+    """The checks over all groups; adds the features of mixes and of unmixed pictures to two sets."""
     task, found = progress.add_task("mixes", total=len(groups)), []
     for made in pictures_of(mixing, views, groups):
         found.append(compare(made))
         for features, mixed in zip(sets, (made["all"], made["first"]), strict=True):
-            # As a file of the picture would be read: rounded to 8 bits.
+            # Rounded to 8 bits, like a picture read from a file.
             ready = torch.stack([network.prepare(picture) for picture in pixels(mixed.image)])
             features.update(*network(ready.to(mixing.device)))
         progress.advance(task, len(made["first"].image))
@@ -212,7 +212,7 @@ def _mix(
 
 
 def print_mix_scores(scores: MixScores, console: Console) -> None:
-    """A table of the checks, one of the distances, and what limits them."""
+    """Print a table of the checks, one of the distances, and notes."""
     table = _table(
         f"{scores.run}: mixes of pairs (A, B) of {scores.data}",
         ("check", "from B", "measure"),

@@ -34,20 +34,20 @@ def evaluate(
 ) -> SegmentationScores:
     """Score a run's segmenter on a labelled folder.
 
-    Predictions are made at the run's inference size and brought to each label map's own size; one int64
-    confusion matrix counts the whole set.
+    Predictions are made at the run's inference size and resized to each label map; one int64 confusion matrix counts
+    the whole set.
 
     Args:
         run: a run folder, or its ``segmenter`` folder.
         data: labelled: ``PATH``, ``LAYOUT:PATH`` or ``LAYOUT/SPLIT:PATH``.
-        label_space: how to read the labels, held against what they show; None: as they show, or in the run's own where
-            nothing shows it. Its classes are mapped to the run's by name.
-        class_maps: YAML files that say how, where equal names do not.
-        read_as: the space that the labels are read in whatever they show; ``run``: the run's own.
-        out: also write the scores there as JSON.
+        label_space: the label space of the labels, compared with their evidence; None: from their evidence, else the
+            run's. Its classes are mapped to the run's by name.
+        class_maps: YAML files with class maps, if names differ.
+        read_as: the label space regardless of evidence; ``run``: the run's.
+        out: JSON file for the scores.
 
     Raises:
-        UserError: the run or the data is not what it should be.
+        UserError: the run or the data is invalid.
     """
     path = output_file(out, {"the data": data})
     model = load_adapted(Path(run))
@@ -74,7 +74,7 @@ def evaluate(
         scores = confusion.scores(model.space.classes, model.space.name, model.space.protocols)
     except DataError as error:
         raise DataError(
-            f"The label maps in {domain.root}/labels hold no class, only ignored pixels: give labelled ones."
+            f"The label maps in {domain.root}/labels have no class, only ignored pixels: give labelled ones."
         ) from error
     if path is not None:
         write_text(path, json.dumps(scores.as_dict(), indent=1), mend=OTHER_OUT)

@@ -1,4 +1,4 @@
-"""Perceptual distances: how different the images of a set are, and how far apart two sets' images of one name are."""
+"""Perceptual distances: diversity of one set, or distance between images of the same name in two sets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PairScores:
     """Perceptual distances of pairs of images.
 
     name, title: of the distance. of: ``random pairs of a set`` (diversity) or ``images of one name``.
-    mean, deviation: over pairs (dividing by their number). resize: how images were brought to one size.
+    mean, deviation: over pairs (divisor: their number). resize: how images were resized.
     """
 
     name: str
@@ -65,20 +65,20 @@ def evaluate_pairs(
     seed: int = 0,
     quiet: bool = False,
 ) -> PairScores:
-    """The diversity of one set (its mean distance over random pairs), or the mean distance of two sets' namesakes.
+    """The diversity of one set (mean distance over random pairs), or the mean distance of images with the same name.
 
     Args:
         first: ``PATH``, ``LAYOUT:PATH`` or ``LAYOUT/SPLIT:PATH``.
-        second: likewise: each image is compared with that of its path, but for the ending, in ``first``.
-        distance: ``lpips``, ``lite0`` (PD-lite0), or ``auto``: LPIPS where it can be had.
-        weights: a file with torchvision's AlexNet weights; None: torch.hub's cache or the network.
-        pairs: how many random pairs, of all that there are at most; not used with ``second``.
-        size: side in pixels of the squares that images are brought to first.
-        batch: pairs a forward pass.
-        out: also write the result there as JSON.
+        second: likewise; each image is compared with the image of the same path without suffix in ``first``.
+        distance: ``lpips``, ``lite0`` (PD-lite0), or ``auto``: LPIPS if available.
+        weights: a file with torchvision's AlexNet weights; None: torch.hub's cache or download.
+        pairs: number of random pairs, at most all pairs; not used with ``second``.
+        size: side in pixels of the squares that images are resized to.
+        batch: pairs in each forward pass.
+        out: JSON file for the result.
 
     Raises:
-        UserError: a set is missing or has fewer than two images, no names agree, or the weights cannot be had.
+        UserError: a set is missing or has fewer than two images, names do not match, or the weights are not available.
     """
     for name, value, least in (("batch", batch, 1), ("pairs", pairs, 1), ("size", size, SMALLEST)):
         if value < least:
@@ -110,7 +110,7 @@ def evaluate_pairs(
 
 
 def print_pair_scores(scores: PairScores, console: Console) -> None:
-    """The mean distance, of what, and how."""
+    """Print the mean distance and its settings."""
     line = f"{scores.name} {scores.mean:.4g} ± {scores.deviation:.4g} over {scores.pairs:,} {scores.of}"
     say(console, line, style="bold")
     for text in (f"distance  {scores.title}", f"resize    {scores.resize}", *scores.notes):
@@ -123,18 +123,18 @@ def _random_pairs(place: str | Path, pairs: int, seed: int) -> list[Pair]:
 
 
 def _namesakes(first: str | Path, second: str | Path) -> list[Pair]:
-    """Images of the same path below their sets, but for the ending.
+    """Pairs of images with the same path below their sets, without suffix.
 
     Raises:
-        DataError: an image of either set has none in the other, or two of a set share a path.
+        DataError: an image has no counterpart in the other set, or two images of a set share a path.
     """
     sets = [_by_path(place, name) for place, name in ((first, "first"), (second, "second"))]
     for ours, theirs, own, other in ((*sets, first, second), (*reversed(sets), second, first)):
         lonely = sorted(ours.keys() - theirs.keys())
         if lonely:
             raise DataError(
-                f"{len(lonely)} of {len(ours)} images of {own} have none of the same name in {other} (the first is "
-                f"{lonely[0]}): give sets whose files are named alike."
+                f"{len(lonely)} of {len(ours)} images of {own} have no image of the same name in {other} (the first is "
+                f"{lonely[0]}): give sets with matching file names."
             )
     return [(sets[0][key], sets[1][key]) for key in sorted(sets[0])]
 
@@ -147,7 +147,7 @@ def _by_path(place: str | Path, name: str) -> dict[str, FileRef]:
         key = str(path_below(file, inner).with_suffix(""))
         if key in found:
             raise DataError(
-                f"{found[key]} and {file} differ in their endings only: rename or remove one of them."
+                f"{found[key]} and {file} differ only in their suffix: rename or remove one of them."
             )
         found[key] = file
     return found

@@ -1,1 +1,1 @@
-"""Weights and models in and out: released checkpoints, other runtimes."""
+"""Import of released checkpoints, export to other runtimes."""

@@ -1,4 +1,4 @@
-"""Export an adapted model to ONNX, and see that it computes the same."""
+"""Export an adapted model to ONNX, and verify its outputs."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from stylebridge.jobs.runs.outputs import ensure_writable
 from stylebridge.terminal import open_console
 from stylebridge.version import __version__
 
-#: The greatest difference of logits, as a share of the greatest logit, that counts as the same network.
+#: Largest accepted difference of logits, relative to the largest logit.
 TOLERANCE = 1e-3
-#: (batch, width, height) that both models are run on; odd sides are padded inside the file.
+#: (batch, width, height) of the comparison; odd sides are padded inside the file.
 CHECKED = ((1, 320, 240), (2, 257, 191), (3, 192, 256))
 
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What was written, and how it compares with the torch model.
+    """The written file, and its comparison with the torch model.
 
     Attributes:
-        max_difference: the greatest absolute difference of logits.
-        largest_logit: the greatest absolute logit, to see the difference against.
+        max_difference: the largest absolute difference of logits.
+        largest_logit: the largest absolute logit, for comparison.
         agreement: share of pixels with the same class.
-        checked: (batch, width, height) of what both were run on.
-        images: what they were run on, in words.
+        checked: (batch, width, height) of the comparison.
+        images: the compared images, in words.
     """
 
     path: Path
@@ -63,18 +63,18 @@ def export(
 ) -> ExportResult:
     """Write a run's segmenter as an ONNX file and compare it with the torch model in onnxruntime.
 
-    The file takes ``image``, float [B, 3, H, W] RGB in [0, 1] of any batch and size (no side below the network's
-    stride), and gives ``logits`` [B, K, H, W]; class names and colours are in its metadata.
+    The file's input is ``image``, float [B, 3, H, W] RGB in [0, 1] of any batch and size (no side below the network's
+    stride), its output ``logits`` [B, K, H, W]; class names and colours are in its metadata.
 
     Args:
         run: a run folder, or its ``segmenter`` folder.
         onnx: the file to write.
-        images: images to compare on; None: the run's target, if it is still there, else noise.
+        images: images for the comparison; None: the run's target if it still exists, else noise.
         overwrite: replace the file.
 
     Raises:
-        UserError: the run, the images or the file's place are not what they should be; a package is missing; or the
-            file computes something else (it is then removed).
+        UserError: the run, the images or the output path are invalid; a package is missing; or the file's outputs
+            differ (it is then removed).
     """
     console = console or open_console(stderr=True, quiet=quiet)
     path = Path(onnx)
@@ -95,7 +95,7 @@ def export(
             result = _compare(model, beside, path, files, described)
         if result.max_difference > TOLERANCE * max(1.0, result.largest_logit):
             raise WeightsError(
-                f"The ONNX file of {run} differs from the torch model by {result.max_difference:.2g} (its logits reach "
+                f"The ONNX file of {run} differs from the torch model by {result.max_difference:.2g} (largest logit: "
                 f"{result.largest_logit:.2g}), so it was not kept: report this with the run's recipe.yaml."
             )
     return result

@@ -1,4 +1,4 @@
-"""Make released weights a run folder, which every other job takes. The methods declare how theirs are read."""
+"""Import released weights as a run folder for other jobs. Methods declare how their weights are read."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ def import_weights(
     overwrite: bool = False,
     tell: Callable[[str], object] = lambda line: None,
 ) -> Path:
-    """Read released weights and write a run folder that the commands of its task take.
+    """Read released weights and write a run folder for the commands of its task.
 
     Args:
-        kind: a name that a method's importers have, such as ``fada``; ``deeplab`` is a DeepLab-V2 in FADA's form that
-            was trained without it. ``stylebridge import --list`` prints all, their files and their options.
-        file, generator, encoder, feature_extractor: the released files, read with ``weights_only``: nothing in them is
+        kind: the name of a method's importer, such as ``fada``; ``deeplab`` is a DeepLab-V2 in FADA's form, trained
+            without FADA. ``stylebridge import --list`` prints all, with their files and options.
+        file, generator, encoder, feature_extractor: the released files, read with ``weights_only``: no code in them is
             executed.
-        out: the run folder to make.
-        label_space: the model's classes, a name or a YAML file; None: as their number tells.
-        image_size: the side, or (width, height), in pixels, that it was trained at.
-        channels: what the label channels of a generator are: ``35+edges``.
-        upsampling: of a generator, ``normal`` or ``more``.
+        out: the run folder to create.
+        label_space: the model's classes, a name or a YAML file; None: from their number.
+        image_size: the side, or (width, height), of the training images in pixels.
+        channels: meaning of a generator's label channels, such as ``35+edges``.
+        upsampling: for a generator, ``normal`` or ``more``.
         overwrite: replace the run in ``out``.
-        tell: called with each line about what was read and what was assumed.
+        tell: called with each line about settings read and assumptions.
 
     Returns:
-        The run folder, which is whole or not there.
+        The run folder, written atomically.
 
     Raises:
-        UserError: a file does not hold such weights, an option is not one of them, or the folder is in the way.
+        UserError: a file does not contain such weights, an option is unknown, or ``out`` exists already.
     """
     spec, importer = find_importer(kind)
     files = {"file": file, "generator": generator, "encoder": encoder, "feature_extractor": feature_extractor}
@@ -72,7 +72,7 @@ def import_mixnmatch(generator: str | Path, encoder: str | Path, out: str | Path
 
 
 def importers() -> dict[str, tuple[MethodSpec, Importer]]:
-    """What ``stylebridge import`` reads, by name, sorted: the method that declares it, and how it is read.
+    """The importers of ``stylebridge import`` by name, sorted, with the declaring methods.
 
     Raises:
         RecipeError: two methods declare the same name, or an installed package's method cannot be loaded.
@@ -90,12 +90,12 @@ def importers() -> dict[str, tuple[MethodSpec, Importer]]:
 
 
 def flag(name: str) -> str:
-    """A file or an option of an importer as the command line names it."""
+    """The command-line name of an importer's file or option."""
     return "FILE" if name == "file" else f"--{name.replace('_', '-')}"
 
 
 def usage(importer: Importer) -> str:
-    """The files that an importer takes, as the command line is given them; in brackets: not required."""
+    """The files of an importer in command-line form; optional ones in brackets."""
     words = []
     for name, file in importer.files.items():
         word = file.name if name == "file" else f"{flag(name)} {file.name}"
@@ -104,7 +104,7 @@ def usage(importer: Importer) -> str:
 
 
 def find_importer(kind: str) -> tuple[MethodSpec, Importer]:
-    """The importer of a name, and the method that declares it. Raises RunError: there is none."""
+    """The importer with this name, and the declaring method. Raises RunError if it is unknown."""
     known = importers()
     if kind not in known:
         raise RunError(
@@ -115,12 +115,12 @@ def find_importer(kind: str) -> tuple[MethodSpec, Importer]:
 
 
 def _check(kind: str, importer: Importer, given: Given) -> None:
-    """Raises DataError for what the importer does not take, and for a file that it requires and was not given."""
+    """Raises DataError for unsupported options and for missing required files."""
     for name in (*given.files, *(name for name in OPTIONS if getattr(given, name) is not None)):
         if name not in importer.files and name not in importer.options:
             takers = [k for k, (_, other) in importers().items() if name in {*other.files, *other.options}]
             raise DataError(
-                f"{flag(name)} is no option of {kind} weights, only of {', '.join(takers)}", "leave it out"
+                f"{flag(name)} is not an option of {kind} weights, only of {', '.join(takers)}", "omit it"
             )
     missing = [
         flag(name) for name, file in importer.files.items() if file.required and name not in given.files

@@ -27,18 +27,18 @@ _RECIPES: dict[str, Callable[..., Any]] = {
     "synthesize": load_synthesis_recipe,
     "mix": load_mix_recipe,
 }
-#: The data that a run of each task names, which an imported one does not know.
+#: The data keys of each task's runs, which are unknown for imported ones.
 _DATA = {"adapt": ("source", "target"), "translate": ("a", "b")}
 
 
 def write_imported(task: str, imported: Imported, files: Mapping[str, Path], folder: Path) -> None:
-    """Write the run folder, whole or not at all.
+    """Write the run folder atomically.
 
     Args:
-        files: that were read, by the names of the importer's options; ``run.yaml`` has their names and hashes.
+        files: the files read, by the importer's option names; ``run.yaml`` has their names and hashes.
 
     Raises:
-        UserError: something is in the way, the disk refuses, or the recipe does not fit.
+        UserError: the folder exists already, the write fails, or the recipe does not fit.
     """
     changes = [f"{key}={json.dumps(value)}" for key, value in imported.changes.items()]
     recipe = None if imported.recipe is None else _RECIPES[task](imported.recipe, changes)

@@ -1,1 +1,1 @@
-"""The folder of one run: its files, its lock, how it begins and goes on."""
+"""The folder of a run: its files, its lock, starting and resuming."""

@@ -1,6 +1,6 @@
-"""Files that a command writes one by one into a folder that may hold others: label maps, pictures.
+"""Files that a command writes one by one into a folder with other files: label maps, pictures.
 
-The rule is that of :mod:`stylebridge.jobs.runs.outputs`: only a file that the folder's marker lists is written over.
+The rule is that of :mod:`stylebridge.jobs.runs.outputs`: only files listed in the folder's marker are overwritten.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from stylebridge.jobs.runs.outputs import (
 
 @contextlib.contextmanager
 def claimed_files(folder: Path, kind: str) -> Iterator[Callable[[Path], None]]:
-    """While the block runs, files are written below ``folder``, which is marked as the place of these outputs.
-    :func:`ensure_unclaimed` comes before.
+    """While the block runs, files are written below ``folder``, which is marked as the place of these outputs. Call
+    :func:`ensure_unclaimed` before.
 
-    Gives what is to be called with each file that is finished (of numbered frames, with ``frames_of(path)``), from any
+    Yields a function to call with each finished file (for numbered frames, with ``frames_of(path)``), from any thread.
+    Only these are listed, also if the process is killed.
     thread. Only these are listed, also when the process is killed: what was planned and not written is not ours.
     """
     written: set[str] = set()
@@ -57,7 +58,7 @@ def claimed_files(folder: Path, kind: str) -> Iterator[Callable[[Path], None]]:
         yield wrote
     finally:
         with contextlib.suppress(OSError):
-            listed = read_marker(folder)  # again: another process may have written here meanwhile
+            listed = read_marker(folder)  # again: another process may have written in between
             kept = {f for f in (*listed.get(kind, ()), *written) if os.path.lexists(folder / f)}
             listed[kind] = sorted(kept)
             if not kept:
@@ -72,7 +73,7 @@ def claimed_files(folder: Path, kind: str) -> Iterator[Callable[[Path], None]]:
 
 
 def frames_of(folder: Path) -> Path:
-    """How a folder of numbered frames is named among outputs."""
+    """The entry of a folder of numbered frames among outputs."""
     return folder / "*"
 
 
@@ -82,7 +83,7 @@ def _entry(folder: Path, path: Path) -> str:
 
 
 def ensure_unclaimed(folder: Path, kind: str, outputs: Sequence[Path], overwrite: bool) -> None:
-    """Refuse to write over files: without ``overwrite`` over any, with it over those that are not ours.
+    """Refuse to overwrite files: without ``overwrite`` any, with it those that are not ours.
 
     Raises:
         RunError: names the file.

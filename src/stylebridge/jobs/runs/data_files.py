@@ -1,4 +1,4 @@
-"""Which files a run was trained on: names and sizes, so that a resumed run can tell that they changed."""
+"""The files that a run was trained on, with sizes, so that a resumed run detects changes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from stylebridge.data.text_files import TextFileError, parse_json, read_text
 from stylebridge.errors import RunError
 from stylebridge.jobs.runs.files import DATA_FILES
 
-#: For each set of a run: its files, and what is equal as long as a file is the same: its size, in archives a checksum.
+#: The files of each set of a run, each with its size, and in archives also a checksum.
 Files = dict[str, dict[str, str]]
 _NAMED = 3
-#: Of the list: millions of files.
+#: Largest list, in bytes: millions of files.
 _MOST_BYTES = 1 << 28
 
 
 def files_of(**domains: Domain | None) -> Files:
-    """The images and label maps of the sets that a run is trained on."""
+    """The images and label maps of a run's training sets."""
     found: Files = {}
     for name, domain in domains.items():
         if domain is None:
@@ -33,7 +33,7 @@ def files_of(**domains: Domain | None) -> Files:
 
 
 def files_below(root: Path, files: Sequence[FileRef], *others: Path) -> dict[str, str]:
-    """The same for files that are no domain, and for single files beside them."""
+    """The same for files outside domains, and for single files."""
     return dict(_marks(files, root)) | {str(path.name): _mark(path) for path in others}
 
 
@@ -49,7 +49,7 @@ def _mark(file: LabelRef) -> str:
     try:
         if isinstance(file, MaskStack):
             return " ".join(f"{mask.name}:{_mark(mask)}:{raw}" for mask, raw in file.files)
-        if isinstance(file, PackedFile):  # the place of the archive may change: size and checksum
+        if isinstance(file, PackedFile):  # the archive may move: use size and checksum
             return "-".join(str(part) for part in file.fingerprint()[2:])
         return str(file.stat().st_size)
     except OSError:
@@ -57,13 +57,13 @@ def _mark(file: LabelRef) -> str:
 
 
 def ensure_unchanged(run: Path, now: Mapping[str, Mapping[str, str]], accept: bool) -> None:
-    """Refuse to go on with other data than the run was begun with. Runs of earlier versions kept no list.
+    """Refuse to resume with other data than at the start. Runs of earlier versions have no list.
 
     Args:
-        accept: go on nevertheless.
+        accept: resume anyway.
 
     Raises:
-        RunError: says what was added, removed and changed.
+        RunError: names added, removed and changed files.
     """
     if accept or not (run / DATA_FILES).is_file():
         return
@@ -77,7 +77,7 @@ def ensure_unchanged(run: Path, now: Mapping[str, Mapping[str, str]], accept: bo
     if changes:
         raise RunError(
             f"The data of {run} changed since the run began ({'; '.join(changes)}): restore it, choose another --out, "
-            f"or go on with it as it is now by --accept-changed-data."
+            f"or resume with the current data by --accept-changed-data."
         )
 
 

@@ -1,8 +1,8 @@
-"""The names of the files that a run writes: what ``--overwrite`` may remove of it.
+"""The names of the files of a run: those that ``--overwrite`` may remove.
 
-A run grows while it trains, so its files are known by name. Folders that are written at once (networks, results of
-stages, label maps, translated images) hold a marker of their own that lists their files; in runs of earlier versions,
-which have none, they are known by their endings.
+A run grows during training, so its files are recognised by name. Folders that are written at once (networks, results of
+stages, label maps, translated images) have their own marker with a list of files; in runs of earlier versions, without
+markers, they are recognised by suffix.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-#: The lock of a run, and the file that says who holds it.
+#: The lock of a run, and the file that names its holder.
 LOCK, HOLDER = ".stylebridge.lock", ".stylebridge.holder.json"
-#: Names and sizes of the files that a run was trained on.
+#: Names and sizes of a run's training files.
 DATA_FILES = "data.json"
 
 _STAGE = r"\d+-[a-z0-9-]+"
@@ -32,12 +32,12 @@ _NAMES = re.compile(
             rf"snapshots/{_STAGE}-\d{{6,}}\.safetensors",
             _SEGMENTER,
             r"networks/extractor\.safetensors",
-            # What is being written or replaced, also when the process was killed.
+            # Temporary names of atomic writes, also left by a killed process.
             r"(.*/)?\.(partial|replaced)-.*",
         )
     )
 )
-#: Folders that are written at once, and what is in them.
+#: Folders that are written at once, and their contents.
 _WHOLE = (
     (re.compile(r"networks"), re.compile(r"[^/]+\.safetensors|config\.json")),
     (
@@ -47,17 +47,17 @@ _WHOLE = (
     (re.compile(rf"pseudo_labels/{_STAGE}"), re.compile(r".+\.png")),
     (re.compile(r"translated"), re.compile(r".+\.png")),
 )
-#: The run of a recipe's translator, inside the run.
+#: The run of the recipe's translator, inside the run.
 _TRANSLATOR = "translator"
 _MARKER = ".stylebridge.json"
 
 
 def run_files(folder: Path, there: set[str], listed: Callable[[Path], Sequence[str] | None]) -> set[str]:
-    """Those of a run's contents that the run wrote.
+    """The files in a run folder that the run wrote.
 
     Args:
-        there: the contents, as paths below the folder.
-        listed: the files that the marker of a folder written at once lists; None: it has no marker.
+        there: all contents, as paths below the folder.
+        listed: the files in the marker of a folder that is written at once; None: no marker.
     """
     found = {name for name in there if _NAMES.fullmatch(name)}
     lists: dict[str, Sequence[str] | None] = {}

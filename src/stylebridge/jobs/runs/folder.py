@@ -1,4 +1,4 @@
-"""The folder of one run: self-contained, and safe against being mixed up or written over."""
+"""The folder of a run: self-contained, and protected against confusion and overwriting."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ from stylebridge.jobs.runs.lock import hold
 from stylebridge.jobs.runs.outputs import MARKER, PART, RUN, ensure_free, mark, remove_ours, write_marker
 
 _RECIPE, _RUN = "recipe.yaml", "run.yaml"
-#: Keys of ``run.yaml`` that name data.
+#: Keys of ``run.yaml`` with data paths.
 DATA_KEYS = ("source", "target", "target_labels", "evaluate_on", "a", "b", "data", "boxes")
 
 _COMMANDS = {"synthesize": "synthesize train", "translate": "translate train", "mix": "mix train"}
-#: What can be done with a run of one kind that was given for another.
-_INSTEAD = {("adapt", "synthesize"): ", or paint images with a Bridge run by `stylebridge translate apply`"}
+#: Alternatives for a run of one kind that was given as another.
+_INSTEAD = {
+    ("adapt", "synthesize"): ", or generate images with a Bridge run by `stylebridge translate apply`"
+}
 
 
 @dataclass(frozen=True)
@@ -44,16 +46,16 @@ class RunFolder:
 
     @property
     def onnx(self) -> Path:
-        """The adapted segmenter as an ONNX file, where the recipe asks for one."""
+        """The adapted segmenter as an ONNX file, if the recipe requests one."""
         return self.path / "segmenter.onnx"
 
     @property
     def report(self) -> Path:
-        """The self-contained page."""
+        """The self-contained report page."""
         return self.path / "report.html"
 
     def stage(self, name: str) -> Path:
-        """What a finished stage handed on; the folder exists only when the stage is complete."""
+        """The result of a finished stage; the folder exists only if the stage is complete."""
         return self.path / "stages" / name
 
     def facts(self) -> dict[str, Any]:
@@ -65,22 +67,22 @@ class RunFolder:
         return parse_recipe(_read_yaml(self.path / _RECIPE), str(self.path / _RECIPE))
 
     def begin(self, recipe: Any, facts: dict[str, Any], data: dict[str, Any] | None = None) -> None:
-        """Write what the run is, before anything is trained. ``run.yaml`` comes last: a folder that has it is a
-        run that can be resumed. Of an old run in the folder, the files that it wrote are removed.
+        """Write recipe and facts before training. ``run.yaml`` comes last: a folder that has it is a run that can be
+        resumed. Files of an old run in the folder are removed.
 
         Args:
-            data: for each set of the run, the files and what tells that they are the same
+            data: the files of each set of the run, with their sizes
                 (:func:`stylebridge.jobs.runs.data_files.files_of`).
 
         Raises:
-            RunError: another process has the folder, or files that are not ours came into it.
+            RunError: another process uses the folder, or foreign files have appeared in it.
         """
         with explained(self.path, mend=OTHER_OUT):
             self.path.mkdir(parents=True, exist_ok=True)
         hold(self.path)
         ensure_free(self.path, RUN, overwrite=True)
-        write_marker(self.path, {RUN: ()})  # first: what a killed start leaves is known as ours
-        (self.path / _RUN).unlink(missing_ok=True)  # what is left of an old run is none
+        write_marker(self.path, {RUN: ()})  # first: leftovers of a killed start are recognised as ours
+        (self.path / _RUN).unlink(missing_ok=True)  # the rest of an old run is not a run
         remove_ours(self.path, RUN, keep=frozenset((MARKER, LOCK, HOLDER)))
         write_text(self.path / _RECIPE, recipe.to_yaml(), mend=OTHER_OUT)
         if data is not None:
@@ -101,11 +103,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def data_of(facts: Mapping[str, Any]) -> dict[str, Path]:
-    """The places of the data that a run was made with, by what messages call them."""
+    """The paths of a run's data, by their names in messages."""
     found = {}
     for key in DATA_KEYS:
         if isinstance(facts.get(key), str):
-            with contextlib.suppress(DataError):  # it is gone
+            with contextlib.suppress(DataError):  # it no longer exists
                 found[f"the run's {key.replace('_', ' ')}"] = DomainSpec.parse(facts[key]).path
     return found
 
@@ -114,7 +116,7 @@ def open_run(path: Path, kind: str) -> RunFolder:
     """Open an existing run.
 
     Raises:
-        RunError: there is no run, or it is of another kind.
+        RunError: the run does not exist, or has another kind.
     """
     run, found = find_run(path, kind)
     facts = run.facts()
@@ -125,20 +127,18 @@ def open_run(path: Path, kind: str) -> RunFolder:
         )
     missing = [key for key in ("source", "target", "label_space") if key not in facts]
     if kind == "adapt" and missing:
-        raise RunError(
-            f"{path / _RUN} does not say {missing[0]!r}: it was changed or damaged; start a new run."
-        )
+        raise RunError(f"{path / _RUN} has no {missing[0]!r}: it was changed or damaged; start a new run.")
     return run
 
 
 def find_run(path: Path, kind: str) -> tuple[RunFolder, str]:
-    """An existing run and its kind, where a command takes runs of several kinds.
+    """An existing run and its kind, for commands that accept several kinds.
 
     Args:
-        kind: the kind that is named to a user who gave no run.
+        kind: the kind named in error messages.
 
     Raises:
-        RunError: there is no run.
+        RunError: the run does not exist.
     """
     mend = f"give the --out folder of an earlier `stylebridge {command_of(kind)}`"
     if not path.is_dir():
@@ -150,41 +150,41 @@ def find_run(path: Path, kind: str) -> tuple[RunFolder, str]:
 
 
 def command_of(kind: str) -> str:
-    """The command that makes runs of a kind, as a user types it."""
+    """The command that creates runs of a kind."""
     return _COMMANDS.get(kind, kind)
 
 
 def new_run(path: Path, overwrite: bool, resumable: bool = True) -> RunFolder:
-    """Take a folder for a new run. Nothing is removed yet: :meth:`RunFolder.begin` replaces an old run when all
-    else was found right.
+    """Check a folder for a new run. Nothing is removed yet: :meth:`RunFolder.begin` replaces an old run after all other
+    checks.
 
     Args:
-        resumable: whether a run that is there already could be continued instead.
+        resumable: whether an existing run could be resumed instead.
 
     Raises:
-        RunError: something is there already, or no folder can be made there.
+        RunError: the folder exists already, or cannot be created.
     """
     ensure_free(path, RUN, overwrite, otherwise="continue it with --resume" if resumable else "")
     return RunFolder(path)
 
 
 def take_over_stages(other: RunFolder, run: RunFolder) -> list[str]:
-    """Copy the finished stages of another run that would come out the same here; returns their names.
+    """Copy finished stages of another run that would be identical here; returns their names.
 
-    Stages are compared from the first on: seed, segmenter, precision, data and every setting must be equal.
+    Stages are compared in order: seed, segmenter, precision, data and all settings must be equal.
 
     Raises:
-        RunError: the other run was made from other data.
+        RunError: the other run has other data.
     """
     theirs, ours = other.recipe().spelt_out(), run.recipe().spelt_out()
     old, new = other.facts(), run.facts()
     for key in ("source", "target", "target_labels", "read_as", "label_space"):
-        # A run of an older version does not have every key: one that is absent means nothing of the kind.
+        # Runs of older versions lack some keys: a missing key means that the feature is not used.
         same = (old.get(key) or None) == (new.get(key) or None)
         if key == "label_space":
             same = LabelSpace.from_dict(old[key]) == LabelSpace.from_dict(new[key])
         if not same:
-            raise RunError(f"{other.path} has another {key} than this run: leave out --reuse.")
+            raise RunError(f"{other.path} has another {key} than this run: omit --reuse.")
     taken: list[str] = []
     run.stage("x").parent.mkdir(exist_ok=True)
     if (theirs.seed, theirs.segmenter, theirs.precision) != (ours.seed, ours.segmenter, ours.precision):
@@ -202,7 +202,7 @@ def take_over_stages(other: RunFolder, run: RunFolder) -> list[str]:
 
 
 def _take_over_translation(other: RunFolder, run: RunFolder) -> None:
-    """Finished translations only: the folder `translated` exists when every image is there."""
+    """Copy finished translations: the folder `translated` exists only if it is complete."""
     if run.recipe().translator is not None and (other.path / "translated").is_dir():
         for name in ("translator", "translated"):
             if (other.path / name).is_dir():
@@ -217,7 +217,7 @@ def _copy_folder(old: Path, new: Path, whole: bool = True) -> None:
 
 
 def first_difference(old: Any, new: Any, where: str = "") -> tuple[str, Any, Any] | None:
-    """The first key, in the order of ``old``, whose values differ, and both values; None: there is none."""
+    """The first key, in the order of ``old``, with different values, and both values; or None."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in old.keys() | new.keys() if old.keys() != new.keys() else old:
             found = first_difference(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))

@@ -1,4 +1,4 @@
-"""What a training says when Ctrl-C or SIGTERM ended it: the command that continues the run."""
+"""Interrupted training: the error names the command that resumes the run."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _R = TypeVar("_R")
 
 def resumable(command: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
     """Decorate a job with ``out`` and ``resume``: when it is interrupted, the error names the command that resumes.
-    However it ends, the lock of its folder is given back; of a start that failed before training, nothing is left.
+    However it ends, its folder's lock is released; if it failed before training, its files are removed.
 
-    The outermost job wins: a translator that an adaptation trains is continued by resuming the adaptation.
+    The outermost job decides: a translator inside an adaptation is resumed by resuming the adaptation.
 
     Args:
         command: such as ``translate train``.
 
     Raises:
-        Interrupted: in place of ``KeyboardInterrupt``, by the decorated job.
+        Interrupted: instead of ``KeyboardInterrupt``, by the decorated job.
     """
 
     def decorate(job: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -46,7 +46,7 @@ def resumable(command: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
                 return job(*args, **kwargs)
             except KeyboardInterrupt as error:
                 stopped = error if isinstance(error, Interrupted) else Interrupted(signal.SIGINT)
-                # A run of before, which was to be replaced, is not the one that was interrupted.
+                # An old run that was to be replaced is not the interrupted one.
                 ours = _identity(out) is not None and (resumes or _identity(out) != before)
                 line = f"stylebridge {command} --resume --out {shlex.quote(str(out))}" if ours else ""
                 raise Interrupted(stopped.number, stopped.where, line) from None
@@ -67,7 +67,7 @@ def resumable(command: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
 
 
 def _identity(out: Path) -> tuple[int, int] | None:
-    """What tells a run from the one that replaced it; None: there is no run that could be resumed."""
+    """An identifier that differs between a run and its replacement; None: there is no run to resume."""
     try:
         found = (out / "run.yaml").stat()
     except OSError:

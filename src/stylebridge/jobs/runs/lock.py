@@ -1,7 +1,7 @@
 """One process at a time trains in a run folder; a second one stops with a message that names the first.
 
-The lock is the operating system's, so it ends with the process that holds it, however that process ends. Who
-holds it is written beside.
+The lock is held by the operating system, so it ends with its process, however that ends. The holder is described in a
+file beside it.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from stylebridge.data.text_files import TextFileError, read_json
 from stylebridge.errors import RunError
 from stylebridge.jobs.runs.files import HOLDER, LOCK
 
-#: Seconds to wait for the loaders of a killed process, which have inherited its lock, to end.
+#: Seconds to wait for the data-loading processes of a killed process, which inherit its lock, to end.
 _ORPHANS = 15.0
 _held: dict[str, FileLock] = {}
 
 
 def hold(run: Path) -> None:
-    """Take the lock of a run folder, which exists, for this process; nothing happens if it has it.
+    """Take the lock of an existing run folder for this process; no effect if it has the lock.
 
     Raises:
-        RunError: another process has it; names it.
+        RunError: another process holds it; names that process.
     """
     key = os.path.realpath(run)
     if key in _held:
@@ -56,13 +56,13 @@ def hold(run: Path) -> None:
         "since": datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
-    if os.path.islink(os.path.join(key, HOLDER)):  # what it points to is none of ours
+    if os.path.islink(os.path.join(key, HOLDER)):  # its target is not ours
         os.unlink(os.path.join(key, HOLDER))
     write_text(Path(key, HOLDER), json.dumps(facts, indent=1))
 
 
 def release(run: Path) -> None:
-    """Give the lock back, if this process has it."""
+    """Release the lock, if this process holds it."""
     lock = _held.pop(os.path.realpath(run), None)
     if lock is not None:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""``networks/`` of a run of images: the parts' weights and the settings they are built from; and pictures as files."""
+"""``networks/`` of a run: the networks' weights and their settings; and writing pictures."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _Networks = TypeVar("_Networks", bound=nn.Module)
 
 
 def save_parts(parts: Mapping[str, nn.Module], settings: str, run: Path, what: str) -> None:
-    """Write ``networks/NAME.safetensors`` for each part, and ``config.json``; the folder is whole or not there.
+    """Write ``networks/NAME.safetensors`` for each part, and ``config.json``, atomically.
 
     Args:
-        settings: JSON that the networks can be built from.
-        what: what a message about a full disk calls it.
+        settings: JSON to rebuild the networks.
+        what: its name in messages about a full disk.
     """
     with ckpt.explain_full_disk(what, run), written_folder(run / "networks", error=None) as beside:
         for name, part in parts.items():
@@ -39,15 +39,15 @@ def load_parts(
     build: Callable[[str], _Networks],
     convert: Callable[[str, dict[str, Tensor]], dict[str, Tensor]] = lambda _, tensors: tensors,
 ) -> _Networks:
-    """Build networks from ``config.json`` and give each of their children its weights.
+    """Build networks from ``config.json`` and load the weights of each child.
 
     Args:
         folder: ``networks/`` of a run.
-        build: makes the networks of the settings; they may be on no device.
-        convert: takes a part's name and its tensors as the file has them, and gives them as the network has them.
+        build: creates the networks from the settings; may be on the meta device.
+        convert: converts a part's tensors from the file's to the network's form; called with name and tensors.
 
     Raises:
-        RunError: something in the folder is missing or damaged.
+        RunError: a file is missing or damaged.
     """
     try:
         networks = build(read_text(folder / "config.json", MAX_JSON_BYTES))
@@ -69,6 +69,6 @@ def load_parts(
 
 
 def write_png(picture: Image.Image, path: Path) -> None:
-    """Write a picture, whole or not at all; its folder is made if need be."""
+    """Write a picture atomically; its folder is created if needed."""
     with written_file(path, mend=OTHER_OUT) as beside:
         picture.save(beside, format="PNG")

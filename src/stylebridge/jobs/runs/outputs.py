@@ -1,14 +1,14 @@
-"""What a command may write over or remove: one rule for every output.
+"""What a command may overwrite or remove: one rule for every output.
 
-1. A folder of ours holds a marker, ``.stylebridge.json``, that lists the files that we wrote, by the kind of output
-   (``shards``, ``label maps`` …). The files of a training run grow while it trains; they are known by their names
+1. Our folders have a marker, ``.stylebridge.json``, that lists the files that we wrote, by kind of output (``shards``,
+   ``label maps`` …). The files of a training run grow during training; they are recognised by name
    (:mod:`stylebridge.jobs.runs.files`).
-2. Only what is listed is replaced. If a folder holds anything else, replacing it is refused, and the message names the
-   other files. A file that is not listed is never written over.
-3. Old content is removed after the new content is complete beside it (of a training run: after everything about the new
-   run was checked).
+2. Only listed files are replaced. If a folder contains others, replacing it is refused, and the message names these. A
+   file that is not listed is never overwritten.
+3. Old content is removed after the new content is complete (for a training run: after everything about the new run is
+   checked).
 4. An output that contains, equals or lies in an input is refused. Symbolic links are resolved, and folders are compared
-   by identity, so that ``..``, links, bind mounts and the case of letters make no difference.
+   by identity, so that ``..``, links, bind mounts and letter case make no difference.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from stylebridge.jobs.runs.lock import hold, release
 from stylebridge.version import __version__
 
 MARKER = ".stylebridge.json"
-#: While files are written one by one: those that are finished, a line of JSON each, which the marker lists at the end.
+#: While files are written one by one: the finished ones, one JSON line each, which the marker lists at the end.
 WRITTEN = ".stylebridge.written"
-#: The kinds of outputs, as markers name them.
+#: The kinds of outputs in markers.
 RUN, SHARDS, COPY, TRANSLATED, TOY = "run", "shards", "corrected copy", "translated set", "toy set"
 PART = "part of a run"
 LABEL_MAPS, PICTURES = "label maps", "pictures"
 
-_WORDS = {RUN: "a stylebridge run", SHARDS: "a folder of shards", COPY: "a corrected copy of the doctor's"}
-#: An entry of a marker that ends so stands for numbered frames in a folder.
+_WORDS = {RUN: "a stylebridge run", SHARDS: "a folder of shards", COPY: "a corrected copy by the doctor"}
+#: A marker entry with this ending means numbered frames in a folder.
 _FRAMES = re.compile(r"\d{6,}\.png")
 _NAMED = 5
-#: Of a marker: millions of files.
+#: Largest marker, in bytes: millions of files.
 _MOST_BYTES = 1 << 28
 
 
@@ -56,7 +56,7 @@ def ensure_apart(out: str | Path, inputs: Mapping[str, object], option: str = "-
     """Refuse an output that contains, equals or lies in an input.
 
     Args:
-        inputs: paths by what a message calls them; what is no path on this disk (None, an address) is passed over.
+        inputs: paths by their names in messages; None and URLs are ignored.
 
     Raises:
         RunError: names both.
@@ -78,7 +78,7 @@ def ensure_apart(out: str | Path, inputs: Mapping[str, object], option: str = "-
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Whether two paths are one place, however they are written."""
+    """Whether two paths are the same place."""
     if one == other:
         return True
     try:
@@ -91,7 +91,7 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def read_marker(folder: Path) -> dict[str, list[str]]:
-    """The files that a folder's marker lists, by kind; {} if there is no marker of ours."""
+    """The files in a folder's marker, by kind; {} without a marker."""
     found: dict[str, list[str]] = {}
     try:
         wrote = parse_json(_own_text(folder / MARKER))["wrote"]
@@ -99,8 +99,8 @@ def read_marker(folder: Path) -> dict[str, list[str]]:
     except (OSError, TextFileError, ValueError, KeyError, TypeError, AttributeError):
         pass
     with contextlib.suppress(OSError, TextFileError):
-        for line in _own_text(folder / WRITTEN).splitlines():  # of a command that goes on, or was killed
-            with contextlib.suppress(TextFileError, ValueError, TypeError):  # a line that was cut off
+        for line in _own_text(folder / WRITTEN).splitlines():  # of a running or killed command
+            with contextlib.suppress(TextFileError, ValueError, TypeError):  # a truncated line
                 kind, entry = parse_json(line)
                 if isinstance(kind, str) and _inside(entry):
                     found.setdefault(kind, []).append(entry)
@@ -114,7 +114,7 @@ def _own_text(path: Path) -> str:
 
 
 def _inside(name: object) -> bool:
-    """Whether an entry names something below the folder."""
+    """Whether an entry is below the folder."""
     return isinstance(name, str) and not name.startswith("/") and ".." not in PurePosixPath(name).parts
 
 
@@ -122,7 +122,7 @@ def write_marker(folder: Path, wrote: Mapping[str, Iterable[str]]) -> None:
     """Write the marker; entries are sorted, so that equal folders have equal markers.
 
     Raises:
-        RunError: there is a symbolic link in its place, through which another file would be written over.
+        RunError: it is a symbolic link, through which another file would be overwritten.
     """
     refuse_links(folder)
     lists = {kind: sorted(set(files)) for kind, files in sorted(wrote.items())}
@@ -131,7 +131,7 @@ def write_marker(folder: Path, wrote: Mapping[str, Iterable[str]]) -> None:
 
 
 def refuse_links(folder: Path) -> None:
-    """Raises RunError if what we are to write as the marker would go through a symbolic link."""
+    """Raises RunError if the marker is a symbolic link."""
     for name in (MARKER, WRITTEN):
         if (folder / name).is_symlink():
             raise RunError(f"{folder / name} is a symbolic link that stylebridge did not make: remove it.")
@@ -143,7 +143,7 @@ def mark(folder: Path, kind: str) -> None:
 
 
 def contents(folder: Path) -> set[str]:
-    """Everything below a folder but folders: paths with ``/``. Links are entries, and are not followed."""
+    """All files below a folder: paths with ``/``. Links are entries, and are not followed."""
     found: set[str] = set()
     for place, below, names in os.walk(folder):
         prefix = Path(place).relative_to(folder)
@@ -153,13 +153,13 @@ def contents(folder: Path) -> set[str]:
 
 
 def ours(folder: Path, kind: str) -> set[str]:
-    """What of a folder's contents we wrote as an output of this kind."""
+    """The files in a folder that we wrote as this kind of output."""
     marker, there = read_marker(folder), contents(folder)
     if kind not in marker:
         own = there & {LOCK, HOLDER} if kind == RUN else set()
         return own | _of_earlier_version(folder, kind, there)
     if kind == RUN:
-        # A run with a marker marks every folder inside, too: one without a marker is the user's.
+        # A run with a marker also marks every folder inside: one without is the user's.
         found = run_files(folder, there, lambda inner: read_marker(inner).get(PART, ()))
         return found | {name for name in there if name in set(marker[RUN])} | {MARKER}
     found = {name for name in there if is_listed(name, set(marker[kind]))}
@@ -167,7 +167,7 @@ def ours(folder: Path, kind: str) -> set[str]:
 
 
 def foreign(folder: Path, kind: str) -> list[str]:
-    """What a folder holds besides our output of this kind, sorted."""
+    """The files in a folder besides our output of this kind, sorted."""
     return sorted(contents(folder) - ours(folder, kind))
 
 
@@ -178,7 +178,7 @@ def is_listed(name: str, entries: set[str]) -> bool:
 
 
 def _of_earlier_version(folder: Path, kind: str, there: set[str]) -> set[str]:
-    """What versions without markers wrote, where the folder itself tells so."""
+    """The files of versions without markers, if recognised by the folder's contents."""
     if kind == RUN and _is_old_run(folder):
         return run_files(folder, there, lambda inner: None)
     if kind == SHARDS and "index.json" in there:
@@ -200,21 +200,21 @@ def _is_old_run(folder: Path) -> bool:
     return isinstance(facts, dict) and facts.get("kind") in kinds and "versions" in facts
 
 
-# --- folders that are written whole ----------------------------------------------------------------------------
+# --- folders that are written at once --------------------------------------------------------------------------
 
 
 def ensure_free(folder: Path, kind: str, overwrite: bool, option: str = "--out", otherwise: str = "") -> None:
-    """Refuse a folder that is in the way.
+    """Refuse an existing folder that may not be replaced.
 
     Args:
-        otherwise: what else the user can do about one of ours, such as "continue it with --resume".
+        otherwise: another remedy if it is one of ours, such as "continue it with --resume".
 
     Raises:
-        RunError: there is a file, or a folder that holds something and is not to be or must not be replaced.
+        RunError: it is a file, or a non-empty folder that may not be replaced.
     """
     above = next(p for p in folder.absolute().parents if os.path.lexists(p))
     if not above.is_dir():
-        raise RunError(f"{above} is a file, so {folder} cannot be made: choose another {option}.")
+        raise RunError(f"{above} is a file, so {folder} cannot be created: choose another {option}.")
     if not os.path.lexists(folder):
         return
     if not folder.is_dir():
@@ -223,7 +223,7 @@ def ensure_free(folder: Path, kind: str, overwrite: bool, option: str = "--out",
         return
     others = foreign(folder, kind)
     if kind == RUN and not others and not (folder / "run.yaml").exists():
-        return  # what a start that was killed left
+        return  # leftovers of a killed start
     if not overwrite:
         also = f", {otherwise}" if otherwise else ""
         raise RunError(
@@ -238,12 +238,12 @@ def _refuse(folder: Path, kind: str, others: Sequence[str], option: str) -> None
     if not ours(folder, kind) - {MARKER, LOCK, HOLDER}:
         what = _WORDS.get(kind, f"a {kind} of stylebridge")
         raise RunError(
-            f"{folder} exists already and is not {what}, so --overwrite leaves it alone: choose another {option}."
+            f"{folder} exists already and is not {what}, so --overwrite does not replace it: choose another {option}."
         )
     more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
     raise RunError(
-        f"{folder} exists already and holds files that stylebridge did not write ({', '.join(others[:_NAMED])}{more}), "
-        f"so --overwrite leaves it alone: move them away, or choose another {option}."
+        f"{folder} exists already and has files that stylebridge did not write ({', '.join(others[:_NAMED])}{more}), "
+        f"so --overwrite does not replace it: move them away, or choose another {option}."
     )
 
 
@@ -251,12 +251,12 @@ def _refuse(folder: Path, kind: str, others: Sequence[str], option: str) -> None
 def replaced_folder(
     folder: Path, kind: str, mend: str = "choose another --out", option: str = "--out"
 ) -> Iterator[Path]:
-    """Gives a new empty folder to write into. When the block ends without an error it is marked and takes the place of
-    ``folder``, of which only our files are removed. :func:`ensure_free` comes before.
+    """Yields a new empty folder to write to. If the block ends without an error it is marked and replaces ``folder``,
+    of which only our files are removed. Call :func:`ensure_free` before.
 
     Raises:
-        RunError: files that are not ours came into the folder meanwhile.
-        WriteError: the disk refuses.
+        RunError: foreign files have appeared in the folder.
+        WriteError: the write fails.
     """
     with explained(folder, mend=mend):
         place = Path(os.path.realpath(folder))
@@ -276,7 +276,7 @@ def replaced_folder(
 
 
 def swap(beside: Path, place: Path, kind: str) -> None:
-    """Give a finished folder its name. Our files of the folder that has it are removed; the others are put into the new
+    """Rename a finished folder to ``place``. Our files of an existing folder are removed; others are moved into the new
     one."""
     if not os.path.lexists(place):
         os.rename(beside, place)
@@ -289,19 +289,19 @@ def swap(beside: Path, place: Path, kind: str) -> None:
         os.rename(old, place)
         raise
     remove_ours(old, kind)
-    for name in contents(old):  # came in the last moment
+    for name in contents(old):  # appeared at the last moment
         target = place / name
         if not os.path.lexists(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             os.rename(old / name, target)
-    for empty, _, _ in os.walk(old):  # of the user
+    for empty, _, _ in os.walk(old):  # the user's
         (place / Path(empty).relative_to(old)).mkdir(parents=True, exist_ok=True)
     if not contents(old):
         shutil.rmtree(old, ignore_errors=True)
 
 
 def remove_ours(folder: Path, kind: str, keep: frozenset[str] = frozenset()) -> None:
-    """Remove our files of a folder and the folders that are empty by that; the marker goes last."""
+    """Remove our files and folders that become empty; the marker last."""
     names = ours(folder, kind) - keep
     held = {parent for name in names for parent in (folder / name).parents}
     for name in sorted(names, key=lambda n: (n == MARKER, n)):
@@ -319,7 +319,7 @@ def remove_ours(folder: Path, kind: str, keep: frozenset[str] = frozenset()) -> 
 def ensure_writable(
     path: Path, inputs: Mapping[str, object], *, overwrite: bool = False, option: str = "--out"
 ) -> None:
-    """Refuse a single output file that is in the way, or that is or lies in an input.
+    """Refuse a single output file that exists, or that is or lies in an input.
 
     Raises:
         RunError: names the file.
