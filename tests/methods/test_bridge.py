@@ -190,9 +190,9 @@ def test_turns_train_one_direction_a_step():
 
 
 def test_options_that_train_nothing_are_refused():
-    with pytest.raises(ValidationError, match="names no phase"):
+    with pytest.raises(ValidationError, match="has no phase"):
         BridgeOptions(train=())
-    with pytest.raises(ValidationError, match="would see no labels"):
+    with pytest.raises(ValidationError, match="would have no labels"):
         BridgeOptions(translated_weight=0)
 
 

@@ -1,1 +1,1 @@
-"""Training methods: each is its networks and the phases of one step. :mod:`.registry` finds them."""
+"""Training methods: networks and the phases of one step. :mod:`.registry` finds them."""

@@ -1,4 +1,4 @@
-"""What methods that train a segmenter have in common."""
+"""The base of methods that train a segmenter."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class SegmentationMethod(Method, Generic[OptionsT]):
         options: an instance of the method's ``Options``.
     """
 
-    #: The networks that some phase can train: a recipe gives an optimiser for each that its options train.
+    #: The networks that phases can train: a recipe has an optimiser for each one trained with its options.
     trains: ClassVar[tuple[str, ...]] = ("segmenter",)
-    #: The networks besides the segmenter that are taken over from the stage before, where it left them.
+    #: The networks besides the segmenter that are copied from the previous stage, if it has them.
     inherits: ClassVar[tuple[str, ...]] = ()
     Options: ClassVar[type[SegmentationOptions]] = SegmentationOptions
-    #: The network that a stage hands on: the segmenter itself, or an average of it.
+    #: The network passed to the next stage: the segmenter, or an average of it.
     result: str = "segmenter"
 
     def __init__(self, segmenter: Segmenter, options: OptionsT | None = None) -> None:
@@ -44,11 +44,11 @@ class SegmentationMethod(Method, Generic[OptionsT]):
 
     @classmethod
     def trained(cls, options: OptionsT) -> tuple[str, ...]:
-        """The networks that are trained with these options."""
+        """The networks trained with these options."""
         return cls.trains
 
     def begin(self) -> None:
-        """Called when all networks hold what the stage starts from, before its first step."""
+        """Called before the first step, when all networks have their initial weights."""
 
     def extra_networks(self) -> dict[str, nn.Module]:
         """The method's networks besides the segmenter."""

@@ -1,8 +1,8 @@
-"""Bridge (ours): NICE-GAN × SEAN × FADA as one model; docs/bridge.md has the design and what was found out.
+"""Bridge (ours): NICE-GAN × SEAN × FADA as one model; docs/bridge.md has the design and the findings.
 
-The encoders inside the critics (NICE-GAN) give codes and, averaged over regions, style codes; generators paint codes by
-region (SEAN); critics and the feature discriminator judge domain and class at once (FADA). The segmenter learns from
-source images in target style and from its own mean teacher, whose labels are the target's label maps.
+The encoders inside the critics (NICE-GAN) produce codes and, averaged over regions, style codes; generators decode
+codes by region (SEAN); critics and the feature discriminator judge domain and class jointly (FADA). The segmenter
+learns from source images in target style and from its own mean teacher, whose predictions are the target's label maps.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ from stylebridge.networks.segmenters.build import Segmenter
 
 
 class BridgeOptions(SegmentationOptions):
-    """Every term is a switch: a weight of 0, or a part left out.
+    """Every term can be switched off, by a weight of 0 or by omission.
 
-    ``train``: the phases that run. Without ``critics`` and ``painters`` the translators stay as they are.
-    ``painters_every``: critics and painters run every so many steps. ``turns``: source to target and target to source
-    are trained by turns, else both in every step.
+    ``train``: the phases that run. Without ``critics`` and ``painters`` the translators are not trained.
+    ``painters_every``: interval of the critics' and painters' phases, in steps. ``turns``: alternate source-to-target
+    and target-to-source training, instead of both in every step.
     ``style_weight``, ``look_weight``: of style recovery: of codes, and of the regions' mean colours and contrasts.
-    ``translated_weight``, ``source_weight``: of the segmenter's cross-entropy on translated and on untouched source
-    images. ``alignment``: FADA's options, None: no feature discriminator. ``self_training``: options of the
-    self-training term; None: the teacher labels the target for the translators only, decaying by ``teacher_decay``.
+    ``translated_weight``, ``source_weight``: of the segmenter's cross-entropy on translated and on original source
+    images. ``alignment``: FADA's options; None: no feature discriminator. ``self_training``: options of the
+    self-training term; None: the teacher only labels the target for the translators, decaying by ``teacher_decay``.
     """
 
     networks: BridgeConfig = BridgeConfig()
@@ -71,14 +71,14 @@ class BridgeOptions(SegmentationOptions):
     @model_validator(mode="after")
     def _fits(self) -> BridgeOptions:
         if not self.train:
-            raise ValueError("train names no phase: give critics, painters, segmenter or several of them")
+            raise ValueError("train has no phase: give critics, painters, segmenter or several of them")
         if not self.networks.learnt and {"critics", "painters"} & set(self.train):
             raise ValueError(
-                "networks.output is look: there are no critics or painters to train, leave them out of train"
+                "networks.output is look: there are no critics or painters to train, remove them from train"
             )
         if self.segmenting and self.translated_weight == self.source_weight == 0:
             raise ValueError(
-                "translated_weight and source_weight are both 0: the segmenter would see no labels"
+                "translated_weight and source_weight are both 0: the segmenter would have no labels"
             )
         return self
 
@@ -89,7 +89,7 @@ class BridgeOptions(SegmentationOptions):
 
 
 class Bridge(SegmentationMethod[BridgeOptions]):
-    """Critics (with the encoders in them) · painters · segmenter · feature discriminator."""
+    """Phases: critics (with encoders) · painters · segmenter · feature discriminator."""
 
     name = "bridge"
     streams: ClassVar[dict[str, bool]] = {"source": True, "target": False}
@@ -119,7 +119,7 @@ class Bridge(SegmentationMethod[BridgeOptions]):
         return (*options.train, *aligned)
 
     def begin(self) -> None:
-        """Critics that are to learn on the segmenter's first layers take them as they are by now."""
+        """Copy the segmenter's first layers into critics that are built on them."""
         if "critics" in self.options.train and self.options.networks.trunk == "segmenter":
             for domain in _DOMAINS:
                 self._critic(domain).take_trunk(Trunk(self.segmenter))
@@ -153,8 +153,8 @@ class Bridge(SegmentationMethod[BridgeOptions]):
 
     @torch.no_grad()
     def _labels(self, step: Step) -> dict[str, tuple[Tensor, Tensor]]:
-        """Label map [B, H, W] and class evidence [B, K, H, W] of both domains: the source's are true, the target's are
-        the teacher's, taken once a step."""
+        """Label map [B, H, W] and class evidence [B, K, H, W] of both domains: true labels for the source, the
+        teacher's predictions for the target, computed once per step."""
         if "labels" not in step.memo:
             label = step.batch["source"]["label"]
             classes, clip = self.segmenter.num_classes, self.options.clip
@@ -168,7 +168,7 @@ class Bridge(SegmentationMethod[BridgeOptions]):
         return step.memo["labels"]
 
     def _turn(self, step: Step) -> tuple[str, ...]:
-        """The domains that are painted in this step."""
+        """The output domains of this step."""
         if not self.options.turns:
             return ("target", "source")
         odd = step.number // self.options.painters_every % 2
@@ -181,13 +181,13 @@ class Bridge(SegmentationMethod[BridgeOptions]):
 
     @torch.no_grad()
     def _made(self, step: Step, *domains: str) -> dict[str, Tensor]:
-        """Images made for these domains, without graph; for the target, of the source's images."""
+        """Generated images of these domains, without graph; those of the target are made from source images."""
         made = step.memo.setdefault("made", {})
         missing = [domain for domain in domains if domain not in made]
         if missing:
             labels, image = self._labels(step), {d: step.batch[d]["image"] for d in _DOMAINS}
             codes = {d: self._code(d, image[d]) for d in _DOMAINS}
-            follow = "painters" not in self.options.train  # else their own phase does
+            follow = "painters" not in self.options.train  # otherwise their own phase does
             styles = {
                 d: self._painters.styles(d, codes[d], image[d], labels[d][0], follow=follow) for d in _DOMAINS
             }
@@ -200,8 +200,8 @@ class Bridge(SegmentationMethod[BridgeOptions]):
 
     @torch.no_grad()
     def translate(self, image: Tensor, label: Tensor, style: Tensor, segmenter: Segmenter) -> Tensor:
-        """Source images [B, 3, H, W] with their label maps [B, H, W] in the region styles of target images, whose label
-        maps a segmenter (in evaluation mode) predicts; for pictures of how training goes."""
+        """Source images [B, 3, H, W] with label maps [B, H, W], in the region styles of target images, whose label maps
+        a segmenter (in evaluation mode) predicts; for sample pictures."""
         critics = self.networks["critics"]
         translator = BridgeTranslator(critics, self._painters, "target")  # type: ignore[arg-type]
         states = [(network, network.training) for network in (critics, self._painters)]
@@ -215,7 +215,7 @@ class Bridge(SegmentationMethod[BridgeOptions]):
     # ------------------------------------------------------------------ phases
 
     def _critics_losses(self, step: Step) -> Losses:
-        """Real images of each domain against those made for it, of one class or of all (both heads), and as a whole."""
+        """Real against generated images of each domain, per class or jointly (both heads), and as a whole."""
         labels, made = self._labels(step), self._made(step, *self._turn(step))
         for domain in self._turn(step):
             critic, other = self._critic(domain), OTHER[domain]
@@ -231,7 +231,7 @@ class Bridge(SegmentationMethod[BridgeOptions]):
             yield Term(domain, loss)
 
     def _verdict(self, scores: Tensor, evidence: Tensor, real: bool) -> Tensor:
-        """A patch head's loss if what it saw is called real, or made."""
+        """A patch head's loss for the target real or fake."""
         if not self.options.networks.class_critics:
             return least_squares(scores, 1.0 if real else 0.0)
         height, width = scores.shape[-2:]
@@ -244,7 +244,7 @@ class Bridge(SegmentationMethod[BridgeOptions]):
         labels = self._labels(step)
         step.memo.setdefault("made", {})
         image = {d: step.batch[d]["image"] for d in _DOMAINS}
-        with torch.no_grad():  # the encoders have moved: their codes are taken anew
+        with torch.no_grad():  # the encoders were updated: recompute their codes
             code = {d: self._code(d, image[d]) for d in _DOMAINS}
         for there in self._turn(step):
             here = OTHER[there]
@@ -301,7 +301,7 @@ class Bridge(SegmentationMethod[BridgeOptions]):
 
 
 _DOMAINS: tuple[str, str] = ("source", "target")
-#: Of variances of colours.
+#: Added to variances of colours.
 _EPS = 1e-4
 
 
@@ -310,14 +310,14 @@ def _distance(image: Tensor, wanted: Tensor) -> Tensor:
 
 
 def _style_distance(step: Step, styles: Styles, wanted: Styles) -> Tensor:
-    """Mean |difference| of the codes of classes that the made image has."""
+    """Mean |difference| of the codes, over the classes in the generated image."""
     shown = styles.present[..., None]
     difference = (at_least_float32(styles.codes) - wanted.codes.detach()).abs() * shown
     return step.mean(difference.sum(), shown.sum() * difference.shape[-1])
 
 
 def _look_distance(step: Step, styles: Styles, wanted: Styles) -> Tensor:
-    """Mean |difference| of the mean colours and of their deviations, over the classes that the made image has."""
+    """Mean |difference| of the mean colours and of their deviations, over the classes in the generated image."""
     shown = styles.present[..., None]
     mine, others = (
         (s.looks[:, :-1, :3], s.looks[:, :-1, 3:6].clamp(min=_EPS).sqrt()) for s in (styles, wanted)

@@ -1,4 +1,4 @@
-"""The ten-line baseline: give each source image the colour statistics of a random target image."""
+"""A simple baseline: give each source image the colour statistics of a random target image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stylebridge.methods.source_only import SourceOnly
 
 
 def match_colour(image: Tensor, reference: Tensor) -> Tensor:
-    """Move each channel's mean and standard deviation to those of the reference image of the same row.
+    """Match each channel's mean and standard deviation to those of the reference image in the same row.
 
     The classic global colour transfer (Reinhard et al. 2001, section 3), per channel in RGB.
 

@@ -1,4 +1,4 @@
-"""CycleGAN's training (Zhu et al., ICCV 2017, arXiv 1703.10593): translation without pairs by cycle consistency."""
+"""CycleGAN's training (Zhu et al., ICCV 2017, arXiv 1703.10593): unpaired translation by cycle consistency."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stylebridge.losses.adversarial import least_squares
 from stylebridge.methods.registry import MethodSpec, Networks
 from stylebridge.networks.cyclegan import OTHER, PRESETS, CycleGANConfig, CycleGANNetworks
 
-#: Epochs at the full rate and as many with it falling; an epoch is as many steps as the larger domain has batches.
+#: Epochs at the full rate, and again with a falling rate; an epoch has the number of batches of the larger domain.
 PUBLISHED_EPOCHS = 200
 
 
@@ -26,7 +26,7 @@ class CycleGANOptions(Strict):
     """Weights of the losses; published values are the defaults.
 
     ``identity_weight`` is a factor on ``cycle_weight``: 0.5 in the published code, 0 in most of the paper's results.
-    ``discriminator_weight`` slows the discriminators down. ``buffer``: earlier fakes that discriminators see.
+    ``discriminator_weight`` slows the discriminators down. ``buffer``: number of earlier fakes for the discriminators.
     """
 
     cycle_weight: float = Field(default=10.0, ge=0)
@@ -36,10 +36,10 @@ class CycleGANOptions(Strict):
 
 
 class CycleGAN(Method):
-    """Generators · discriminators, both domains in each phase.
+    """Phases: generators · discriminators, both domains in each.
 
-    The discriminators' phase judges the fakes of the generators' phase, half of them exchanged for earlier ones: they
-    are of the generators before these moved, as published.
+    The discriminators' phase uses the fakes of the generators' phase, half of them exchanged for earlier ones: they are
+    from the generators before their update, as published.
 
     Args:
         networks: trained in place, on images of their ``image_size``.
@@ -89,16 +89,16 @@ class CycleGAN(Method):
         """mean (score of real − 1)² + mean (score of fake)², for each domain."""
         for domain in OTHER:
             real, fresh = self._scaled(step, domain), step.memo[domain]
-            # The buffer is of all processes: each has the whole of it, and exchanges the global batch.
+            # The buffer is shared: each process has all of it, and exchanges the global batch.
             numbers = step.gather(step.rand(len(fresh), 2))
             fake = step.own(self.buffers[domain].swap(step.gather(fresh), numbers)).to(real.dtype)
-            # Both at once: instance norm looks at each image alone.
+            # Both at once: instance norm treats each image separately.
             scores = self.model.discriminators[domain](cat((real, fake)))
             loss = least_squares(scores[: len(real)], 1.0) + least_squares(scores[len(real) :], 0.0)
             yield Term(f"adversarial_{domain}", loss, weight=self.options.discriminator_weight)
 
     def _scaled(self, step: Step, domain: str) -> Tensor:
-        """The domain's images [B, 3, H, W] in [−1, 1]. Raises DataError if they have not the buffers' size."""
+        """The domain's images [B, 3, H, W] in [−1, 1]. Raises DataError if their size is not the buffers'."""
         image = step.batch[domain]["image"]
         side = self.model.config.image_size
         if image.shape[-2:] != (side, side):
@@ -122,7 +122,7 @@ def published_optimizers() -> dict[str, OptimizerConfig]:
 
 
 def published_steps(images_a: int, images_b: int, batch: int = 1) -> int:
-    """Steps of the published number of epochs over domains of so many images."""
+    """Number of steps of the published epochs for domains with these numbers of images."""
     return PUBLISHED_EPOCHS * -(-max(images_a, images_b) // batch)
 
 

@@ -1,8 +1,8 @@
 """FADA's adversarial stage (Wang et al., ECCV 2020, arXiv 2007.09222): class-level domain alignment.
 
-The discriminator has 2K outputs: domain and class at once. Its targets are the segmenter's own softened
-class probabilities, placed in the source or in the target half. Stages 1 and 3 are plain supervised
-training (:mod:`stylebridge.methods.source_only`).
+The discriminator has 2K outputs: domain and class jointly. Its targets are the segmenter's softened class
+probabilities, placed in the source or the target half. Stages 1 and 3 are plain supervised training
+(:mod:`stylebridge.methods.source_only`).
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from stylebridge.networks.segmenters.build import Segmenter
 class FADAOptions(SegmentationOptions):
     """Published values are the defaults.
 
-    ``temperature_in_segmentation``: the reference code divides the logits of the segmentation loss by the
-    temperature too; the paper states it for the encodings only. ``colour_transfer`` is ours: source images
-    take the colours of random target images first. ``feature_pool`` averages features over squares of so many
-    before the discriminator sees them: our small segmenter's features have stride 4, the published ones 8.
+    ``temperature_in_segmentation``: the reference code also divides the logits of the segmentation loss by the
+    temperature; the paper mentions it only for the encodings. ``colour_transfer`` (ours): source images first take the
+    colours of random target images. ``feature_pool`` averages features over squares of this side before the
+    discriminator: our small segmenter's features have stride 4, the published ones 8.
     """
 
     temperature: float = Field(default=1.8, gt=0)
@@ -45,10 +45,10 @@ class FADAOptions(SegmentationOptions):
 
 
 class FADA(SegmentationMethod[FADAOptions]):
-    """Segmenter on source · segmenter against the class-level discriminator · discriminator.
+    """Phases: segmenter on source · segmenter against the class-level discriminator · discriminator.
 
-    Each domain's forward pass runs once a step: the discriminator's phase takes the features and encodings
-    that the segmenter's phase left, which are those of before the segmenter moved, as in the reference.
+    Each domain has one forward pass per step: the discriminator's phase uses the features and encodings of the
+    segmenter's phase, from before the segmenter's update, as in the reference.
     """
 
     name = "fada"
@@ -85,7 +85,7 @@ class FADA(SegmentationMethod[FADAOptions]):
 
         size = _size(target["image"])
         features = self.segmenter.features(target["image"])
-        with torch.no_grad():  # the adversarial loss reaches the features only, not the classifier
+        with torch.no_grad():  # the adversarial loss trains the features only, not the classifier
             encoding = self._encode(self.segmenter.classify(features.detach(), size))
         step.memo["target"] = (features.detach(), encoding)
         yield Term(
@@ -100,7 +100,7 @@ class FADA(SegmentationMethod[FADAOptions]):
             yield Term(domain, loss, weight=self.options.discriminator_weight)
 
     def _judge(self, features: Tensor, encoding: Tensor, domain: Literal["source", "target"]) -> Tensor:
-        """The discriminator's loss if the features are called ``domain``."""
+        """The discriminator's loss for the target ``domain``."""
         canvas = self.segmenter.canvas(_size(encoding))
         if self.options.feature_pool > 1:
             features = F.avg_pool2d(features, self.options.feature_pool, ceil_mode=True)

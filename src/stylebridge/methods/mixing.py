@@ -12,15 +12,15 @@ from stylebridge.data.label_space import IGNORE
 
 
 def class_mask(label: Tensor, priorities: Tensor) -> Tensor:
-    """Choose half of the classes that occur in each label map (ClassMix; Olsson et al. 2021, section 3.2).
+    """Choose half of the classes present in each label map (ClassMix; Olsson et al. 2021, section 3.2).
 
     Args:
         label: int64 [B, H, W], 255 = ignore.
-        priorities: [B, K] random numbers; the classes with the lowest are chosen.
+        priorities: [B, K] random numbers; the classes with the lowest numbers are chosen.
 
     Returns:
-        bool [B, H, W]: pixels of the chosen classes; of n classes that occur, ⌈n/2⌉ are chosen. Ignored
-        pixels are never chosen.
+        bool [B, H, W]: pixels of the chosen classes; of n present classes, ⌈n/2⌉ are chosen. Ignored pixels are never
+        chosen.
     """
     batch, classes = priorities.shape
     valid = label != IGNORE
@@ -35,13 +35,13 @@ def class_mask(label: Tensor, priorities: Tensor) -> Tensor:
 
 
 def jitter_colour(image: Tensor, numbers: Tensor, strength: float, probability: float) -> Tensor:
-    """Change brightness, contrast, saturation and hue of each image by its own random amounts.
+    """Change brightness, contrast, saturation and hue of each image by separate random amounts.
 
     Args:
         image: [B, 3, H, W] in [0, 1].
-        numbers: [B, 5] uniform in [0, 1): four amounts and whether to change at all.
+        numbers: [B, 5] uniform in [0, 1): four amounts, and whether to change the image.
         strength: largest relative change; the hue turns by up to ``strength/4`` of the circle (in YIQ).
-        probability: of changing an image.
+        probability: probability of changing an image.
     """
     factors = 1 + strength * (2 * numbers[:, :4, None, None, None] - 1)
     grey_weights = image.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
@@ -65,11 +65,11 @@ def _turn_hue(image: Tensor, angle: Tensor) -> Tensor:
 
 
 def blur(image: Tensor, numbers: Tensor, probability: float, largest_sigma: float = 1.15) -> Tensor:
-    """Gaussian blur of each image with its own sigma in [0.15, ``largest_sigma``] pixels.
+    """Gaussian blur of each image with a separate sigma in [0.15, ``largest_sigma``] pixels.
 
     Args:
         image: [B, 3, H, W].
-        numbers: [B, 2] uniform in [0, 1): sigma and whether to blur at all.
+        numbers: [B, 2] uniform in [0, 1): sigma, and whether to blur the image.
     """
     batch, channels, height, width = image.shape
     radius = max(1, round(3 * largest_sigma))

@@ -46,12 +46,12 @@ PUBLISHED_EPOCHS, PUBLISHED_BATCH = 600, 12
 class MixNMatchOptions(Strict):
     """Weights of the losses; published values are the defaults.
 
-    ``background_weight``: real or fake backgrounds (their class counts 1). ``pose_weight`` … ``texture_weight``: the
-    codes that the encoders read from images of independent codes. ``average_decay``: of the generator's average.
+    ``background_weight``: real or fake backgrounds (the weight of their class is 1). ``pose_weight`` …
+    ``texture_weight``: recovery of independent codes by the encoders. ``average_decay``: of the generator's average.
 
-    ``share_graphs``: fakes and encoded codes are made once a step, and the graph that the generator's phase needs is
-    kept while discriminators learn; False makes them without graph for the discriminators and again with one for the
-    generator: the same steps in more time and less memory.
+    ``share_graphs``: fakes and encoded codes are computed once per step, and the graph for the generator's phase is
+    kept during the discriminators' phases; False: computed without graph for the discriminators and again with a graph
+    for the generator: the same updates in more time and less memory.
     """
 
     background_weight: float = Field(default=10.0, ge=0)
@@ -65,8 +65,8 @@ class MixNMatchOptions(Strict):
 
 
 class _Shared(NamedTuple):
-    """What all phases of a step use: real images, tied codes, the fake of them, encoded codes of the real images; and
-    independent codes with what the encoders read from the image of them."""
+    """Shared by all phases of a step: real images, tied codes, their fake, encoded codes of the real images; and
+    independent codes with the encoders' output for their fake."""
 
     real: Tensor
     codes: Codes
@@ -80,15 +80,15 @@ class _Shared(NamedTuple):
 
 
 class MixNMatch(Method):
-    """Background discriminator · child discriminator · pair discriminators · generator with encoders.
+    """Phases: background discriminator · child discriminator · pair discriminators · generator with encoders.
 
-    Training codes are tied: the shape is the texture's, the background's number is the texture's. In the generator's
-    phase the parent discriminator and the category head of the child's learn with the generator; of the child
-    discriminator its own phase moves the rest.
+    Training codes are tied: texture determines shape and background. In the generator's phase the parent discriminator
+    and the category head of the child discriminator are trained with the generator; the rest of the child discriminator
+    is trained in its own phase.
 
-    The stream ``images`` holds ``image`` [B, 3, S, S] (crops of the object), ``background`` [B, 3, S − 2, S − 2] (views
-    of full images), both in [0, 1] or uint8, and ``box`` [B, 4]: left, top, right, bottom of the object in the view,
-    in pixels.
+    The stream ``images`` has ``image`` [B, 3, S, S] (crops of the object), ``background`` [B, 3, S − 2, S − 2] (crops
+    of full images), both in [0, 1] or uint8, and ``box`` [B, 4]: left, top, right, bottom of the object in the
+    background crop, in pixels.
 
     Args:
         networks: trained in place.
@@ -136,10 +136,10 @@ class MixNMatch(Method):
             ),
         ]
 
-    # ------------------------------------------------------------------ what the phases share
+    # ------------------------------------------------------------------ shared by the phases
 
     def _shared(self, step: Step, last: bool = False) -> _Shared:
-        """Codes, fakes and encoded codes of this step; ``last``: for the phase that learns from their graphs."""
+        """Codes, fakes and encoded codes of this step; ``last``: for the phase that uses their graphs."""
         m, shared = self.model, step.memo.get("shared")
         learned: tuple[nn.Module, ...] = (m.generator, m.encoders)
         share = self.options.share_graphs
@@ -160,7 +160,7 @@ class MixNMatch(Method):
             with keeping_statistics(*learned):
                 encoded, read = m.encoders(images, passes=2).split(len(shared.real))
                 shared = shared._replace(fake=m.generator(shared.codes), encoded=encoded, read=read)
-        if last:  # nobody needs it any more: its graph goes with this phase
+        if last:  # not needed again: free its graph after this phase
             del step.memo["shared"]
         return shared
 
@@ -180,11 +180,11 @@ class MixNMatch(Method):
     # ------------------------------------------------------------------ discriminators
 
     def _background_losses(self, step: Step) -> Losses:
-        """Real or fake, of real images where no object is; and whether there is one."""
+        """Real or fake, for real images outside the object; and whether there is an object."""
         shared, batch = self._shared(step), step.batch["images"]
         view = scaled(batch["background"])
         fake = to_view(shared.fake.background.detach(), self.config.view_size)
-        # No batch norm in it: both in one pass.
+        # Without batch norm: both in one pass.
         scores = self.model.background_discriminator(torch.cat((view, fake)))
         field = self.config.background_field
         background = background_units(batch["box"], self.config.view_size, field, FIELD_STRIDES[field])
@@ -199,7 +199,7 @@ class MixNMatch(Method):
         ]
 
     def _child_losses(self, step: Step) -> Losses:
-        """Real or fake, of whole images."""
+        """Real or fake, for whole images."""
         shared = self._shared(step)
         images = torch.cat((shared.real, shared.fake.image.detach()))
         real, fake = self.model.child_discriminator.judge(images, passes=2).chunk(2)
@@ -226,12 +226,12 @@ class MixNMatch(Method):
 
     def _generator_losses(self, step: Step) -> Losses:
         shared = self._shared(step, last=True)
-        # Two graphs: the encoders' is freed before the generator's is walked.
+        # Two graphs: the encoders' is freed before the generator's is used.
         yield self._code_losses(shared)
         yield self._fake_losses(shared)
 
     def _code_losses(self, shared: _Shared) -> list[Term]:
-        """The pairs of real images; how well the encoders read independent codes from images of them."""
+        """The pairs of real images; recovery of independent codes by the encoders."""
         o, read = self.options, shared.read
         pairs = self.model.pair_discriminators(shared.real, shared.encoded.codes())
         pose = F.l1_loss(at_least_float32(read.pose), shared.free_codes.pose)
@@ -251,11 +251,11 @@ class MixNMatch(Method):
         return terms
 
     def _fake_losses(self, shared: _Shared) -> list[Term]:
-        """What all discriminators say of the fake's layers, and whether shape and texture can be told from them."""
+        """All discriminators on the fake's layers, and recovery of shape and texture from them."""
         m, fake = self.model, shared.fake
         background = m.background_discriminator(to_view(fake.background, self.config.view_size))
         shape = at_least_float32(m.parent_discriminator.categorise(fake.masked_parent))
-        # The texture alone and the whole image in one pass.
+        # The texture and the whole image in one pass.
         child = m.child_discriminator
         alone, whole = child.features(torch.cat((fake.masked_child, fake.image)), passes=2).chunk(2)
         texture = at_least_float32(child.code(alone).flatten(1))
@@ -275,8 +275,8 @@ class MixNMatch(Method):
 
 
 def published_optimizers() -> dict[str, OptimizerConfig]:
-    """The published settings. One optimiser over generator, encoders and information networks there; Adam treats each
-    weight by itself, so that one for each is the same."""
+    """The published settings. There, one optimiser covers generator, encoders and information networks; Adam updates
+    each weight independently, so that separate optimisers are equivalent."""
     return dict.fromkeys(MixNMatch.trains, OptimizerConfig(kind="adam", lr=2e-4, betas=(0.5, 0.999)))
 
 
@@ -291,7 +291,7 @@ def scaled(image: Tensor) -> Tensor:
 
 
 def check_batch(image: Tensor) -> None:
-    """Raises RecipeError for a batch of one image: the first batch norm, of vectors, has no statistics of one."""
+    """Raises RecipeError for a batch of one image: the first batch norm, of vectors, needs two."""
     if len(image) < 2:
         raise RecipeError(
             "MixNMatch cannot be trained with one image at a time: set trainer.batch to 2 or more for every process "
@@ -300,19 +300,19 @@ def check_batch(image: Tensor) -> None:
 
 
 def normal(step: Step, images: int, size: int) -> Tensor:
-    """Normal numbers [images, size] that belong to the step, as :meth:`Step.rand`'s do; float32, below 5.4."""
+    """Normal random numbers [images, size] of the step, like :meth:`Step.rand`; float32, below 5.4."""
     smallest = 2.0**-24
     return torch.special.ndtri(step.rand(images, size).clamp(smallest, 1 - smallest))
 
 
 def category(step: Step, images: int, count: int) -> Tensor:
-    """Uniform category numbers, int64 [images], that belong to the step."""
+    """Uniform category numbers of the step, int64 [images]."""
     return (step.rand(images) * count).long().clamp_(max=count - 1)
 
 
 @contextmanager
 def learning(*networks: nn.Module) -> Iterator[None]:
-    """Inside, a graph to the weights is built although another phase runs. It reaches them in their own phase."""
+    """Inside, a graph to the weights is built during another phase, for use in their own phase."""
     frozen = [p for network in networks for p in network.parameters() if not p.requires_grad]
     for parameter in frozen:
         parameter.requires_grad_(True)
@@ -325,7 +325,7 @@ def learning(*networks: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def keeping_statistics(*networks: nn.Module) -> Iterator[None]:
-    """Inside, batch norms leave their running statistics alone: what passes has passed before."""
+    """Inside, batch norms keep their running statistics: for inputs that were counted before."""
     layers = (module for network in networks for module in network.modules())
     norms = [layer for layer in layers if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]

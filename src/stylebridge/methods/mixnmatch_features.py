@@ -25,8 +25,8 @@ PUBLISHED_EPOCHS = 400
 class MixNMatchFeaturesOptions(Strict):
     """Published values are the defaults.
 
-    ``soft_shapes``: how often a batch's shape codes are softmax(N(0, 1)) and not one-hot. ``share_graphs``: as in
-    :class:`~stylebridge.methods.mixnmatch.MixNMatchOptions`.
+    ``soft_shapes``: probability that a batch's shape codes are softmax(N(0, 1)) instead of one-hot. ``share_graphs``:
+    as in :class:`~stylebridge.methods.mixnmatch.MixNMatchOptions`.
     """
 
     soft_shapes: float = Field(default=0.2, ge=0, le=1)
@@ -36,7 +36,7 @@ class MixNMatchFeaturesOptions(Strict):
 
 
 class _Shared(NamedTuple):
-    """Generated images [B, 3, S, S] and their parent features; what the extractor makes of real images."""
+    """Generated images [B, 3, S, S] and their parent features; the extractor's output for real images."""
 
     image: Tensor
     features: Tensor
@@ -44,11 +44,10 @@ class _Shared(NamedTuple):
 
 
 class MixNMatchFeatures(Method):
-    """Feature discriminator · feature extractor; the generator is frozen, in evaluation mode.
+    """Phases: feature discriminator · feature extractor; the generator is frozen, in evaluation mode.
 
     Args:
-        networks: extractor and discriminator are trained in place. Its generator is that of the first stage: the
-            average.
+        networks: extractor and discriminator are trained in place. The generator is the average from the first stage.
         options: weights of the losses.
     """
 
@@ -77,7 +76,7 @@ class MixNMatchFeatures(Method):
         ]
 
     def _discriminator_losses(self, step: Step) -> Losses:
-        """Generated features are real, extracted ones are not."""
+        """Generated features are real, extracted ones fake."""
         m, o = self.model, self.options
         real = scaled(step.batch["images"]["image"])
         with torch.no_grad():
@@ -85,14 +84,14 @@ class MixNMatchFeatures(Method):
         with learning(m.extractor) if o.share_graphs else torch.no_grad():
             extracted = m.extractor(real)
         step.memo["shared"] = _Shared(generated.image, generated.features, extracted)
-        # No batch norm in it: both in one pass.
+        # Without batch norm: both in one pass.
         logits = m.discriminator(torch.cat((extracted.detach(), generated.features)))
         images = len(real)
         loss = cross_entropy_of_logits(logits[:images], 0.0) + cross_entropy_of_logits(logits[images:], 1.0)
         yield Term("adversarial", loss)
 
     def _extractor_losses(self, step: Step) -> Losses:
-        """Features of real images are to look generated; those of generated images are to be theirs."""
+        """Features of real images should look generated; those of generated images should match."""
         m, o = self.model, self.options
         shared: _Shared = step.memo.pop("shared")
         extracted = shared.extracted
@@ -106,7 +105,7 @@ class MixNMatchFeatures(Method):
         yield Term("reconstruction", distance, weight=o.reconstruction_weight)
 
     def _codes(self, step: Step, like: Tensor) -> Codes:
-        """Independent codes; now and then shapes between the categories."""
+        """Independent codes; sometimes with shapes between the categories."""
         images, c = len(like), self.config
         sizes = (c.textures, c.shapes, c.textures)
         categories = Categories(*(category(step, images, size) for size in sizes))

@@ -1,6 +1,6 @@
-"""NICE-GAN's training (Chen et al., CVPR 2020, arXiv 2003.00273): translation without pairs.
+"""NICE-GAN's training (Chen et al., CVPR 2020, arXiv 2003.00273): unpaired translation.
 
-Decoupled training: the encoder is the first part of its domain's discriminator and moves only in the
+Decoupled training: the encoder is the first part of its domain's discriminator and is only trained in the
 discriminator's phase. In the generator's phase it is frozen, and gradients flow through it.
 """
 
@@ -29,16 +29,16 @@ from stylebridge.networks.nice_gan import (
     NiceGanNetworks,
 )
 
-#: Steps of the published command line's default; the paper's results are of 100,000.
+#: The default number of steps of the published program; the paper's results use 100,000.
 PUBLISHED_STEPS = 300_000
 
 
 class NiceGANOptions(Strict):
-    """Weights of the losses; published values are the defaults. All heads count the same.
+    """Weights of the losses; published values are the defaults. All heads weigh the same.
 
-    ``exact_power_iterations``: the published step runs whole discriminators on the real images of the generator's
-    phase, of which only the codes are used, and so advances the spectral norms of their heads once more. True does
-    the power iterations without the heads; False leaves them out too, and the norms trail the weights a little more.
+    ``exact_power_iterations``: in the generator's phase the published step runs whole discriminators on the real images
+    although it only uses the codes, and thus advances the spectral norms of their heads once more. True advances them
+    without running the heads; False does not, and the norms lag slightly behind the weights.
     """
 
     adversarial_weight: float = Field(default=1.0, ge=0)
@@ -48,10 +48,10 @@ class NiceGANOptions(Strict):
 
 
 class NiceGAN(Method):
-    """Discriminators (with the encoders in them) · generators, both domains in each phase.
+    """Phases: discriminators (with encoders) · generators, both domains in each.
 
-    What the published step computes and throws away is not computed: graphs of the fakes in the discriminators'
-    phase, gradients of frozen weights, the heads' scores where only codes are used. Updates are the same.
+    Unused results of the published step are not computed: graphs of the fakes in the discriminators' phase, gradients
+    of frozen weights, scores of heads where only codes are used. Updates are the same.
 
     Args:
         networks: trained in place.
@@ -99,7 +99,7 @@ class NiceGAN(Method):
                 fake = self._generator(domain)(encodings[other].code.detach())
             of_fake = discriminator.encode(fake)
             logit = discriminator.attention_logit(of_fake.features)
-            # Both through the heads at once: their weights are many more than their pixels.
+            # Both in one pass through the heads, which have many more weights than pixels.
             images = len(fake)
             scores = discriminator.judge(torch.cat((encodings[domain].code, of_fake.code)), passes=2)
             loss = sum_least_squares([*(s[:images] for s in scores), logits[domain]], 1.0)
@@ -110,7 +110,7 @@ class NiceGAN(Method):
         """Σ over heads of mean (score of fake − 1)², the cycle and the reconstruction, for each domain."""
         o = self.options
         image = {domain: _scaled(step, domain) for domain in OTHER}
-        with torch.no_grad():  # the encoders have moved: their codes are taken anew
+        with torch.no_grad():  # the encoders were updated: recompute their codes
             code = {domain: self._discriminator(domain).encode(image[domain]).code for domain in OTHER}
             if o.exact_power_iterations:
                 for domain in OTHER:

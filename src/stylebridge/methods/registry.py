@@ -1,8 +1,8 @@
-"""The registry: every method declares itself once, in its own file; all else reads it here.
+"""The registry: every method declares itself once, in its own file.
 
-A file of this package declares a method by a constant ``METHOD``; the file's name is the method's, with ``_`` for
-``-``. Packages outside declare theirs by an entry point of the group ``stylebridge.methods`` that names the constant.
-Commands, recipes, ``import``, the studio, the docs' table and the contract tests find methods here and nowhere else.
+A file of this package declares a method by a constant ``METHOD``; the file has the method's name, with ``_`` for ``-``.
+Other packages declare theirs by an entry point of the group ``stylebridge.methods`` that refers to the constant.
+Commands, recipes, ``import``, the studio, the table in the docs and the contract tests all use this registry.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Networks:
     """How a method's networks are built from settings.
 
     Attributes:
-        build: takes settings; the networks' children are the parts that are saved.
+        build: creates the networks from settings; their children are saved separately.
         config: the settings' class (pydantic).
-        presets: settings by name: instances of ``config``, or mappings where ``from_data`` is not empty.
-        from_data: settings that the data decides, such as the number of classes.
+        presets: settings by name: instances of ``config``, or mappings if ``from_data`` is not empty.
+        from_data: settings that depend on the data, such as the number of classes.
     """
 
     build: Callable[[Any], nn.Module]
@@ -44,32 +44,32 @@ class Networks:
     from_data: tuple[str, ...] = ()
 
     def configure(self, preset: str, changes: Mapping[str, Any] | None = None, **from_data: Any) -> Any:
-        """The settings of a preset, some of them changed. Raises pydantic's ValidationError."""
+        """The settings of a preset, with changes. Raises pydantic's ValidationError."""
         base = self.presets[preset]
         known = base if isinstance(base, Mapping) else base.model_dump()
         return self.config.model_validate({**known, **(changes or {}), **from_data})
 
     def build_from(self, settings: str) -> nn.Module:
-        """The networks of settings that were kept as JSON. Raises ValueError where they are wrong."""
+        """The networks of settings saved as JSON. Raises ValueError if they are invalid."""
         return self.build(self.config.model_validate_json(settings))
 
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """What a method declares.
+    """A method's declaration.
 
     Attributes:
-        name: as recipes write it.
+        name: its name in recipes.
         task: the task that trains it: ``adapt``, ``translate``, ``synthesize`` or ``mix``.
-        method: networks and phases; with ``Options``, ``streams`` and ``trains``.
-        title: the name in the paper.
+        method: the class, with ``Options``, ``streams`` and ``trains``.
+        title: its name in the paper.
         paper: authors, venue and arXiv number.
-        networks: how its networks are built; None: by the task (``adapt`` builds a segmenter).
-        optimizers: the published ones, for recipes that give none; None: recipes must give them.
+        networks: its networks; None: the task builds them (``adapt``: a segmenter).
+        optimizers: the published ones, for recipes without; None: recipes must specify them.
         length: the published length of training, in words.
-        resample: the filter that the published program resizes images with.
-        recipes: recipes by name, besides the files of ``stylebridge/recipes``: for methods of other packages.
-        importers: readers of released weights, by the name that ``stylebridge import`` takes.
+        resample: the resizing filter of the published program.
+        recipes: further recipes by name besides those in ``stylebridge/recipes``, for methods of other packages.
+        importers: readers of released weights, by their names in ``stylebridge import``.
     """
 
     name: str
@@ -91,10 +91,10 @@ class MethodSpec:
 
 
 def find_method(name: str) -> MethodSpec:
-    """The method of a name. Only its own module is imported.
+    """The method with this name. Imports only its module.
 
     Raises:
-        RecipeError: there is none, or the package that declares it is broken.
+        RecipeError: the method is unknown, or its package is broken.
     """
     found = _own(name) or _foreign(name)
     if found is None:
@@ -106,7 +106,7 @@ def find_method(name: str) -> MethodSpec:
 
 
 def method_names(task: str | None = None) -> tuple[str, ...]:
-    """The names of all methods, or of those of a task, sorted."""
+    """The names of all methods, or those of a task, sorted."""
     return tuple(name for name, spec in all_methods().items() if task in (None, spec.task))
 
 
@@ -117,7 +117,7 @@ def classes_of(task: str) -> dict[str, type[Method]]:
 
 @cache
 def all_methods() -> Mapping[str, MethodSpec]:
-    """All methods by name, sorted: ours, and those of installed packages."""
+    """All methods by name, sorted: ours and those of installed packages."""
     own = [_own(module.replace("_", "-")) for module in _own_modules()]
     foreign = [_foreign(name) for name in _entry_points()]
     return {spec.name: spec for spec in sorted(filter(None, (*own, *foreign)), key=lambda spec: spec.name)}
@@ -148,15 +148,15 @@ def _foreign(name: str) -> MethodSpec | None:
     package = point.dist.name if point.dist is not None else point.value
     try:
         spec = point.load()
-    except Exception as error:  # whatever the other package does wrong, its name helps
+    except Exception as error:  # any error of the other package: name it
         raise RecipeError(
             f"Method {name!r} of the package {package} cannot be loaded ({one_line(error)})",
             "update or remove the package",
         ) from error
     if not isinstance(spec, MethodSpec) or spec.name != name or _own(name) is not None:
         raise RecipeError(
-            f"The entry point {name!r} of the package {package} does not name a MethodSpec of that name that "
-            f"stylebridge lacks",
+            f"The entry point {name!r} of the package {package} does not refer to a MethodSpec of that name unknown to "
+            f"stylebridge",
             "update or remove the package",
         )
     return spec

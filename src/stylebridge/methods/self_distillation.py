@@ -9,9 +9,9 @@ from stylebridge.methods.source_only import SourceOnly
 
 
 class SelfDistillation(SourceOnly):
-    """Cross-entropy on target images with the labels that the stage before predicted (FADA's stage 3).
+    """Cross-entropy on target images with labels predicted by the previous stage (FADA's stage 3).
 
-    The labels are *pseudo-labels*: hard predictions of our own model. True target labels are never read.
+    The labels are *pseudo-labels*: hard predictions of the model. True target labels are never read.
     """
 
     name = "self-distillation"

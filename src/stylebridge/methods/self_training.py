@@ -1,9 +1,9 @@
 """Self-training as in DAFormer (Hoyer et al., CVPR 2022, section 3.1): a mean teacher labels the target.
 
-An EMA teacher predicts hard labels for target images; the share of confident pixels weighs them; half of
-the classes of a source image are pasted over the target image (DACS; Tranheden et al. 2021), and the student
-learns from the mixed image after colour jitter and blur. Rare-class sampling is the source stream's sampler
-(``sampler: rare-class``). DAFormer's feature distance to ImageNet features is not part of this recipe.
+An EMA teacher predicts hard labels for target images, weighted by the share of confident pixels; half of the classes of
+a source image are pasted onto the target image (DACS; Tranheden et al. 2021), and the student learns from the mixed
+image after colour jitter and blur. Rare-class sampling is the source stream's sampler (``sampler: rare-class``).
+DAFormer's feature distance to ImageNet features is not part of this method.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from stylebridge.networks.segmenters.build import Segmenter
 class SelfTrainingOptions(SegmentationOptions):
     """Published values are the defaults.
 
-    Ours: ``colour_transfer`` (source images take target colours first) and ``weighting: pixel`` (a pseudo-label
-    counts only where the teacher is confident; ``share`` weighs all of a batch's by the share of confident ones).
+    Ours: ``colour_transfer`` (source images first take target colours) and ``weighting: pixel`` (pseudo-labels only
+    count where the teacher is confident; ``share`` weights a batch by its share of confident pixels).
     """
 
     teacher_decay: float = Field(default=0.999, ge=0, lt=1)
@@ -42,7 +42,7 @@ class SelfTrainingOptions(SegmentationOptions):
 
 
 class SelfTraining(SegmentationMethod[SelfTrainingOptions]):
-    """Segmenter on source · segmenter on class-mixed target images with the teacher's labels."""
+    """Segmenter on source and on class-mixed target images with the teacher's labels."""
 
     name = "self-training"
     streams: ClassVar[dict[str, bool]] = {"source": True, "target": False}
@@ -50,7 +50,7 @@ class SelfTraining(SegmentationMethod[SelfTrainingOptions]):
 
     def __init__(self, segmenter: Segmenter, options: SelfTrainingOptions | None = None) -> None:
         super().__init__(segmenter, options)
-        # The teacher sees target images only: its batch-norm statistics are the target's, not the student's.
+        # The teacher only gets target images: its batch-norm statistics are the target's, not the student's.
         decay = self.options.teacher_decay
         self.averages["teacher"] = Average(of="segmenter", decay=decay, copy_buffers=False)
         self.result = self.options.result
@@ -75,7 +75,7 @@ class SelfTraining(SegmentationMethod[SelfTrainingOptions]):
 
         Args:
             source, target: images [B, 3, H, W] in [0, 1]; ``label``, ``pseudo``: their label maps [B, H, W].
-            quality: [B, H, W], how much each pseudo-label counts.
+            quality: [B, H, W], weights of the pseudo-labels.
         """
         mixed, label, weight = self._mix(step, source, label, target, pseudo, quality)
         loss = mean_cross_entropy(step, self.segmenter(mixed), label, weight=weight)
@@ -83,7 +83,7 @@ class SelfTraining(SegmentationMethod[SelfTrainingOptions]):
 
     @torch.no_grad()
     def teach(self, image: Tensor) -> Tensor:
-        """The teacher's logits [B, K, H, W] of target images; its batch norm gathers their statistics."""
+        """The teacher's logits [B, K, H, W] for target images; updates its batch-norm statistics."""
         teacher = self.networks["teacher"]
         use_batch_statistics(teacher)
         return teacher(image)
@@ -104,7 +104,7 @@ class SelfTraining(SegmentationMethod[SelfTrainingOptions]):
         self, step: Step, source: Tensor, label: Tensor, target: Tensor, pseudo: Tensor, quality: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         images, o = len(source), self.options
-        if source.shape != target.shape:  # domains of different shapes: what they have in common is mixed
+        if source.shape != target.shape:  # different shapes: mix the common part
             height, width = (min(a, b) for a, b in zip(source.shape[-2:], target.shape[-2:], strict=True))
             source, target = source[..., :height, :width], target[..., :height, :width]
             label = label[..., :height, :width]
@@ -118,8 +118,8 @@ class SelfTraining(SegmentationMethod[SelfTrainingOptions]):
 
 
 def use_batch_statistics(network: nn.Module, gather: bool = True) -> None:
-    """Let batch norm use (and gather) the statistics of what the network is shown, as DACS's and DAFormer's
-    teachers do; all else, dropout above all, stays as in evaluation. Frozen batch norm stays frozen."""
+    """Let batch norm use (and gather) the statistics of the network's inputs, as in the teachers of DACS and DAFormer;
+    all else, dropout in particular, stays in evaluation mode. Frozen batch norm stays frozen."""
     network.train()
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):

@@ -20,7 +20,7 @@ class SupervisedOptions(SegmentationOptions):
 
 
 class SourceOnly(SegmentationMethod[SupervisedOptions]):
-    """Cross-entropy on labelled source images: what a model knows without adaptation, and FADA's stage 1."""
+    """Cross-entropy on labelled source images: the baseline without adaptation, and FADA's stage 1."""
 
     name = "source-only"
     streams: ClassVar[dict[str, bool]] = {"source": True}

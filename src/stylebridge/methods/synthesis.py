@@ -1,4 +1,4 @@
-"""Training of pictures from label maps, as SPADE (arXiv 1903.07291) and SEAN (arXiv 1911.12861) are trained."""
+"""Training of image synthesis from label maps, as in SPADE (arXiv 1903.07291) and SEAN (arXiv 1911.12861)."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from stylebridge.networks.spade import SPADENetworks
 class SynthesisOptions(Strict):
     """Weights of the losses; published values are the defaults.
 
-    ``perceptual``: the network it compares in: ``vgg19`` (published), ``lite0``, ``none``, or ``auto``: VGG-19 where
-    its weights can be had, else EfficientNet-Lite0 under its own name. ``perceptual_weights``: a file with
-    torchvision's weights of VGG-19; None: torch.hub's cache or the network. ``divergence_weight`` is for SPADE's VAE.
+    ``perceptual``: the network of the perceptual loss: ``vgg19`` (published), ``lite0``, ``none``, or ``auto``: VGG-19
+    if its weights are available, else EfficientNet-Lite0 under its own name. ``perceptual_weights``: a file with
+    torchvision's weights of VGG-19; None: torch.hub's cache or download. ``divergence_weight`` is for SPADE's VAE.
     """
 
     feature_weight: float = Field(default=10.0, ge=0)
@@ -39,9 +39,9 @@ class SynthesisOptions(Strict):
 
 
 class Synthesis(Method):
-    """Generator (with its encoder) · discriminator. SEAN sees the label map and the style of the same image: it is
-    trained to reconstruct. The discriminator's phase makes the fakes anew, by the generator that has just moved, as
-    published, and without a graph.
+    """Phases: generator (with its encoder) · discriminator. SEAN gets the label map and the style of the same image: it
+    is trained to reconstruct. The discriminator's phase generates new fakes after the generator's update, as published,
+    without a graph.
 
     Args:
         networks: generator and encoder; trained in place.
@@ -75,7 +75,7 @@ class Synthesis(Method):
         ]
 
     def _generator_losses(self, step: Step) -> Losses:
-        """−mean of the scores; feature matching; the perceptual loss; of a VAE the divergence."""
+        """−mean of the scores; feature matching; the perceptual loss; for a VAE the divergence."""
         o, image = self.options, step.batch["labelled"]["image"]
         maps = step.memo["maps"] = self._maps(step)
         fake, divergence = self._draw(step, maps, image)
@@ -104,20 +104,20 @@ class Synthesis(Method):
         return self.model.generator.maps(step.batch["labelled"]["label"])
 
     def _draw(self, step: Step, maps: LabelMaps, image: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Pictures [B, 3, H, W], and the divergence of a VAE's codes."""
+        """Images [B, 3, H, W], and the divergence of a VAE's codes."""
         if isinstance(self.model, SEANNetworks) or self.model.encoder is None:
             return self.model(maps, image), None
         codes = self.model.encoder(image)
-        # A sum over the global batch, where other losses are means: processes are averaged.
+        # A sum over the global batch, unlike other losses; processes are averaged.
         divergence = step.process_count * normal_divergence(codes.mean, codes.logvar)
         return self.model.generator(maps, codes.sample()), divergence
 
     @torch.no_grad()
     def _judge_again(self, maps: LabelMaps, image: Tensor) -> list[list[Tensor]]:
-        """What the discriminator makes of real images, with the very spectral norms that the fakes have just met.
+        """The discriminator's outputs for real images, with the same spectral norms as for the fakes before.
 
-        The published step passes fakes and real images through in one batch, and carries gradients back through both
-        halves; in evaluation mode the norms stay, and what is not needed has no graph."""
+        The published step passes fakes and real images in one batch, with gradients for both halves; evaluation mode
+        keeps the norms, and unneeded parts have no graph."""
         training = self.discriminator.training
         judged = self.discriminator.eval()(maps, image)
         self.discriminator.train(training)
