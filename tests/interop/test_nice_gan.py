@@ -111,7 +111,7 @@ def put(part: str, key: str, value: Tensor):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda made: made.pop("disB"), "holds no disB"),
+        (lambda made: made.pop("disB"), "has no disB"),
         (drop("disB", "conv1.weight_u"), r"disB does not fit.*missing: conv1\.weight_u"),
         (drop("gen2A", "UpBlock2.9.weight"), r"gen2A does not fit.*missing: UpBlock2\.9\.weight"),
         (drop("gen2B", "FC.0.weight"), r"gen2B has no tensor FC\.0\.weight"),
@@ -146,7 +146,7 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match=f"{name} is not a readable file"):
             load_nice_gan(tmp_path / name)
     torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(WeightsError, match="holds no gen2A, gen2B, disA, disB"):
+    with pytest.raises(WeightsError, match="has no gen2A, gen2B, disA, disB"):
         load_nice_gan(tmp_path / "list.pt")
 
 

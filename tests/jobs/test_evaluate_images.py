@@ -214,7 +214,7 @@ def test_scores_are_written_whole(real: Path, fake: Path, tmp_path: Path) -> Non
 def test_sets_that_cannot_be_compared(real: Path, tmp_path: Path) -> None:
     empty, one = tmp_path / "empty", write(tmp_path / "one", 1)
     empty.mkdir()
-    with pytest.raises(DataError, match=r"The fake set .*empty holds no images"):
+    with pytest.raises(DataError, match=r"The fake set .*empty has no images"):
         lite0(real, empty)
     with pytest.raises(DataError, match=r"The real set .*one holds one image"):
         lite0(one, real)

@@ -64,7 +64,7 @@ def test_patterns_folders_and_zip_files(world: World, finished: Path, tmp_path: 
     [
         ("none.jpg", r"none\.jpg does not exist: give images, videos"),
         ("*.xyz", r"No image or video matches .*\*\.xyz"),
-        ("empty", r"empty holds no images: give a folder"),
+        ("empty", r"empty has no images: give a folder"),
     ],
 )
 def test_what_is_not_there_is_named(tmp_path: Path, given: str, message: str) -> None:

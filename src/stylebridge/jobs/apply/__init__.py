@@ -1,1 +1,1 @@
-"""The use of trained models on files."""
+"""Apply trained models to files."""

@@ -1,1 +1,1 @@
-"""The images, videos, folders and instance maps that commands are given."""
+"""Input files of commands: images, videos, folders and instance maps."""

@@ -1,4 +1,4 @@
-"""What ``stylebridge segment`` is given: images, folders, patterns, zip files, videos."""
+"""Input files of commands: images, folders, patterns, zip files, videos."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _HOW = "give images, videos, or folders of them"
 
 @dataclass
 class Inputs:
-    """Each file, and the name of what is made of it below the output folder: without an ending."""
+    """Each file, and the name of its output below the output folder, without suffix."""
 
     images: dict[FileRef, PurePosixPath] = field(default_factory=dict)
     videos: dict[Path, PurePosixPath] = field(default_factory=dict)
 
 
 def collect_inputs(given: Sequence[str | Path]) -> Inputs:
-    """Find the files. Those of a folder or zip file keep their place below it, others their name.
+    """Find the files. Files of a folder or zip file keep their path below it, others their name.
 
     Raises:
-        DataError: something is not there, is neither image nor video, or two files would have the same output.
+        DataError: a path does not exist, is neither image nor video, or two files would have the same output.
     """
     inputs = Inputs()
     for each in given:
@@ -38,7 +38,7 @@ def collect_inputs(given: Sequence[str | Path]) -> Inputs:
 
 
 def places_of(given: Sequence[str | Path], inputs: Inputs) -> dict[str, Path]:
-    """The folders and files that were given, by what messages call them: a pattern stands for the files that match."""
+    """The given folders and files, by their names in messages; a pattern is replaced by the files that match."""
     found = {f"the input ({each})": Path(each) for each in given if Path(each).exists()}
     if len(found) < len(given):
         files = [file for file in (*inputs.images, *inputs.videos) if isinstance(file, Path)]
@@ -62,8 +62,8 @@ def _matches(given: str | Path) -> list[Path]:
 
 
 def _glob(pattern: str) -> list[Path]:
-    """What a pattern matches, sorted. ``**`` stands for any folders, as in Python's glob, which would walk links that
-    lead in circles until paths are too long."""
+    """The paths that match a pattern, sorted. ``**`` matches any folders, as in Python's glob, which would follow
+    circular links until paths are too long."""
     parts = PurePath(pattern).parts
     if "**" not in parts:
         return [Path(match) for match in sorted(glob.glob(pattern))]
@@ -75,8 +75,8 @@ def _glob(pattern: str) -> list[Path]:
 
 
 def _fits(names: Sequence[str], parts: Sequence[str]) -> bool:
-    """Whether a path matches a pattern, both taken apart."""
-    # All places in the pattern that the names so far can lead to, so that a path is looked at once.
+    """Whether a path matches a pattern, both split into parts."""
+    # All positions in the pattern that the names so far can reach, so that a path is scanned once.
     places = _skipping({0}, parts)
     for name in names:
         after = {
@@ -87,7 +87,7 @@ def _fits(names: Sequence[str], parts: Sequence[str]) -> bool:
 
 
 def _skipping(places: set[int], parts: Sequence[str]) -> set[int]:
-    """With the places behind each ``**``, which may stand for no folder."""
+    """Add the positions after each ``**``, which may match no folder."""
     found = set(places)
     for place, part in enumerate(parts):
         if part == "**" and place in found:
@@ -118,7 +118,9 @@ def _add(inputs: Inputs, path: Path) -> None:
             continue
         found += 1
     if not found:
-        raise DataError(f"{path} holds no images: give a folder with .jpg, .png or the like, or videos.")
+        raise DataError(
+            f"{path} has no images: give a folder with image files such as .jpg or .png, or videos."
+        )
 
 
 def _check_names(inputs: Inputs) -> None:

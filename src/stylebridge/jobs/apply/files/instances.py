@@ -1,4 +1,4 @@
-"""Instance maps beside label maps: found by name, read, and turned into the edges that networks take."""
+"""Instance maps of label maps: find them by name, read them, and compute edges for networks."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class InstanceMaps:
 
     Args:
         given: the instance map of one label map, or a folder or zip file of them.
-        single: whether there is one label map; then ``given`` may be a file.
+        single: whether there is a single label map; then ``given`` may be a file.
 
     Raises:
-        DataError: there is nothing, or it is of another form.
+        DataError: the path does not exist, or has the wrong form.
     """
 
     def __init__(self, given: Path, single: bool) -> None:
@@ -45,12 +45,12 @@ class InstanceMaps:
     def edges(
         self, file: FileRef, name: PurePosixPath, labels: np.ndarray, size: tuple[int, int] | None = None
     ) -> np.ndarray:
-        """Where instances meet, bool [H, W].
+        """The edges between instances, bool [H, W].
 
         Args:
-            file, name: the label map, and its place below its folder without the ending.
+            file, name: the label map, and its path below its folder without suffix.
             labels: [H, W], as read.
-            size: (width, height) that the instance map is resized to before edges are looked for.
+            size: (width, height) of the instance map after resizing, before computing edges.
 
         Raises:
             DataError: there is no instance map of this name, it cannot be read, or has another size.
@@ -76,11 +76,11 @@ class InstanceMaps:
 
 
 def nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A map [H, W] of uint8 or int32 resized to (width, height), to the nearest pixel."""
+    """A map [H, W] of uint8 or int32 resized to (width, height) by nearest neighbour."""
     return np.array(Image.fromarray(values).resize(size, Image.Resampling.NEAREST))
 
 
 def label_ids_only(files: dict[FileRef, PurePosixPath]) -> dict[FileRef, PurePosixPath]:
-    """Cityscapes keeps four files a picture in one folder: of such a folder the label ids, else all files."""
+    """The label id files of a Cityscapes folder (which has four files for each image), else all files."""
     ids = {file: name for file, name in files.items() if name.name.endswith(LABEL_IDS)}
     return ids or files

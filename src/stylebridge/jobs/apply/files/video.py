@@ -1,4 +1,4 @@
-"""Videos, frame by frame: never more than a few frames in memory."""
+"""Read and write videos frame by frame, with only a few frames in memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from av.error import FFmpegError
 from stylebridge.atomic import OTHER_OUT, written_file
 from stylebridge.errors import DataError, RunError
 
-#: Encoders for overlays, the first that this build of FFmpeg has.
+#: Encoders for overlays; the first one in this build of FFmpeg is used.
 _ENCODERS = ("libx264", "libopenh264", "mpeg4")
 
 
@@ -25,8 +25,8 @@ class Video:
     """A video file.
 
     Attributes:
-        frames: how many there are, as far as the file says (0: it does not).
-        rate: frames a second.
+        frames: number of frames according to the file (0: unknown).
+        rate: frames per second.
 
     Raises:
         DataError: the file cannot be read as a video.
@@ -42,7 +42,7 @@ class Video:
             )
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Frames, RGB uint8 [H, W, 3], turned as players show them."""
+        """Frames, RGB uint8 [H, W, 3], rotated as in players."""
         seen = 0
         with self._opened() as container:
             stream: Any = container.streams.video[0]
@@ -55,7 +55,7 @@ class Video:
             except (FFmpegError, ValueError) as error:
                 raise self._broken(error, seen) from error
         if not seen:
-            raise DataError(f"{self.path} holds no frames: give another video.")
+            raise DataError(f"{self.path} has no frames: give another video.")
 
     def _opened(self) -> Any:
         try:
@@ -64,7 +64,7 @@ class Video:
             raise self._broken(error, 0) from error
         if not container.streams.video:
             container.close()
-            raise DataError(f"{self.path} holds no pictures, only sound or data: give another video.")
+            raise DataError(f"{self.path} has no pictures, only sound or data: give another video.")
         return container
 
     def _broken(self, error: Exception, seen: int) -> DataError:
@@ -80,7 +80,7 @@ class Video:
 
 
 class VideoWriter:
-    """Writes RGB frames as an MP4 file, whole or not at all: it has its name when the block ends without error."""
+    """Writes RGB frames as an MP4 file, atomically: it is renamed if the block ends without error."""
 
     def __init__(self, path: Path, rate: Fraction) -> None:
         self.path, self.rate = path, rate
@@ -97,7 +97,7 @@ class VideoWriter:
         return self
 
     def write(self, frame: np.ndarray) -> None:
-        """Add a frame, uint8 [H, W, 3]; a side of an odd length loses its last row or column (encoders need even)."""
+        """Add a frame, uint8 [H, W, 3]; odd sides lose their last row or column (encoders need even sides)."""
         height, width = (side - side % 2 for side in frame.shape[:2])
         if self.stream is None:
             self.stream = self.container.add_stream(_encoder(), rate=self.rate)
@@ -114,7 +114,7 @@ class VideoWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None and self.stream is None:
-            raise RunError(f"{self.path} would be a video without frames: give a video that has some.")
+            raise RunError(f"{self.path} would be a video without frames: give a video with frames.")
         try:
             if kind is None:
                 self.container.mux(self.stream.encode())
@@ -130,4 +130,6 @@ def _encoder() -> str:
             except (FFmpegError, ValueError):
                 continue
             return name
-    raise RunError("This build of PyAV has no encoder for overlays: use --write index, or install another.")
+    raise RunError(
+        "This build of PyAV has no encoder for overlays: use --write index, or install another build."
+    )

@@ -1,4 +1,4 @@
-"""Checks of a MixNMatch run: which factor of a picture stays when another comes from a second photo."""
+"""Checks of a MixNMatch run: are factors kept when another one comes from a second photo?"""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 from stylebridge.jobs.apply.models.mixer import FACTORS, Mixed, Mixing
 from stylebridge.metrics.disentanglement import background_difference, colour_distance, mask_iou
 
-#: Photos that a mix of all factors is made of, and so the fewest that can be evaluated on.
+#: Photos in a mix of all factors: the least number for an evaluation.
 FEWEST = 4
-#: Groups whose photos are encoded at once in feature mode, where an encoded photo takes a megabyte.
+#: Groups encoded at once in feature mode, where an encoded photo takes a megabyte.
 _GROUPS = 64
 
 
@@ -21,11 +21,11 @@ _GROUPS = 64
 class Check:
     """One measure over pairs of photos (A, B).
 
-    mixed: which factors of A's picture came from B (``object``: all but the background). against: whose own picture
-        the mix is compared with. short: the measure in a word.
-    mean, deviation: of the mixes, over ``counted`` pairs (others have an empty mask, or no background in common); None
-        where no pair counts. baseline_mean, baseline_deviation: of A's and B's own pictures, over the same pairs.
-    ahead: share of the pairs whose mix is better than their baseline.
+    mixed: the factors of A's picture that come from B (``object``: all but the background). against: the photo whose
+        own picture the mix is compared with. short: a word for the measure.
+    mean, deviation: of the mixes, over ``counted`` pairs (others have an empty mask, or no common background); None if
+        no pair counts. baseline_mean, baseline_deviation: of A's and B's own pictures, over the same pairs.
+    ahead: share of the pairs whose mix is better than the baseline.
     """
 
     name: str
@@ -43,14 +43,14 @@ class Check:
 
 
 def draw_groups(photos: int, groups: int, seed: int) -> np.ndarray:
-    """Groups of four different photos, int64 [N, 4]: every photo comes about as often as any other."""
+    """Groups of four different photos, int64 [N, 4]: all photos occur about equally often."""
     rng = np.random.default_rng(seed)
     rounds = -(-groups // (photos // FEWEST))
     drawn = [rng.permutation(photos)[: photos // FEWEST * FEWEST] for _ in range(rounds)]
     return np.concatenate(drawn).reshape(-1, FEWEST)[:groups]
 
 
-#: What is painted of a group (A, B, C, D): which of its photos gives pose, background, shape and texture.
+#: The pictures of a group (A, B, C, D): the photos that give pose, background, shape and texture.
 PICTURES = {
     "first": (0, 0, 0, 0),
     "second": (1, 1, 1, 1),
@@ -64,7 +64,7 @@ PICTURES = {
 def pictures_of(
     mixing: Mixing, views: dict[int, np.ndarray], groups: np.ndarray
 ) -> Iterator[dict[str, Mixed]]:
-    """All of :data:`PICTURES`, a batch of groups at a time."""
+    """All of :data:`PICTURES`, for one batch of groups at a time."""
     plan = PICTURES
     if mixing.mode == "feature":  # pose and shape are one
         plan = {**PICTURES, "pose": (1, 0, 1, 0)}
@@ -113,7 +113,7 @@ _BACKGROUNDS = _Measure(
 
 @dataclass(frozen=True)
 class _Plan:
-    """picture: of :data:`PICTURES`. own: whether it is compared with A's own picture, or else with B's."""
+    """picture: a key of :data:`PICTURES`. own: whether it is compared with A's own picture, else with B's."""
 
     picture: str
     mixed: str
@@ -121,8 +121,8 @@ class _Plan:
     measure: _Measure
 
 
-#: The paper's three checks; and whether the factor that was mixed in arrived, for a generator that ignores it keeps
-#: all the others.
+#: The paper's three checks; and whether the mixed factor is transferred, since a generator that ignores it keeps all
+#: the others.
 CHECKS = {
     "texture kept": _Plan("pose", "pose", True, _COLOURS),
     "shape kept": _Plan("texture", "texture", True, _OUTLINES),
@@ -133,10 +133,10 @@ CHECKS = {
 
 
 def compare(made: dict[str, Mixed]) -> dict[str, tuple[Tensor, Tensor]]:
-    """The measure of each check for a batch of pairs: of the mixes, and of the baseline; float64 [B] both, on the CPU.
+    """The measures of each check for a batch of pairs: of the mixes and of the baseline, each float64 [B] on the CPU.
 
     Args:
-        made: of :func:`pictures_of`.
+        made: from :func:`pictures_of`.
     """
     own, other = made["first"], made["second"]
     return {
@@ -149,7 +149,7 @@ def compare(made: dict[str, Mixed]) -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def check_of(mode: str, name: str, mixes: Tensor, baseline: Tensor) -> Check:
-    """One of :data:`CHECKS` from its measure of all pairs, float64 [N] (NaN: the pair does not count)."""
+    """One of :data:`CHECKS` from its measures of all pairs, float64 [N] (NaN: the pair does not count)."""
     plan = CHECKS[name]
     better = plan.measure.better
     counts = ~(mixes.isnan() | baseline.isnan())

@@ -1,4 +1,4 @@
-"""One or two factors varied over many photos: a sheet of mixes with their references at the edge."""
+"""Sheets of mixes: one or two factors vary over many photos, with references at the edge."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stylebridge.jobs.evaluate.images import open_progress
 from stylebridge.jobs.runs.networks_folder import write_png
 from stylebridge.terminal import open_console
 
-#: Mixes that one sheet may hold.
+#: Most mixes on one sheet.
 MOST = 2500
 
 
@@ -45,11 +45,11 @@ def mix_grid(
         vary: ``FACTOR=PHOTOS`` once or twice, PHOTOS a folder, a zip file or a photo. The first varies from left to
             right, the second from top to bottom.
         mode: see :class:`stylebridge.jobs.apply.models.mixer.Mixing`.
-        masks: also write the same sheet of the masks of shape and texture: ``NAME-shape-mask.png`` and
+        masks: also write sheets of the masks of shape and texture: ``NAME-shape-mask.png`` and
             ``NAME-texture-mask.png``.
 
     Raises:
-        UserError: the run, a photo, a ``vary`` or the output is not what it should be.
+        UserError: the run, a photo, a ``vary`` or the output is invalid.
     """
     check_mode(mode)
     given = {"pose": pose, "background": background, "shape": shape, "texture": texture}
@@ -83,10 +83,10 @@ def mix_grid(
 
 
 def parse_vary(given: Sequence[str]) -> dict[str, list[FileRef]]:
-    """The photos of each ``FACTOR=PHOTOS``.
+    """Parse ``FACTOR=PHOTOS``.
 
     Raises:
-        DataError: one is of another form or without photos, a factor comes twice, or there are too many.
+        DataError: the form is invalid, there are no photos, a factor occurs twice, or there are too many mixes.
     """
     varied: dict[str, list[FileRef]] = {}
     for each in given:
@@ -105,7 +105,7 @@ def parse_vary(given: Sequence[str]) -> dict[str, list[FileRef]]:
     if cells > MOST:
         counts = " × ".join(f"{len(photos):,}" for photos in varied.values())
         raise DataError(
-            f"--vary asks for {counts} mixes, and a sheet holds {MOST:,}: give folders of fewer photos."
+            f"--vary needs {counts} mixes, but a sheet has at most {MOST:,}: give folders with fewer photos."
         )
     return varied
 
@@ -117,14 +117,16 @@ def _photos(place: Path, factor: str) -> list[FileRef]:
         raise DataError(f"--vary {factor}={place} does not exist: give a folder of photos.")
     photos = list(open_tree(place, factor).images().values())
     if not photos:
-        raise DataError(f"--vary {factor}={place} holds no photos: give a folder of .jpg, .png or the like.")
+        raise DataError(
+            f"--vary {factor}={place} has no photos: give a folder with image files such as .jpg or .png."
+        )
     return photos
 
 
 def crossed(
     factors: Sequence[str], varied: Mapping[str, Sequence[object]]
 ) -> tuple[dict[str, list[int]], tuple[int, int]]:
-    """Which photo each mix takes of each factor, row by row; and how many rows and columns there are.
+    """The photo of each factor for each mix, row by row; and the numbers of rows and columns.
 
     Args:
         varied: photos of one or two factors, the first across, the second down.

@@ -1,4 +1,4 @@
-"""A sheet of mixes: reference photos at the edge, their mixes inside."""
+"""The layout of a sheet of mixes: reference photos at the edge, mixes inside."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 _PAPER, _EDGE, _INK, _SOFT = (255, 255, 255), (232, 235, 240), (24, 26, 32), (92, 98, 110)
-#: Smallest side of a cell, space between cells, around blocks, and above a picture for its name, in pixels.
+#: Smallest side of a cell; space between cells, around blocks, and above a picture for its name, in pixels.
 _CELL, _GAP, _MARGIN, _NAME = 112, 6, 16, 22
-#: Photos in a line before the next one begins.
+#: Most photos in a line.
 _LINE = 10
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A photo that gives a factor: ``picture`` uint8 [S, S, 3], and what the sheet calls it."""
+    """A photo that gives a factor: ``picture`` uint8 [S, S, 3], and its name on the sheet."""
 
     factor: str
     name: str
@@ -25,7 +25,7 @@ class Reference:
 
 
 class _Paper:
-    """A white picture that cells are put on, all of one size."""
+    """A white picture for cells of equal size."""
 
     def __init__(self, width: int, height: int, side: int) -> None:
         self.cell = side * max(1, -(-_CELL // side))
@@ -38,11 +38,11 @@ class _Paper:
         self.image.paste(Image.fromarray(picture).resize(size, Image.Resampling.NEAREST), (left, top))
 
     def strip(self, left: int, top: int, right: int, bottom: int) -> None:
-        """The ground that reference photos stand on."""
+        """Draw the grey background of reference photos."""
         self.draw.rectangle((left - _GAP, top, right + _GAP - 1, bottom + _GAP - 1), fill=_EDGE)
 
     def write(self, text: str, left: int, middle: float, width: int, *, soft: bool = False) -> None:
-        """A line of text, cut to a width."""
+        """Write a line of text, cut to a width."""
         whole = text
         while len(text) > 1 and self.draw.textlength(text, font=self.font) > width:
             whole = whole[:-1]
@@ -53,14 +53,14 @@ class _Paper:
 def sheet(
     fixed: Sequence[Reference], across: Sequence[Reference], down: Sequence[Reference], cells: np.ndarray
 ) -> np.ndarray:
-    """The sheet as RGB uint8 [H, W, 3]: the fixed references on top; below them those that vary, and the mixes.
+    """The sheet as RGB uint8 [H, W, 3]: fixed references at the top; varying references and mixes below.
 
-    References stand on grey, mixes on white. Without ``down`` the photos and their mixes go on in lines of ten.
+    References are on grey, mixes on white. Without ``down`` photos and mixes continue in lines of ten.
 
     Args:
-        across: of the factor that varies from left to right; one at least.
-        down: of a second factor, that varies from top to bottom; empty: one factor varies.
-        cells: mixes uint8 [rows, columns, S, S, 3], rows 1 without ``down``.
+        across: references of the factor that varies from left to right; at least one.
+        down: references of a second factor, from top to bottom; empty: only one factor varies.
+        cells: mixes uint8 [rows, columns, S, S, 3], one row without ``down``.
     """
     side = cells.shape[2]
     cell = side * max(1, -(-_CELL // side))

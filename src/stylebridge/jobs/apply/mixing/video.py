@@ -1,4 +1,4 @@
-"""A video whose every frame gives the pose (in feature mode pose and shape), the rest from reference photos."""
+"""Video mixes: each frame gives the pose (in feature mode pose and shape), reference photos the other factors."""
 
 from __future__ import annotations
 
@@ -32,21 +32,22 @@ def mix_video(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Path:
-    """A video of mixes, of the given one's frames and rate, without sound; square, as the networks' pictures are.
+    """Write a video of mixes with the frames and rate of the given video, without sound, in the networks' square
+    format.
 
-    The references are encoded once, frames in batches; a few frames at a time are in memory.
+    References are encoded once, frames in batches; only a few frames are in memory.
 
     Args:
         video: its frames give the pose; in feature mode pose and shape.
         out: the MP4 file to write.
-        pose, shape: left out where the frames give them.
+        pose, shape: omitted if the frames give them.
         masks: also write the masks of shape and texture: ``NAME-shape-mask.mp4``, ``NAME-texture-mask.mp4``.
 
     Returns:
         ``out``.
 
     Raises:
-        UserError: the run, a photo, the video or the output is not what it should be.
+        UserError: the run, a photo, the video or the output is invalid.
     """
     check_mode(mode)
     given = {"pose": pose, "background": background, "shape": shape, "texture": texture}
@@ -75,7 +76,7 @@ def mix_video(
 
 
 def _batches(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Frames [S, S, 3] as arrays [B, S, S, 3]."""
+    """Group frames [S, S, 3] into arrays [B, S, S, 3]."""
     source = iter(frames)
     while batch := list(islice(source, BATCH)):
         yield np.stack(batch)

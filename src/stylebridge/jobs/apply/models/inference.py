@@ -1,4 +1,4 @@
-"""Predicting label maps: one image or a whole domain, at the recipe's size, brought to the wanted size."""
+"""Predict label maps of images or a whole domain, at the recipe's size, resized to the wanted size."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def predict_labels(
 ) -> Tensor:
     """Predict uint8 label maps [B, H, W] of the given (H, W) for images [B, 3, h, w] in [0, 1].
 
-    With several scales or ``flip`` the softmax is averaged over the copies after each was brought to the
-    final size (FADA's multi-scale test); else the logits are brought there and the argmax taken.
+    With several scales or ``flip`` the softmax is averaged over the copies, each resized to the final size (FADA's
+    multi-scale test); else the logits are resized and the argmax is taken.
     """
     if config.scales == (1.0,) and not config.flip:
         return _sized_logits(segmenter, image, config, size).argmax(1).to(torch.uint8)
@@ -63,7 +63,7 @@ def predict_labels(
 def _sized_logits(
     segmenter: Segmenter, image: Tensor, config: InferenceConfig, size: tuple[int, int]
 ) -> Tensor:
-    """Logits [B, K, *size]: in one resize from the network's own grid, where it can and no window slides."""
+    """Logits [B, K, *size]: in one resize from the network's grid, if supported and without a sliding window."""
     if config.window is None:
         return segmenter.logits_at(image, size)
     return resize_logits(_logits(segmenter, image, config), size)
@@ -80,10 +80,10 @@ def _logits(segmenter: Callable[[Tensor], Tensor], image: Tensor, config: Infere
 def slide(
     segmenter: Callable[[Tensor], Tensor], image: Tensor, window: tuple[int, int], overlap: float, batch: int
 ) -> Tensor:
-    """Logits [B, K, H, W] of images [B, 3, H, W] by a window (width, height) that slides over them.
+    """Logits [B, K, H, W] of images [B, 3, H, W] by a sliding window (width, height).
 
-    Windows lie evenly from edge to edge and overlap by at least the share ``overlap``; where several cover a pixel
-    their logits are averaged. A side that is smaller than the window's is taken whole.
+    Windows are evenly spaced from edge to edge and overlap by at least the share ``overlap``; where several cover a
+    pixel their logits are averaged. A side smaller than the window's is used whole.
     """
     rows, columns = (
         _starts(side, min(wanted, side), overlap)
@@ -109,7 +109,7 @@ def slide(
 
 
 def _starts(side: int, window: int, overlap: float) -> list[int]:
-    """Where windows begin: evenly from 0 to the last that fits, as few as the overlap allows."""
+    """The starts of windows: evenly spaced from 0 to the last that fits, as few as the overlap allows."""
     if window >= side:
         return [0]
     steps = math.ceil((side - window) / max(1.0, window * (1 - overlap)))
@@ -125,7 +125,7 @@ def predict_files(
 ) -> Iterator[tuple[FileRef, np.ndarray, np.ndarray]]:
     """Predict every file: yields (path, image uint8 [H, W, 3], label map uint8 [H, W] at the image's size).
 
-    Files are read ahead by a thread. Images that come to the same network size share a batch.
+    Files are read ahead by a thread. Images of the same network size share a batch.
 
     Raises:
         DataError: a file cannot be read as an image.
@@ -146,7 +146,7 @@ def predict_files(
 def predict_arrays(
     segmenter: Segmenter, loaded: list[tuple[Key, np.ndarray]], config: InferenceConfig, device: torch.device
 ) -> Iterator[tuple[Key, np.ndarray, np.ndarray]]:
-    """Predict (key, image uint8 [H, W, 3]) pairs in one batch, or one by one where sizes differ; yields
+    """Predict (key, image uint8 [H, W, 3]) pairs in one batch, or one by one if sizes differ; yields
     (key, image, label map uint8 [H, W])."""
     inputs = [resize_image(image, config.size) for _, image in loaded]
     alike = len({(x.shape, image.shape) for x, (_, image) in zip(inputs, loaded, strict=True)}) == 1
@@ -180,13 +180,13 @@ def confusion_of(
 
 
 def write_label_png(labels: np.ndarray, space: LabelSpace | None, path: Path) -> None:
-    """Write uint8 [H, W] as an 8-bit palette PNG: values are class indices, colours are the label space's. The file
-    is whole or not there."""
+    """Write uint8 [H, W] atomically as an 8-bit palette PNG: values are class indices, colours are the label
+    space's."""
     image = Image.fromarray(labels)  # mode L
     if space is not None:
         palette = np.zeros((256, 3), np.uint8)
         palette[: space.num_classes] = space.colours
         image.putpalette(palette.tobytes())
     with written_file(path, mend=OTHER_OUT) as beside:
-        # Label maps pack well at any level; the fast one takes a fraction of the time.
+        # Label maps compress well at any level; the fast one takes a fraction of the time.
         image.save(beside, format="PNG", compress_level=1)

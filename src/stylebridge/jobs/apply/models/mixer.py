@@ -1,4 +1,4 @@
-"""A finished MixNMatch run: its networks, and the mixing of photos with them."""
+"""A finished MixNMatch run: its networks, and mixing photos with them."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ from stylebridge.networks.mixnmatch import (
 )
 
 Mode = Literal["code", "feature"]
-#: The factors, in the order in which commands and pages name them.
+#: The factors, in the order of commands and pages.
 FACTORS = ("pose", "background", "shape", "texture")
-#: Photos or mixes a forward pass.
+#: Photos or mixes in each forward pass.
 BATCH = 16
 
-#: What the encoders of one factor give N photos, [N, …] each: the background's pose code and categories, the parent
-#: features of a shape in feature mode, one code otherwise.
+#: The codes of one factor for N photos, each [N, …]: the background's pose code and categories, the parent features of
+#: a shape in feature mode, otherwise one code.
 Coded = tuple[Tensor, ...]
 
 
 class Mixed(NamedTuple):
-    """Pictures [B, 3, S, S] in [0, 1], and where the generator pasted shape and texture: masks [B, 1, S, S]."""
+    """Pictures [B, 3, S, S] in [0, 1], and the masks [B, 1, S, S] of pasted shape and texture."""
 
     image: Tensor
     shape_mask: Tensor
@@ -52,18 +52,18 @@ class Mixed(NamedTuple):
 
     @property
     def object_mask(self) -> Tensor:
-        """How much of each pixel is not background: 1 − (1 − shape)·(1 − texture), [B, 1, S, S]."""
+        """The share of each pixel that is not background: 1 − (1 − shape)·(1 − texture), [B, 1, S, S]."""
         return 1 - (1 - self.shape_mask) * (1 - self.texture_mask)
 
 
 class Mixing:
-    """A mixer in use: photos are encoded once, and any of their codes mixed in batches.
+    """Mixes photos: they are encoded once, and their codes mixed in batches.
 
     Args:
-        mode: ``code``: pose and shape are codes. ``feature``: both are taken pixel by pixel from the shape photo.
+        mode: ``code``: pose and shape are codes. ``feature``: both come pixel by pixel from the shape photo.
 
     Raises:
-        RunError: there is no such mode, or the mixer has no feature extractor for it.
+        RunError: the mode is unknown, or needs a feature extractor that the mixer does not have.
     """
 
     def __init__(self, mixer: Mixer, mode: Mode = "code") -> None:
@@ -74,22 +74,22 @@ class Mixing:
                 "`stylebridge mix train --resume`, import it with --feature-extractor, or choose code mode."
             )
         self.mixer, self.mode = mixer, mode
-        #: Those that need a photo.
+        #: The factors that need a photo.
         self.factors = FACTORS if mode == "code" else FACTORS[1:]
         self.side = mixer.config.image_size
 
     @classmethod
     def open(cls, run: str | Path, mode: Mode = "code", device: str = "auto") -> Mixing:
-        """That of a run. Raises UserError."""
+        """Open a run. Raises UserError."""
         return cls(load_mixer(Path(run)).to(open_accelerator(device).device), mode)
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are."""
+        """The device of the networks."""
         return next(self.mixer.parameters()).device
 
     def read(self, files: Sequence[FileRef]) -> np.ndarray:
-        """Photos resized to the networks' square, whatever their aspect (as published): uint8 [N, S, S, 3].
+        """Photos resized to the networks' square regardless of aspect ratio (as published): uint8 [N, S, S, 3].
 
         Raises:
             DataError: a file is not an image.
@@ -98,7 +98,7 @@ class Mixing:
 
     @torch.inference_mode()
     def encode(self, factor: str, photos: np.ndarray) -> Coded:
-        """Encode photos uint8 [N, S, S, 3] by the encoders of one factor alone, a batch at a time."""
+        """Encode photos uint8 [N, S, S, 3] with the encoders of one factor, in batches."""
         parts = [self._encoded(factor, photos[i : i + BATCH]) for i in range(0, len(photos), BATCH)]
         return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
@@ -117,11 +117,11 @@ class Mixing:
         return (encoders.model_p(image).softmax(1),)
 
     def paint(self, coded: Mapping[str, Coded], picks: Mapping[str, Sequence[int]]) -> Iterator[Mixed]:
-        """Mix, a batch at a time.
+        """Mix in batches.
 
         Args:
-            coded: of the photos of each of :attr:`factors`.
-            picks: for each of them, which of its photos each of M mixes takes: M numbers.
+            coded: the codes of the photos of each of :attr:`factors`.
+            picks: for each factor, the photo's number for each of M mixes.
         """
         count = len(picks[self.factors[0]])
         for first in range(0, count, BATCH):
@@ -136,17 +136,17 @@ class Mixing:
             codes = Codes(coded["pose"][0], background, shape, texture)
             made = self.mixer.generator(codes, background_pose=behind)
         else:
-            # The shape code has no part where features are given.
+            # The shape code has no effect with given features.
             no_shape = behind.new_zeros(len(behind), self.mixer.config.shapes)
             made = self.mixer.generator(Codes(behind, background, no_shape, texture), features=shape)
         return Mixed(to_unit(made.image).float(), made.parent_mask.float(), made.child_mask.float())
 
 
 def check_mode(mode: str) -> None:
-    """See that there is such a mode, before anything else is looked at.
+    """Check that the mode exists, before all other checks.
 
     Raises:
-        RunError: there is none.
+        RunError: the mode is unknown.
     """
     if mode not in get_args(Mode):
         hint = did_you_mean(mode, get_args(Mode))
@@ -154,7 +154,7 @@ def check_mode(mode: str) -> None:
 
 
 def squared(photo: np.ndarray, side: int) -> np.ndarray:
-    """RGB uint8 [H, W, 3] resized to [side, side, 3], whatever its aspect."""
+    """RGB uint8 [H, W, 3] resized to [side, side, 3] regardless of aspect ratio."""
     if photo.shape[:2] == (side, side):
         return photo
     return np.array(Image.fromarray(photo).resize((side, side), Image.Resampling.BILINEAR))
@@ -167,7 +167,7 @@ def pixels(pictures: Tensor) -> np.ndarray:
 
 
 def save_mixer(mixer: Mixer, run: Path) -> None:
-    """Write ``networks/``: settings, generator, encoders and, where there is one, the feature extractor."""
+    """Write ``networks/``: settings, generator, encoders and, if present, the feature extractor."""
     settings = json.dumps({"layout": LAYOUT, **mixer.config.model_dump(mode="json")})
     save_parts(dict(mixer.named_children()), settings, run, "the networks")
 
@@ -176,7 +176,7 @@ def load_mixer(run: Path) -> Mixer:
     """The networks of a finished run.
 
     Raises:
-        RunError: there is no run, it is of another kind, not finished, or damaged.
+        RunError: the run does not exist, has another kind, is not finished, or is damaged.
     """
     opened = open_run(run, "mix")
     folder = opened.path / "networks"
@@ -185,7 +185,7 @@ def load_mixer(run: Path) -> Mixer:
             f"{run} has no finished networks: continue it with `stylebridge mix train --resume --out {run}`."
         )
 
-    # Of runs without a number, trained ones have layout 1; imported files were kept as published, which is 2.
+    # Runs without a layout number: trained ones have layout 1; imported files are as published, which is 2.
     layout = 2 if opened.facts().get("imported") else 1
 
     def build(settings: str) -> Mixer:
