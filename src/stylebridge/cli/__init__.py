@@ -187,7 +187,7 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Export a segmenter to ONNX (any batch size, any image size) and compare it with the torch model on real images."""
+    """Export a segmenter to ONNX (any batch and image size) and compare it with the torch model on real images."""
     from stylebridge.cli.tables import print_export
     from stylebridge.jobs.exchange.export import export as job
 
