@@ -149,8 +149,8 @@ class Harmful:
     [
         ("missing", ["does not exist"]),
         ("folder", ["is a folder"]),
-        ("numbered", ["under the key 1, which is not a string"]),
-        ("numbered part", ["under the key 2, which is not a string"]),
+        ("numbered", ["has the key 1, which is not a string"]),
+        ("numbered part", ["has the key 2, which is not a string"]),
         ("empty", ["is empty"]),
         ("cut", ["cannot be read as a checkpoint"]),
         ("harmful", ["contains code besides tensors"]),

@@ -61,7 +61,7 @@ class InstanceMaps:
             (rows, columns), (height, width) = instances.shape, labels.shape
             raise DataError(
                 f"Instance map {found} is {columns}×{rows} and label map {file} {width}×{height}: "
-                f"give both in one size."
+                f"give both at the same size."
             )
         instances = instances if size is None else nearest(instances, size)
         return instance_edges(torch.from_numpy(instances)[None])[0].numpy()
