@@ -154,12 +154,12 @@ def test_a_real_full_disk_and_a_file_in_the_way(tmp_path):
         Path("/dev/full").write_bytes(b"x")
     (tmp_path / "file").touch()
     with (
-        pytest.raises(WriteError, match="move what is in the way"),
+        pytest.raises(WriteError, match="move the existing file or folder away"),
         atomic.written_file(tmp_path / "file" / "x"),
     ):
         pass
     with (
-        pytest.raises(WriteError, match="move what is in the way"),
+        pytest.raises(WriteError, match="move the existing file or folder away"),
         atomic.written_folder(tmp_path / "file") as beside,
     ):
         (beside / "inside").touch()

@@ -280,5 +280,5 @@ def write_problem(problem: Exception) -> tuple[str, str] | None:
     if problem.errno == errno.ENAMETOOLONG:
         return named, "give a shorter name"
     if problem.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP):
-        return named, "move what is in the way"
+        return named, "move the existing file or folder away"
     return named, "check the disk"

@@ -89,7 +89,7 @@ def test_a_fix_ends_with_what_is_left_and_not_with_what_was(tmp_path: Path, sick
     assert (report.healthy, report.ready) == (False, True)
     text = page.read_text(encoding="utf-8")
     assert "nothing stops training." in text
-    assert text.index("Left in the corrected copy") < text.index("Across the set")
+    assert text.index("Left in the corrected copy") < text.index("A sample of the set")
 
 
 def test_a_copy_in_which_something_still_stops_training_is_told(tmp_path: Path, stylebridge):  # noqa: F811

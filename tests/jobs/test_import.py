@@ -186,7 +186,7 @@ def test_weights_of_an_installed_method_are_imported_and_used(
     for key, value in model.segmenter.state_dict().items():
         assert torch.equal(value, state[key]), key
     with pytest.raises(
-        RunError, match="'halves' is no kind of released weights"
+        RunError, match="'halves' is not a kind of released weights"
     ):  # it is not installed any more
         import_weights("halves", None, "run")
 

@@ -119,9 +119,9 @@ def test_the_report_tells_the_time_of_every_start(tmp_path: Path, world: World) 
     run = tiny_adapt(world, tmp_path / "run", recipe="colour-transfer-small").run
     shutil.rmtree(run / "stages" / "2-colour-transfer")
     adapt_job.adapt(out=run, resume=True, device="cpu", quiet=True)
-    assert "taken over from another run" not in (run / "report.html").read_text(encoding="utf-8")
+    assert "copied from another run" not in (run / "report.html").read_text(encoding="utf-8")
     other = tiny_adapt(world, tmp_path / "other", recipe="colour-transfer-small", reuse=run).run
-    assert (other / "report.html").read_text(encoding="utf-8").count("taken over from another run") == 2
+    assert (other / "report.html").read_text(encoding="utf-8").count("copied from another run") == 2
 
 
 def test_resuming_with_the_default_recipe_named_is_refused_too(

@@ -67,7 +67,7 @@ def model_card(facts: Mapping[str, Any], training: Training | None = None) -> st
 
 _LICENCE = """## Licence
 
-The licences of the training data are unknown unless their owners told you. No licence is claimed for these weights:
+The licences of the training data are unknown to this package. No licence is claimed for these weights:
 whether and how you may pass them on depends on those data and on the pretrained encoder."""
 
 

@@ -108,7 +108,7 @@ def find_importer(kind: str) -> tuple[MethodSpec, Importer]:
     known = importers()
     if kind not in known:
         raise RunError(
-            f"{kind!r} is no kind of released weights{did_you_mean(kind, known)}",
+            f"{kind!r} is not a kind of released weights{did_you_mean(kind, known)}",
             f"choose one of {', '.join(known)}",
         )
     return known[kind]
