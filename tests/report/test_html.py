@@ -286,7 +286,7 @@ def test_a_loss_is_shown_as_one(report):
 
 def test_least_report_is_a_page(space):
     least = AdaptationReport("t", "r", DomainFacts("a", "p"), DomainFacts("b", "q"), space)
-    assert "no score is claimed" in Page(render(least)).text
+    assert "there is no score" in Page(render(least)).text
 
 
 def test_names_from_users_stay_text(report, space):
