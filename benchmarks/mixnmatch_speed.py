@@ -1,4 +1,4 @@
-"""Time of a training step of MixNMatch's first stage on a CPU, in units of a reference convolution that can run anywhere.
+"""Time of a training step of MixNMatch's first stage on a CPU, in units of a convolution that any machine can run.
 
     python benchmarks/mixnmatch_speed.py        # published widths (CUB), batch 4 at 128
 
