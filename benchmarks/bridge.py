@@ -3,12 +3,12 @@
     python benchmarks/bridge.py                        # both pairs, 3 seeds, all rows
     python benchmarks/bridge.py --pair toy --seeds 0 --rows bridge,global-style
 
-Rows: the baselines of benchmarks/adaptation.py (same pairs, sizes and seeds; rows in its JSON file are reused),
-``bridge`` (the built-in recipe bridge-small), and every recipe file in benchmarks/bridge/. Target labels are used only
-for scores. Columns besides mIoU: the share of the gap from source-only to the oracle, the distance of translations to
-the target (FD-lite0: Fréchet distance of EfficientNet-Lite0 features), minutes, peak memory, and how well the
-label-free scores rank the checkpoints of a run (Spearman's ρ with true mIoU, mean over runs). Runs that are finished
-are not repeated.
+Rows: the baselines of benchmarks/adaptation.py (same pairs, sizes and seeds; rows that its JSON holds are taken from
+there), ``bridge`` (the built-in recipe bridge-small), and every recipe file in benchmarks/bridge/. Target labels serve
+the scores only. Beside mIoU: how much of the way from source-only to the oracle is gone, the distance of translations
+to the target (FD-lite0: Fréchet distance of EfficientNet-Lite0 features), minutes, peak memory, and how well the
+label-free scores rank the checkpoints of a run (Spearman's ρ with true mIoU, mean over runs). Runs that are
+finished are not repeated.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from adaptation import METHODS, Pair, camvid_pair, run_one, toy_pair
 from stylebridge.data.domain import open_domain
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.jobs.apply.models.inference import confusion_of
-from stylebridge.jobs.recipe.adapt import load_recipe
+from stylebridge.jobs.recipe.reading import load_recipe
 from stylebridge.jobs.runs.folder import RunFolder
 from stylebridge.jobs.runs.machine import device_name
-from stylebridge.jobs.tasks.adapt import adapt
 from stylebridge.jobs.tasks.adaptation.label_free import SCORES
+from stylebridge.jobs.train import adapt
 from stylebridge.metrics.label_free import rank_correlation
 from stylebridge.networks.segmenters.build import load_segmenter
 from stylebridge.version import __version__

@@ -1,4 +1,4 @@
-"""Samples/s of the loader alone, compared with the training step.
+"""Is data loading the bottleneck? Samples/s of the loader alone against the training step's.
 
 python benchmarks/loading.py            # toy images at 240×180; add --camvid DIR for real ones
 """
@@ -23,7 +23,7 @@ from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.loader import Loader
 from stylebridge.data.sampling import UniformSampler
 from stylebridge.jobs.datasets.toy import draw_toy
-from stylebridge.jobs.recipe.adapt import load_recipe
+from stylebridge.jobs.recipe.reading import load_recipe
 from stylebridge.jobs.runs.machine import device_name
 from stylebridge.losses.segmentation import cross_entropy
 from stylebridge.networks.segmenters.build import build_segmenter

@@ -1,9 +1,9 @@
-"""Speed of `stylebridge segment`, compared with the bare forward pass: one command, one table.
+"""How fast `stylebridge segment` is beside the bare forward pass: one command, one table.
 
     python benchmarks/segmenting.py
 
-Draws toy photos of 480×360 as JPEG, segments them with `segment` (reading, predicting, writing label maps) and runs
-the same batches through the network alone, alternately; medians. The target: 0.9 of the forward pass's speed.
+Draws toy photos of 480×360 as JPEG, labels them with `segment` (reading, predicting, writing label maps) and runs the
+same batches through the network alone; turn by turn, medians. The bar: 0.9 of the forward pass's speed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from stylebridge.data.toy import render
 from stylebridge.jobs.apply.models.inference import predict_labels
 from stylebridge.jobs.apply.models.segmenter import AdaptedModel
 from stylebridge.jobs.apply.segment import segment
-from stylebridge.jobs.recipe.adapt import InferenceConfig, load_recipe
+from stylebridge.jobs.recipe.adapt import InferenceConfig
+from stylebridge.jobs.recipe.reading import load_recipe
 from stylebridge.jobs.runs.machine import device_name
 from stylebridge.networks.segmenters.build import build_segmenter
 

@@ -1,13 +1,13 @@
-"""SEAN and SPADE on façades: one command, one table.
+"""SEAN beside SPADE on façades: one command, one table.
 
     python benchmarks/synthesis.py                              # both at the small preset
     python benchmarks/synthesis.py --recipes sean,spade --device cuda --set trainer.batch=8
 
-Trained on the first 360 pairs of `../shared/data/facades` (or --data), tested on the label maps of the last 49, which
-no network saw. SEAN takes the style of each region from the photo of the label map (reconstruction). Images are
-compared with the photos at the generated size: PSNR and SSIM (torchmetrics), PD (LPIPS or PD-lite0), FD and KD (FID
-and KID, or FD-lite0 and KD-lite0; 49 images are too few for comparisons with other sets). mIoU: a segmenter trained on
-the 360 photos segments the images and is scored against the label maps; its score on the photos is the upper bound.
+Trained on the first 360 pairs of `../shared/data/facades` (or --data), drawn from the maps of the last 49, which no
+network saw; SEAN takes each region's style from the very photo (reconstruction). Pictures are compared with the photos
+at the size they are drawn at: PSNR and SSIM (torchmetrics), PD (LPIPS, or PD-lite0), FD and KD (FID and KID, or their
+Lite0 namesakes: 49 pictures are too few to compare elsewhere). mIoU: a segmenter trained on the 360 photos labels the
+pictures, and is scored against the maps; its score on the photos themselves is the ceiling.
 """
 
 from __future__ import annotations
@@ -36,10 +36,9 @@ from stylebridge.jobs.apply.models.synthesizer import Synthesizer
 from stylebridge.jobs.evaluate.images import evaluate_images
 from stylebridge.jobs.evaluate.model import evaluate
 from stylebridge.jobs.evaluate.pairs import evaluate_pairs
-from stylebridge.jobs.recipe.synthesize import load_synthesis_recipe
+from stylebridge.jobs.recipe.reading import load_recipe
 from stylebridge.jobs.runs.machine import device_name
-from stylebridge.jobs.tasks.adapt import adapt
-from stylebridge.jobs.tasks.synthesize import train_synthesizer
+from stylebridge.jobs.train import adapt, train_synthesizer
 from stylebridge.version import __version__
 
 HELD_OUT = 49
@@ -139,7 +138,7 @@ def run_one(
         )
         minutes = (time.perf_counter() - start) / 60
     draw(run, held_out, args.work / f"{recipe}-pictures", args.device)
-    kept = load_synthesis_recipe(run / "recipe.yaml")
+    kept = load_recipe(run / "recipe.yaml", task="synthesize")
     about = {"recipe": recipe, "seed": kept.seed, "steps": kept.trainer.steps, "batch": kept.trainer.batch}
     return {**about, "minutes": minutes, **score(args.work / f"{recipe}-pictures", segmenter, args.device)}
 

@@ -39,13 +39,14 @@ FLOORS = (
 )
 #: The same inside ``jobs``; the modules that are not listed are held to no order.
 JOB_FLOORS = (
+    ("jobs.demo",),
     ("jobs.train",),
-    ("jobs.tasks",),
     ("jobs.stages",),
+    ("jobs.tasks",),
     ("jobs.apply", "jobs.evaluate", "jobs.exchange"),
     ("jobs.datasets",),
-    ("jobs.recipe",),
     ("jobs.runs",),
+    ("jobs.recipe",),
 )
 
 

@@ -38,8 +38,6 @@ def methods_of(recipe: Any) -> Iterator[str]:
             yield value
         elif isinstance(value, dict | list):
             yield from methods_of(value)
-    if isinstance(recipe, dict) and {"code", "feature"} <= recipe.keys():  # the stages of a mixer
-        yield from ("mixnmatch", "mixnmatch-features")
 
 
 def recipes() -> dict[str, set[str]]:

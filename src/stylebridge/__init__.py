@@ -11,17 +11,16 @@ if TYPE_CHECKING:
     from stylebridge.jobs.apply.models.translator import translate
     from stylebridge.jobs.apply.segment import segment
     from stylebridge.jobs.apply.synthesize import synthesize
-    from stylebridge.jobs.datasets.demo import demo
     from stylebridge.jobs.datasets.doctor import doctor
     from stylebridge.jobs.datasets.pack import pack
+    from stylebridge.jobs.demo import demo
     from stylebridge.jobs.evaluate.images import evaluate_images
     from stylebridge.jobs.evaluate.model import evaluate
     from stylebridge.jobs.evaluate.pairs import evaluate_pairs
     from stylebridge.jobs.exchange.export import export
     from stylebridge.jobs.exchange.import_weights import import_weights
-    from stylebridge.jobs.tasks.adapt import AdaptationResult, adapt
-    from stylebridge.jobs.tasks.synthesize import train_synthesizer
-    from stylebridge.jobs.tasks.translate import train_translator
+    from stylebridge.jobs.tasks.adapt import AdaptationResult
+    from stylebridge.jobs.train import adapt, train, train_mixer, train_synthesizer, train_translator
 
 # Transparent huge pages for large CPU tensors; torch reads the variable when it allocates its first tensor. Without
 # them every new large tensor costs a page fault for each 4 KiB (writing a 157 MB gradient: 78 ms instead of 34 ms).
@@ -30,8 +29,8 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 #: The public functions and the modules of ``stylebridge.jobs`` that hold them.
 _JOBS = {
     "AdaptationResult": "tasks.adapt",
-    "adapt": "tasks.adapt",
-    "demo": "datasets.demo",
+    "adapt": "train",
+    "demo": "demo",
     "doctor": "datasets.doctor",
     "evaluate": "evaluate.model",
     "evaluate_images": "evaluate.images",
@@ -42,8 +41,10 @@ _JOBS = {
     "pack": "datasets.pack",
     "segment": "apply.segment",
     "synthesize": "apply.synthesize",
-    "train_synthesizer": "tasks.synthesize",
-    "train_translator": "tasks.translate",
+    "train": "train",
+    "train_mixer": "train",
+    "train_synthesizer": "train",
+    "train_translator": "train",
     "translate": "apply.models.translator",
 }
 
@@ -62,6 +63,8 @@ __all__ = [
     "pack",
     "segment",
     "synthesize",
+    "train",
+    "train_mixer",
     "train_synthesizer",
     "train_translator",
     "translate",
@@ -73,3 +76,7 @@ def __getattr__(name: str) -> Any:
     if name in _JOBS:
         return getattr(import_module(f"stylebridge.jobs.{_JOBS[name]}"), name)
     raise AttributeError(f"module 'stylebridge' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -101,12 +101,21 @@ def allowed_range(error: ValidationError) -> str:
     model = _by_name(error.title)
     if problem["type"] not in _NUMERIC_ERRORS or model is None:
         return ""
-    metadata = _find(model, problem["loc"])
+    metadata = _walk(model, problem["loc"])[1]
     if metadata is None:
         return ""
     lower, upper = _limits(metadata)
     bounds = [lower or f"at least {-LARGEST:,}", upper or f"at most {LARGEST:,}"]
     return " and ".join(bounds)
+
+
+def refusing_model(error: ValidationError) -> type[BaseModel] | None:
+    """The model that refused the key a validation error complains of first; None: it is not one of ours."""
+    model = _by_name(error.title)
+    if model is None:
+        return None
+    kind = _walk(model, error.errors()[0]["loc"][:-1])[0]
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def _by_name(title: str) -> type[BaseModel] | None:
@@ -134,8 +143,8 @@ def _limits(metadata: list[Any] | tuple[Any, ...]) -> tuple[str, str]:
     return lower, upper
 
 
-def _find(model: type[BaseModel], where: tuple[int | str, ...]) -> list[Any] | None:
-    """The annotations of the value at a place in a model; None: the place is inside a free-form value."""
+def _walk(model: type[BaseModel], where: tuple[int | str, ...]) -> tuple[Any, list[Any] | None]:
+    """The type of the value at a place in a model and its annotations; both None: the place is in a free-form value."""
     kind: Any = model
     metadata: list[Any] = []
     for part in where:
@@ -143,7 +152,7 @@ def _find(model: type[BaseModel], where: tuple[int | str, ...]) -> list[Any] | N
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             field = kind.model_fields.get(str(part))
             if field is None:
-                return None
+                return None, None
             kind, metadata = field.annotation, list(field.metadata)
         else:
             inner = typing.get_args(kind)
@@ -152,12 +161,12 @@ def _find(model: type[BaseModel], where: tuple[int | str, ...]) -> list[Any] | N
             elif typing.get_origin(kind) in (dict, list) and inner:
                 kind = inner[-1]
             else:
-                return None
+                return None, None
             metadata = []
         if typing.get_origin(kind) is typing.Annotated:
             kind, *more = typing.get_args(kind)
             metadata += [rule for one in more for rule in getattr(one, "metadata", [one])]
-    return metadata
+    return _without_none(kind), metadata
 
 
 def _without_none(kind: Any) -> Any:

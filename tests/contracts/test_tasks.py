@@ -180,7 +180,7 @@ def test_a_resumed_run_refuses_other_settings_and_names_the_first(
     before = contents(run)
     steps = f"{task.trainer}steps"
     for changes, options, named in (
-        ((f"{steps}=7",), {}, rf"{steps} is 2 there and 7 now"),
+        ((f"{steps}=7",), {}, r"stages\.0\.trainer\.steps is 2 there and 7 now"),
         ((), {"seed": 5}, "seed is 0 there and 5 now"),
         ((), {"overwrite": True}, "--overwrite replaces"),
     ):

@@ -12,7 +12,7 @@ from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.text_files import TextFileError, parse_json, parse_yaml, read_json, read_yaml
 from stylebridge.errors import DataError, RecipeError, RunError, StylebridgeError, shorten
 from stylebridge.jobs.apply.models.segmenter import load_adapted
-from stylebridge.jobs.recipe.adapt import load_recipe
+from stylebridge.jobs.recipe.reading import load_recipe
 from stylebridge.jobs.runs.folder import RunFolder
 from stylebridge.networks.segmenters.build import load_segmenter
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from stylebridge.jobs.datasets.toy import draw_toy
-from stylebridge.jobs.tasks.adapt import DEFAULT_RECIPE
+from stylebridge.jobs.train import find_task
 from stylebridge.networks.segmenters.build import SegmenterConfig, build_segmenter
 from support import folders
 from support.folders import CommandLine, tiny_overrides
@@ -34,7 +34,11 @@ def run_all(page: str, stylebridge: CommandLine) -> list[str]:
     for command in commands(page):
         if command[0] == "adapt" and "--resume" not in command:
             command = [*command, "--device", "cpu"]
-            command += [part for change in tiny_overrides(DEFAULT_RECIPE) for part in ("--set", change)]
+            command += [
+                part
+                for change in tiny_overrides(find_task("adapt").default_recipe)
+                for part in ("--set", change)
+            ]
         done = stylebridge(*command)
         assert done.code == 0, f"{' '.join(command)}\n{done.err}"
         outputs.append(done.out)

@@ -15,7 +15,7 @@ from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine.trainer import Trainer
 from stylebridge.errors import RunError
 from stylebridge.jobs.apply.models.mixer import load_mixer
-from stylebridge.jobs.tasks.mix import train_mixer
+from stylebridge.jobs.train import train_mixer
 from support import published_mixnmatch as published
 from support import released
 from support.mixers import TINY, codes_of, tiny_mix, write_boxed

@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from stylebridge.errors import UserError
-from stylebridge.jobs.recipe.adapt import load_recipe
+from stylebridge.jobs.recipe.reading import load_recipe
 from stylebridge.networks.segmenters.build import load_segmenter
 from support import folders
 from support.folders import (

@@ -1,6 +1,5 @@
 """What the command line says to a mistake: one sentence that names it, exit code 2, and nothing left behind."""
 
-import importlib
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stylebridge.jobs import train as train_job
 from support import folders
 from support.folders import CommandLine, Outcome, World, tiny_overrides, write_domain
 
@@ -205,7 +205,8 @@ def test_out_below_a_file(adapt: Adapt, tmp_path: Path) -> None:
 
 
 def test_resume_with_another_recipe(adapt: Adapt, finished: Path) -> None:
-    adapt("--resume", out=finished, recipe="colour-transfer-small").refused(str(finished), "name is")
+    own = {"source": None, "target": None, "label-space": None, "out": finished}
+    adapt("--resume", **own, recipe="colour-transfer-small").refused(str(finished), "name is")
 
 
 def test_resume_with_the_default_recipe_named(
@@ -367,7 +368,7 @@ def test_an_interrupt_says_how_to_go_on(adapt: Adapt, monkeypatch: pytest.Monkey
     def interrupted(*_args, **_settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(importlib.import_module("stylebridge.jobs.tasks.adapt"), "run_stage", interrupted)
+    monkeypatch.setattr(train_job, "run_stage", interrupted)
     outcome = adapt()
     assert outcome.code == 130
     assert "--resume" in outcome.err

@@ -15,9 +15,9 @@ from stylebridge.errors import DataError, RunError, WeightsError
 from stylebridge.interop.onnx import OnnxSegmenter
 from stylebridge.jobs.apply.models.bridge import BridgeRun
 from stylebridge.jobs.apply.translate import apply_translator
-from stylebridge.jobs.tasks.adapt import adapt
 from stylebridge.jobs.tasks.adaptation import report as adapt_report
 from stylebridge.jobs.tasks.adaptation.label_free import SCORES
+from stylebridge.jobs.train import adapt
 from stylebridge.networks.segmenters.build import load_segmenter
 from support import folders
 from support.folders import CommandLine, World, assert_same, tiny_adapt, weights

@@ -11,7 +11,7 @@ from PIL import Image
 
 from stylebridge.jobs.apply.models.segmenter import load_adapted
 from stylebridge.jobs.evaluate.model import evaluate
-from stylebridge.jobs.recipe.adapt import load_recipe
+from stylebridge.jobs.recipe.reading import load_recipe
 from support import folders
 from support.folders import (
     NAMES,
@@ -78,7 +78,7 @@ def test_a_mapped_run_resumes_as_it_was(world: World, renamed: tuple[Path, Path]
     shutil.rmtree(cut / "segmenter")
     class_map.unlink()  # a run is self-contained
     (class_map.parent / "raw.yaml").unlink()
-    from stylebridge.jobs.tasks.adapt import adapt
+    from stylebridge.jobs.train import adapt
 
     again = adapt(out=cut, resume=True, device="cpu", quiet=True)
     assert_same(weights(again.run), weights(whole.run))
@@ -177,7 +177,7 @@ def test_scores_leave_out_what_was_trained_on(world: World, tmp_path: Path) -> N
 
 
 def test_a_run_with_labelled_target_images_resumes(world: World, few: Path, tmp_path: Path) -> None:
-    from stylebridge.jobs.tasks.adapt import adapt
+    from stylebridge.jobs.train import adapt
 
     whole = tiny_adapt(
         world, tmp_path / "whole", target_labels=few, overrides=["stages.0.trainer.steps=4"]

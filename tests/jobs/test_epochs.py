@@ -9,11 +9,8 @@ from PIL import Image
 
 from stylebridge.engine.config import TrainerConfig
 from stylebridge.errors import RecipeError
-from stylebridge.jobs.recipe.adapt import load_recipe
-from stylebridge.jobs.recipe.mix import load_mix_recipe
-from stylebridge.jobs.recipe.synthesize import load_synthesis_recipe
-from stylebridge.jobs.recipe.translate import load_translation_recipe
-from stylebridge.jobs.tasks.translate import train_translator
+from stylebridge.jobs.recipe.reading import load_recipe
+from stylebridge.jobs.train import train_translator
 from stylebridge.networks import cyclegan
 from stylebridge.networks.cyclegan import CycleGANConfig
 from support import folders
@@ -53,21 +50,24 @@ def test_one_length_is_given() -> None:
 def test_published_lengths() -> None:
     """CycleGAN: 200 epochs of the larger set. NICE-GAN counts iterations: 100,000 of the light model."""
     for name in ("cyclegan", "cyclegan-128"):
-        recipe = load_translation_recipe(name)
-        assert recipe.trainer.epochs == 200
-        assert recipe.for_images(1334).trainer.steps == 266_800  # horse2zebra
+        recipe = load_recipe(name, task="translate")
+        assert recipe.stages[0].trainer.epochs == 200
+        assert recipe.for_images(1334).stages[0].trainer.steps == 266_800  # horse2zebra
     for name in ("nice-gan", "nice-gan-128", "nice-gan-full"):
-        trainer = load_translation_recipe(name).trainer
+        trainer = load_recipe(name, task="translate").stages[0].trainer
         assert (trainer.steps, trainer.epochs) == (100_000, None)
-    assert [load_synthesis_recipe(name).trainer.epochs for name in ("spade", "sean")] == [200, 100]
-    mixing = load_mix_recipe("mixnmatch")
-    assert (mixing.code.trainer.epochs, mixing.feature.trainer.epochs) == (600, 400)
+    assert [load_recipe(name, task="synthesize").stages[0].trainer.epochs for name in ("spade", "sean")] == [
+        200,
+        100,
+    ]
+    mixing = load_recipe("mixnmatch", task="mix")
+    assert [stage.trainer.epochs for stage in mixing.stages] == [600, 400]
 
 
 def test_what_is_set_takes_the_place_of_the_other_length() -> None:
-    trainer = load_translation_recipe("cyclegan", ["trainer.steps=3"]).trainer
+    trainer = load_recipe("cyclegan", ["trainer.steps=3"], task="translate").stages[0].trainer
     assert (trainer.steps, trainer.epochs) == (3, None)
-    trainer = load_translation_recipe("cyclegan-small", ["trainer.epochs=3"]).trainer
+    trainer = load_recipe("cyclegan-small", ["trainer.epochs=3"], task="translate").stages[0].trainer
     assert (trainer.steps, trainer.epochs) == (0, 3)
 
 
@@ -87,7 +87,7 @@ def test_a_run_writes_down_the_steps(tmp_path: Path, monkeypatch: pytest.MonkeyP
     changes = ["trainer.epochs=2", "trainer.sample_every=0", "load=null"]
     settings = {"recipe": "cyclegan-128", "overrides": changes, "device": "cpu", "quiet": True}
     run = train_translator(tmp_path / "a", tmp_path / "b", tmp_path / "run", **settings)
-    kept = yaml.safe_load((run / "recipe.yaml").read_text())["trainer"]
+    kept = yaml.safe_load((run / "recipe.yaml").read_text())["stages"][0]["trainer"]
     assert (kept["steps"], kept["epochs"]) == (6, None)  # twice the larger set
     assert (run / "trainer_state" / "1-translate-00000006").is_dir()
-    assert load_translation_recipe(run / "recipe.yaml").for_images(99).trainer.steps == 6
+    assert load_recipe(run / "recipe.yaml", task="translate").for_images(99).stages[0].trainer.steps == 6

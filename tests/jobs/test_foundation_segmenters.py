@@ -8,8 +8,8 @@ import torch
 
 from stylebridge.data.images import read_image
 from stylebridge.jobs.apply.models.segmenter import load_adapted
-from stylebridge.jobs.recipe.adapt import load_recipe
-from stylebridge.jobs.tasks.adaptation.stages import check_stages
+from stylebridge.jobs.recipe.reading import load_recipe
+from stylebridge.jobs.tasks.adapt import check_stages
 from stylebridge.networks.segmenters.build import TransformersSegmenter, ViTSegmenter
 from support.folders import COLOURS, NAMES, World, own_cache, tiny_adapt, world
 

@@ -22,8 +22,8 @@ from stylebridge.jobs.apply import labelled_set as translated_set
 from stylebridge.jobs.recipe.adapt import InferenceConfig
 from stylebridge.jobs.runs.networks_folder import write_png
 from stylebridge.jobs.runs.outputs import TRANSLATED, mark
-from stylebridge.jobs.tasks.adapt import adapt
 from stylebridge.jobs.tasks.adaptation import report as adapt_report
+from stylebridge.jobs.train import adapt
 from support import folders
 from support.folders import World, tiny_overrides
 

@@ -186,20 +186,20 @@ def test_ctrl_c_of_a_terminal_ends_the_loaders_processes_too(tmp_path: Path, wor
 def test_the_outermost_job_names_the_line(tmp_path: Path) -> None:
     """A translator that an adaptation trains is continued by the adaptation. A checkpoint's step is kept."""
 
-    @resumable("translate train")
-    def inner(out: Path, resume: bool = False) -> None:
+    def begin(out: Path) -> None:
         out.mkdir(parents=True)
         (out / "run.yaml").touch()
-        raise Interrupted(signal.SIGTERM, "step 3 of 6 of stage 1-translate")
 
-    @resumable("adapt")
-    def outer(*, out: Path, resume: bool = False) -> None:
-        out.mkdir()
-        (out / "run.yaml").touch()
-        inner(out / "translator")
+    def train() -> None:
+        outer = tmp_path / "run"
+        with resumable("adapt", outer, False):
+            begin(outer)
+            with resumable("translate train", outer / "translator", False):
+                begin(outer / "translator")
+                raise Interrupted(signal.SIGTERM, "step 3 of 6 of stage 1-translate")
 
     with pytest.raises(Interrupted) as caught:
-        outer(out=tmp_path / "run")
+        train()
     assert caught.value.exit_code == 143
     assert str(caught.value) == (
         "Interrupted at step 3 of 6 of stage 1-translate; a checkpoint was written. "

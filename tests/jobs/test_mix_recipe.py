@@ -3,7 +3,7 @@
 import pytest
 
 from stylebridge.errors import RecipeError
-from stylebridge.jobs.recipe.mix import load_mix_recipe
+from stylebridge.jobs.recipe.reading import load_recipe
 from stylebridge.methods.mixnmatch import PUBLISHED_BATCH, PUBLISHED_EPOCHS, MixNMatchOptions
 from stylebridge.methods.mixnmatch_features import PUBLISHED_EPOCHS as FEATURE_EPOCHS
 
@@ -11,32 +11,31 @@ CUB_IMAGES = 11_788
 
 
 def test_the_published_recipe() -> None:
-    recipe = load_mix_recipe("mixnmatch").for_images(CUB_IMAGES)
+    recipe = load_recipe("mixnmatch", task="mix").for_images(CUB_IMAGES)
     config = recipe.configure()
     assert (config.shapes, config.textures, config.pose) == (20, 200, 100)
-    assert recipe.code.options == MixNMatchOptions()
-    for stage, epochs in ((recipe.code, PUBLISHED_EPOCHS), (recipe.feature, FEATURE_EPOCHS)):
+    assert recipe.stages[0].method_options() == MixNMatchOptions()
+    for stage, epochs in zip(recipe.stages, (PUBLISHED_EPOCHS, FEATURE_EPOCHS), strict=True):
         assert stage.trainer.batch == PUBLISHED_BATCH
         assert stage.trainer.steps == epochs * (CUB_IMAGES // PUBLISHED_BATCH)
-    unresolved = load_mix_recipe("mixnmatch")
-    assert (unresolved.code.trainer.epochs, unresolved.feature.trainer.epochs) == (600, 400)
+    unresolved = load_recipe("mixnmatch", task="mix")
+    assert [stage.trainer.epochs for stage in unresolved.stages] == [600, 400]
 
 
 def test_the_small_recipe_is_for_cpus() -> None:
-    recipe = load_mix_recipe("mixnmatch-small")
-    assert not recipe.code.trainer.channels_last
-    assert not recipe.feature.trainer.channels_last
+    recipe = load_recipe("mixnmatch-small", task="mix")
+    assert not any(stage.trainer.channels_last for stage in recipe.stages)
 
 
 @pytest.mark.parametrize(("shapes", "textures"), [(1, 1), (3, 3), (7, 50), (20, 196)])
 def test_any_number_of_categories(shapes: int, textures: int) -> None:
-    recipe = load_mix_recipe(
-        "mixnmatch-small", [f"networks.shapes={shapes}", f"networks.textures={textures}"]
+    recipe = load_recipe(
+        "mixnmatch-small", [f"networks.shapes={shapes}", f"networks.textures={textures}"], task="mix"
     )
     assert (recipe.configure().shapes, recipe.configure().textures) == (shapes, textures)
     assert (
         recipe.configure().generator_channels
-        == load_mix_recipe("mixnmatch-small").configure().generator_channels
+        == load_recipe("mixnmatch-small", task="mix").configure().generator_channels
     )
 
 
@@ -48,18 +47,18 @@ def test_any_number_of_categories(shapes: int, textures: int) -> None:
         ("networks.colours=3", r"networks\.colours is not a known key"),
         ("networks.image_size=96", r"networks\.image_size is 96"),
         ("preset=big", "preset 'big' is not known; choose one of mixnmatch"),
-        ("code.trainer.batch=1", r"code\.trainer\.batch 1 .* 2 images or more"),
-        ("feature.trainer.batch=1", r"feature\.trainer\.batch 1 "),
-        ("code.trainer.accumulate=3", r"code\.trainer\.batch 8 over accumulate 3"),
-        ("code.options.average_decay=1", r"code\.options\.average_decay"),
-        ("code.optimizers={generator: {lr: 0.1}}", r"code\.optimizers has settings for \['generator'\]"),
-        ("feature.optimizers={generator: {lr: 0.1}}", r"feature\.optimizers are given"),
-        ("code.steps=3", "code.steps is not a known key"),
+        ("code.trainer.batch=1", r"stages\[0\]: trainer\.batch 1 .* 2 images or more"),
+        ("feature.trainer.batch=1", r"stages\[1\]: trainer\.batch 1 "),
+        ("code.trainer.accumulate=3", r"stages\[0\]: trainer\.batch 8 over accumulate 3"),
+        ("code.options.average_decay=1", r"stages\[0\]: options\.average_decay"),
+        ("code.optimizers={generator: {lr: 0.1}}", r"stages\[0\]: optimizers has settings for \['generator'\]"),
+        ("feature.optimizers={generator: {lr: 0.1}}", r"stages\[1\]: optimizers has settings"),
+        ("code.steps=3", r"stages\[0\]\.steps is not a known key"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_trained_is_named(change: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message) as caught:
-        load_mix_recipe("mixnmatch-small", [change])
+        load_recipe("mixnmatch-small", [change], task="mix")
     told = str(caught.value)
     assert told.startswith("Recipe mixnmatch-small: ")
     assert told.endswith(".")
@@ -68,4 +67,4 @@ def test_what_cannot_be_trained_is_named(change: str, message: str) -> None:
 
 def test_an_unknown_recipe() -> None:
     with pytest.raises(RecipeError, match="did you mean mixnmatch-small"):
-        load_mix_recipe("mixnmatch-smal")
+        load_recipe("mixnmatch-smal", task="mix")

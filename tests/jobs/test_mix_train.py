@@ -14,10 +14,12 @@ from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine.trainer import Trainer
 from stylebridge.errors import DataError, RecipeError, RunError
 from stylebridge.jobs.apply.models.mixer import load_mixer
+from stylebridge.jobs.datasets.boxed_set import check_photos, open_boxed_set
 from stylebridge.jobs.datasets.doctor import doctor
-from stylebridge.jobs.recipe.mix import load_mix_recipe
-from stylebridge.jobs.tasks.mix import check_amounts, check_photos, open_boxed_set, train_mixer
+from stylebridge.jobs.recipe.reading import load_recipe
+from stylebridge.jobs.tasks.mix import check_amounts
 from stylebridge.jobs.tasks.mix_pictures import ROWS
+from stylebridge.jobs.train import train_mixer
 from support import folders
 from support.mixers import TINY, tiny_mix, write_boxed
 
@@ -255,7 +257,7 @@ def test_too_few_photos_are_told(data: Path, tmp_path: Path, change: str, messag
 
 
 def test_a_batch_is_shared_between_processes() -> None:
-    recipe = load_mix_recipe("mixnmatch-small")
+    recipe = load_recipe("mixnmatch-small", task="mix")
     check_amounts(recipe, 100, processes=4)
     for processes in (3, 8):
         with pytest.raises(RecipeError, match=rf"batch 8 cannot be split over {processes}"):

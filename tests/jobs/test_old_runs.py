@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import stylebridge
-from stylebridge.jobs.recipe.mix import load_mix_recipe
+from stylebridge.jobs.recipe.reading import load_recipe
 from support import folders
 
 own_cache = folders.own_cache
@@ -61,6 +61,6 @@ def _use(task: str, here: Path) -> None:
 
 
 def test_an_old_recipe_of_a_mixer_is_read() -> None:
-    recipe = load_mix_recipe(OLD / "recipes" / "mix.yaml")
+    recipe = load_recipe(OLD / "recipes" / "mix.yaml", task="mix")
     assert recipe.name == "mixnmatch-small"
-    assert load_mix_recipe(OLD / "recipes" / "mix.yaml", ["seed=3"]).seed == 3
+    assert load_recipe(OLD / "recipes" / "mix.yaml", ["seed=3"], task="mix").seed == 3

@@ -14,17 +14,16 @@ from PIL import Image
 from stylebridge.errors import RunError, UserError
 from stylebridge.jobs.apply.files.inputs import collect_inputs, places_of
 from stylebridge.jobs.apply.labelled_set import write_translated_set
-from stylebridge.jobs.datasets.demo import demo
 from stylebridge.jobs.datasets.doctor import doctor
 from stylebridge.jobs.datasets.pack import pack
 from stylebridge.jobs.datasets.toy import draw_toy
+from stylebridge.jobs.demo import demo
 from stylebridge.jobs.evaluate.images import output_file
 from stylebridge.jobs.runs import lock as run_lock
 from stylebridge.jobs.runs import outputs
 from stylebridge.jobs.runs.claimed_files import claimed_files, ensure_unclaimed, frames_of
 from stylebridge.jobs.runs.folder import RunFolder
-from stylebridge.jobs.tasks.adapt import adapt
-from stylebridge.jobs.tasks.translate import train_translator
+from stylebridge.jobs.train import adapt, train_translator
 
 
 class Recipe:

@@ -14,7 +14,8 @@ from stylebridge.errors import DataError, RunError, UserError
 from stylebridge.jobs.apply.models.mixer import check_mode
 from stylebridge.jobs.apply.segment import segment
 from stylebridge.jobs.exchange.export import export
-from stylebridge.jobs.tasks.adapt import AdaptationResult, adapt
+from stylebridge.jobs.tasks.adapt import AdaptationResult
+from stylebridge.jobs.train import adapt
 from stylebridge.metrics.segmentation import SegmentationScores
 from support import folders
 from support.folders import World, tiny_overrides, write_domain

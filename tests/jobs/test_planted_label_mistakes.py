@@ -44,8 +44,7 @@ _SETS = [part for change in tiny_overrides("source-only-small") for part in ("--
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
     """A street model (CamVid's 11 classes) and a synthesizer of facades, trained for a moment."""
-    from stylebridge.jobs.tasks.adapt import adapt
-    from stylebridge.jobs.tasks.synthesize import train_synthesizer
+    from stylebridge.jobs.train import adapt, train_synthesizer
 
     root = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:

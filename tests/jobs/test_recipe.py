@@ -4,20 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from stylebridge.jobs.recipe.adapt import (
-    InferenceConfig,
-    Recipe,
-    StageConfig,
-    builtin_recipes,
-    load_recipe,
-    size_for,
-)
+from stylebridge.jobs.recipe.adapt import AdaptRecipe, AdaptStage, InferenceConfig, size_for
+from stylebridge.jobs.recipe.reading import load_recipe, recipe_names
 from stylebridge.methods.registry import classes_of
 
 CITYSCAPES, GTA5 = (2048, 1024), (1914, 1052)
 
 
-def stage_of(recipe: Recipe, name: str) -> StageConfig:
+def stage_of(recipe: AdaptRecipe, name: str) -> AdaptStage:
     return next(stage for stage in recipe.stages if stage.name == name)
 
 
@@ -29,10 +23,10 @@ def test_the_built_in_recipes() -> None:
     small |= {"fada-self-training-small", "translate-then-train-small", "bridge-small"}
     published = {"source-only", "colour-transfer", "fada", "self-training", "self-training-dinov2"}
     published |= {"translate-then-train", "bridge", "fada-synthia", "fada-vgg16", "fada-vgg16-synthia"}
-    assert set(builtin_recipes()) == small | published
+    assert set(recipe_names("adapt")) == small | published
 
 
-@pytest.mark.parametrize("name", builtin_recipes())
+@pytest.mark.parametrize("name", recipe_names("adapt"))
 def test_resolving_leaves_no_size_open_and_is_read_back(name: str, tmp_path: Path) -> None:
     recipe = load_recipe(name).resolve((640, 480), (480, 360))
     assert recipe.inference.pixels is None
@@ -199,7 +193,7 @@ def test_self_training_has_daformers_settings() -> None:
 
 def test_the_small_recipes_share_their_first_stage() -> None:
     """A comparison between them is one of methods only, and ``--reuse`` can take the stage over."""
-    recipes = [load_recipe(name) for name in builtin_recipes() if name.endswith("-small")]
+    recipes = [load_recipe(name) for name in recipe_names("adapt") if name.endswith("-small")]
     assert len({recipe.stages[0].model_dump_json() for recipe in recipes}) == 1
     assert len({recipe.segmenter.model_dump_json() for recipe in recipes}) == 1
     assert len({recipe.inference.model_dump_json() for recipe in recipes}) == 1

@@ -7,7 +7,8 @@ import yaml
 
 from stylebridge.engine import OptimizerConfig
 from stylebridge.errors import RecipeError
-from stylebridge.jobs.recipe.adapt import InferenceConfig, builtin_recipes, load_recipe, parse_recipe
+from stylebridge.jobs.recipe.adapt import InferenceConfig
+from stylebridge.jobs.recipe.reading import load_recipe, parse_recipe, recipe_names
 
 # --- overrides ----------------------------------------------------------------------------------------------
 
@@ -180,7 +181,7 @@ def test_an_unknown_name_lists_the_recipes_and_the_one_meant() -> None:
         load_recipe("fada-smal")
     assert "'fada-smal'" in str(caught.value)
     assert "did you mean fada-small?" in str(caught.value)
-    assert all(name in str(caught.value) for name in builtin_recipes())
+    assert all(name in str(caught.value) for name in recipe_names("adapt"))
 
 
 @pytest.mark.parametrize("text", ["a: [1, 2", "- a\n- b\n", "", "just words", "a:\tb"])

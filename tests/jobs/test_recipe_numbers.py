@@ -1,7 +1,6 @@
 """No recipe takes a number that is not finite or that cannot be meant, whatever the field."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +8,16 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from stylebridge.jobs.recipe.mix import MixRecipe
 from stylebridge.errors import RecipeError
-from stylebridge.jobs.recipe.adapt import Recipe, builtin_recipes, load_recipe
-from stylebridge.jobs.recipe.mix import MixRecipe, load_mix_recipe, mix_recipes
-from stylebridge.jobs.recipe.synthesize import SynthesisRecipe, load_synthesis_recipe, synthesis_recipes
-from stylebridge.jobs.recipe.translate import TranslationRecipe, load_translation_recipe
-from stylebridge.jobs.recipe.translators import translation_recipes
+from stylebridge.jobs.recipe.adapt import AdaptRecipe
+from stylebridge.jobs.recipe.reading import TASKS, load_recipe, recipe_names
+from stylebridge.jobs.recipe.synthesize import SynthesizeRecipe
+from stylebridge.jobs.recipe.translate import TranslateRecipe
 from stylebridge.networks.segmenters.vit import ViTOptions
 from stylebridge.settings import Settings
 
 BAD = [math.nan, math.inf, -math.inf, 1e30, -1e30, 10**30, -(10**30)]
-LOADERS = {
-    **dict.fromkeys(builtin_recipes(), load_recipe),
-    **dict.fromkeys(translation_recipes(), load_translation_recipe),
-    **dict.fromkeys(synthesis_recipes(), load_synthesis_recipe),
-    **dict.fromkeys(mix_recipes(), load_mix_recipe),
-}
 
 
 def models() -> list[type[BaseModel]]:
@@ -39,7 +32,7 @@ def models() -> list[type[BaseModel]]:
 def test_the_walk_sees_every_settings_class() -> None:
     """Also those of methods and networks: their options are free-form values of a recipe."""
     names = {model.__name__ for model in models()}
-    roots = {m.__name__ for m in (Recipe, TranslationRecipe, SynthesisRecipe, MixRecipe, ViTOptions)}
+    roots = {m.__name__ for m in (AdaptRecipe, TranslateRecipe, SynthesizeRecipe, MixRecipe, ViTOptions)}
     assert names > roots | {
         "TrainerConfig",
         "OptimizerConfig",
@@ -76,18 +69,18 @@ def leaves(value: Any, where: tuple = ()):
         yield where
 
 
-@pytest.mark.parametrize("load", dict.fromkeys(LOADERS.values()), ids=lambda load: load.__name__)
-def test_every_number_of_the_built_in_recipes_is_checked_and_named(load: Callable) -> None:
+@pytest.mark.parametrize("task", TASKS)
+def test_every_number_of_the_built_in_recipes_is_checked_and_named(task: str) -> None:
     """Every place that some recipe has a number in; a place that several recipes have is tried in one of them."""
     places: dict[tuple[str, ...], tuple[str, tuple]] = {}
-    for name in (name for name, loader in LOADERS.items() if loader is load):
-        for where in leaves(yaml.safe_load(load(name).to_yaml())):
+    for name in recipe_names(task):
+        for where in leaves(yaml.safe_load(load_recipe(name, task=task).to_yaml())):
             places.setdefault(tuple(part for part in where if isinstance(part, str)), (name, where))
     assert len(places) >= 9
     for words, (name, where) in places.items():
         for text in (".nan", "-1.0e+30"):
             with pytest.raises(RecipeError) as caught:
-                load(name, [f"{'.'.join(map(str, where))}={text}"])
+                load_recipe(name, [f"{'.'.join(map(str, where))}={text}"], task)
             message = str(caught.value)
             assert words[-1] in message, (words, text, message)
             assert "\n" not in message

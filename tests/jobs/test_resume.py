@@ -1,6 +1,5 @@
 """Adaptations that were killed between and inside their stages, and stages that are taken over."""
 
-import importlib
 import json
 import shutil
 from collections.abc import Callable
@@ -11,14 +10,16 @@ import pytest
 from stylebridge.engine import Trainer
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.errors import RunError, UserError
-from stylebridge.jobs.recipe.adapt import load_recipe
+from stylebridge.jobs import train as train_job
+from stylebridge.jobs.recipe.reading import load_recipe
 from stylebridge.jobs.runs.folder import RunFolder
-from stylebridge.jobs.tasks.adaptation import stages
+from stylebridge.jobs.tasks import adapt as adapt_job
+from stylebridge.jobs.tasks.adaptation import pseudo_labels
+from stylebridge.jobs.train import adapt
 from support import folders
 from support.folders import World, assert_same, tiny_adapt, tiny_overrides, told, weights, write_domain
 
 own_cache, world, runs = folders.own_cache, folders.world, folders.runs
-adapt_job = importlib.import_module("stylebridge.jobs.tasks.adapt")  # the package's attribute is the function
 
 
 # --- going on after a kill ---------------------------------------------------------------------------
@@ -29,14 +30,14 @@ class Killed(BaseException):
 
 
 def kill_before_stage(patch: pytest.MonkeyPatch, number: int) -> None:
-    original = stages.run_stage
+    original = train_job.run_stage
 
-    def run_stage(context, index, resume):
+    def run_stage(task, work, index):
         if index == number:
             raise Killed
-        return original(context, index, resume)
+        original(task, work, index)
 
-    patch.setattr(adapt_job, "run_stage", run_stage)
+    patch.setattr(train_job, "run_stage", run_stage)
 
 
 def kill_after_checkpoint(patch: pytest.MonkeyPatch, name: str) -> None:
@@ -51,19 +52,19 @@ def kill_after_checkpoint(patch: pytest.MonkeyPatch, name: str) -> None:
 
 
 def kill_while_handing_on(patch: pytest.MonkeyPatch, number: int) -> None:
-    original = stages.hand_on
+    original = adapt_job.hand_on
 
-    def hand_on(method, context, folder):
-        if folder.name == context.recipe.stage_name(number):
+    def hand_on(method, work, folder):
+        if folder.name == work.recipe.stage_name(number):
             (folder.with_name(f".partial-{folder.name}") / "segmenter").mkdir(parents=True)
             raise Killed
-        original(method, context, folder)
+        original(method, work, folder)
 
-    patch.setattr(stages, "hand_on", hand_on)
+    patch.setattr(adapt_job, "hand_on", hand_on)
 
 
 def kill_while_labelling(patch: pytest.MonkeyPatch, _: int) -> None:
-    original = stages.write_label_png
+    original = pseudo_labels.write_label_png
     count = iter(range(100))
 
     def write(labels, space, path):
@@ -71,7 +72,7 @@ def kill_while_labelling(patch: pytest.MonkeyPatch, _: int) -> None:
             raise Killed
         original(labels, space, path)
 
-    patch.setattr(stages, "write_label_png", write)
+    patch.setattr(pseudo_labels, "write_label_png", write)
 
 
 def kill_before_the_end(patch: pytest.MonkeyPatch, _: int) -> None:
@@ -101,7 +102,7 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(
             tiny_adapt(world, run, recipe, evaluate_on=world.held_out)
     assert not (run / "segmenter").exists()
     # Nothing but the folder is needed to go on: domains, labels, recipe and seed are in it.
-    result = adapt_job.adapt(out=run, resume=True, device="cpu", quiet=True)
+    result = adapt(out=run, resume=True, device="cpu", quiet=True)
     assert_same(weights(run), weights(runs(recipe)))
     strip = [{k: v for k, v in line.items() if k not in ("time", "samples_per_second")} for line in told(run)]
     whole = told(runs(recipe))
@@ -118,7 +119,7 @@ def test_the_report_tells_the_time_of_every_start(tmp_path: Path, world: World) 
     """A run that is continued after its first stage still says how long that one took."""
     run = tiny_adapt(world, tmp_path / "run", recipe="colour-transfer-small").run
     shutil.rmtree(run / "stages" / "2-colour-transfer")
-    adapt_job.adapt(out=run, resume=True, device="cpu", quiet=True)
+    adapt(out=run, resume=True, device="cpu", quiet=True)
     assert "copied from another run" not in (run / "report.html").read_text(encoding="utf-8")
     other = tiny_adapt(world, tmp_path / "other", recipe="colour-transfer-small", reuse=run).run
     assert (other / "report.html").read_text(encoding="utf-8").count("copied from another run") == 2
@@ -130,7 +131,7 @@ def test_resuming_with_the_default_recipe_named_is_refused_too(
     """Whoever names a recipe means it, also when it is the one that is taken when none is named."""
     run = shutil.copytree(runs("source-only-small"), tmp_path / "run")
     with pytest.raises(RunError, match="recipe"):
-        adapt_job.adapt(out=run, recipe=adapt_job.DEFAULT_RECIPE, resume=True, device="cpu", quiet=True)
+        adapt(out=run, recipe=adapt_job.TASK.default_recipe, resume=True, device="cpu", quiet=True)
 
 
 # --- reuse ---------------------------------------------------------------------------------------
@@ -164,7 +165,7 @@ def test_overrides_of_a_recipe_object_are_not_dropped(tmp_path: Path, world: Wor
     given = {"label_space": world.space, "device": "cpu", "quiet": True}
     run = tmp_path / "run"
     try:
-        adapt_job.adapt(world.source, world.target, run, recipe, overrides=["seed=3"], **given)
+        adapt(world.source, world.target, run, recipe, overrides=["seed=3"], **given)
     except UserError:
         return
     assert load_recipe(run / "recipe.yaml").seed == 3
@@ -174,4 +175,4 @@ def test_overrides_of_a_recipe_object_are_not_dropped(tmp_path: Path, world: Wor
 def test_damaged_scores_of_a_finished_run_are_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "scores.json").write_text(text)
     with pytest.raises(RunError, match=r"scores\.json is damaged"):
-        adapt_job._result_of(RunFolder(tmp_path))
+        adapt_job.TASK.result(RunFolder(tmp_path))

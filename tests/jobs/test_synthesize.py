@@ -19,8 +19,9 @@ from stylebridge.jobs.apply.models.styles import labels_beside, parse_region_sty
 from stylebridge.jobs.apply.models.synthesizer import Synthesizer, mix, save_synthesizer
 from stylebridge.jobs.apply.synthesize import synthesize
 from stylebridge.jobs.exchange.import_weights import import_weights
-from stylebridge.jobs.recipe.synthesize import load_synthesis_recipe
-from stylebridge.jobs.tasks.synthesize import gather_mean_styles, train_synthesizer
+from stylebridge.jobs.recipe.reading import load_recipe
+from stylebridge.jobs.tasks.synthesize import gather_mean_styles
+from stylebridge.jobs.train import train_synthesizer
 from stylebridge.networks import sean, spade
 from support import folders
 from support.folders import CommandLine
@@ -80,7 +81,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     networks = Synthesizer.open(run, "cpu").networks
     assert isinstance(networks, sean.SEANNetworks)
     domain = open_domain(data, "data", labelled=True, space=LabelSpace.generic(3))
-    recipe = load_synthesis_recipe(run / "recipe.yaml", ["size=[32, 32]"])
+    recipe = load_recipe(run / "recipe.yaml", ["size=[32, 32]"], task="synthesize")
     gather_mean_styles(networks, domain, recipe, open_accelerator("cpu"), Console(quiet=True))
     save_synthesizer(networks, None, run)
     return run

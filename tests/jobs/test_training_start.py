@@ -11,8 +11,7 @@ from PIL import Image
 from stylebridge.data.domain import open_domain
 from stylebridge.errors import RunError, UserError
 from stylebridge.jobs.datasets.pack import pack
-from stylebridge.jobs.recipe.synthesize import load_synthesis_recipe
-from stylebridge.jobs.recipe.translate import load_translation_recipe
+from stylebridge.jobs.recipe.reading import load_recipe
 from stylebridge.jobs.runs import lock as run_lock
 from stylebridge.jobs.runs.data_files import ensure_unchanged, files_of
 from stylebridge.jobs.runs.folder import RunFolder
@@ -63,13 +62,13 @@ def test_changes_inside_archives_are_seen(kind: str, tmp_path: Path):
 
 
 def test_settings_of_networks_are_those_of_the_preset_and_changes():
-    recipe = load_translation_recipe("cyclegan-small", ["networks.image_size=128", "load=128"])
+    recipe = load_recipe("cyclegan-small", ["networks.image_size=128", "load=128"], task="translate")
     assert recipe.size == 128
     assert recipe.spelt_out().networks["image_size"] == 128
     with pytest.raises(UserError, match=r"networks\.imagesize is not a known key"):
-        load_translation_recipe("cyclegan-small", ["networks.imagesize=128"])
+        load_recipe("cyclegan-small", ["networks.imagesize=128"], task="translate")
     with pytest.raises(UserError, match="networks"):
-        load_synthesis_recipe("sean-small", ["networks.classes=3"])
+        load_recipe("sean-small", ["networks.classes=3"], task="synthesize")
 
 
 class _Plain:

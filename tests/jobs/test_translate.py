@@ -13,7 +13,7 @@ from rich.console import Console
 
 from stylebridge.interop.nice_gan import save_nice_gan
 from stylebridge.jobs.apply.models.translator import load_networks, translate
-from stylebridge.jobs.tasks.translate import train_translator
+from stylebridge.jobs.train import train_translator
 from stylebridge.networks.nice_gan import NiceGanConfig, NiceGanNetworks
 from support import folders
 from support.folders import CommandLine
@@ -103,7 +103,7 @@ def test_an_imported_checkpoint_gives_its_networks_output(
     ("change", "named"),
     [
         ("preset=big", ["preset 'big'", "nice-gan-small"]),
-        ("method=gan", ["method 'gan'", "nice-gan, cyclegan"]),
+        ("method=gan", ["method: 'gan'", "cyclegan", "nice-gan"]),
         ("options.weight=3", ["options", "weight"]),
         ("load=10", ["load is 10", "64"]),
         ("trainer.stepz=3", ["trainer.stepz", "not a known key"]),

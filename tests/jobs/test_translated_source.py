@@ -1,6 +1,5 @@
 """Translate, then train: the translator, the images it makes, and what is trained on them."""
 
-import importlib
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +9,16 @@ from PIL import Image
 from stylebridge.data.images import read_image
 from stylebridge.errors import RecipeError, RunError
 from stylebridge.jobs.apply.models.translator import translate
-from stylebridge.jobs.recipe.adapt import load_recipe, override_recipe
-from stylebridge.jobs.recipe.translate import load_translation_recipe
+from stylebridge.jobs.recipe.reading import change_recipe, load_recipe
+from stylebridge.jobs.tasks import adapt as adapt_job
+from stylebridge.jobs.tasks import translate as translate_task
+from stylebridge.jobs.tasks.adaptation import translated_source as translated_job
 from stylebridge.jobs.tasks.adaptation.translated_source import choose_translator
+from stylebridge.jobs.train import adapt
 from support import folders
 from support.folders import World, assert_same, tiny_adapt, weights
 
 own_cache, world = folders.own_cache, folders.world
-adapt_job = importlib.import_module("stylebridge.jobs.tasks.adapt")
-translated_job = importlib.import_module("stylebridge.jobs.tasks.adaptation.translated_source")
 RECIPE = "translate-then-train-small"
 FEW = "[load=null, pixels=6000, trainer.steps=2, trainer.checkpoint_every=1, trainer.sample_every=0]"
 TINY = [f"translator.overrides={FEW}", "translator.pixels=3000"]
@@ -74,7 +74,7 @@ def test_a_run_killed_while_translating_ends_the_same(world: World, done: Path, 
             with pytest.raises(Killed):
                 tiny_adapt(world, run, RECIPE, overrides=TINY)
         assert not (run / "translated").exists()
-        adapt_job.adapt(out=run, resume=True, device="cpu", quiet=True)
+        adapt(out=run, resume=True, device="cpu", quiet=True)
         assert_same(weights(run), weights(done))
 
 
@@ -84,7 +84,7 @@ def test_finished_translations_are_taken_over(
     def never(*_args, **_settings):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(translated_job, "train_translator", never)
+    monkeypatch.setattr(translated_job, "_train_translator", never)
     changed = [*TINY, "stages.1.trainer.steps=3"]
     tiny_adapt(world, tmp_path / "run", RECIPE, overrides=changed, reuse=done)
     other = [TINY[0].replace("steps=2", "steps=1"), TINY[1]]
@@ -100,10 +100,10 @@ def test_a_method_keeps_the_recipes_size() -> None:
         ("translate-then-train-small", "cyclegan-128", "cyclegan-128"),
     ):
         recipe = load_recipe(name)
-        changed = override_recipe(recipe, choose_translator(recipe, method))
+        changed = change_recipe(recipe, choose_translator(recipe, method), "adapt")
         assert changed.translator is not None
         assert changed.translator.recipe == wanted
-        load_translation_recipe(wanted, list(changed.translator.overrides))
+        load_recipe(wanted, list(changed.translator.overrides), task="translate")
 
 
 def test_what_does_not_fit_is_named(world: World, tmp_path: Path) -> None:
@@ -115,15 +115,17 @@ def test_what_does_not_fit_is_named(world: World, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not a stylebridge run"):
         choose_translator(recipe, str(tmp_path))
     with pytest.raises(RecipeError, match="translated: true"):
-        override_recipe(recipe, ["stages.1.translated=false"])
+        change_recipe(recipe, ["stages.1.translated=false"], "adapt")
     with pytest.raises(RecipeError, match="load and pixels"):
-        load_translation_recipe("nice-gan-small", ["pixels=5000"])
+        load_recipe("nice-gan-small", ["pixels=5000"], task="translate")
 
 
 def test_scenes_are_not_squeezed(world: World, tmp_path: Path) -> None:
     """With pixels the crops are squares of an image at its own aspect ratio, large enough for the networks."""
-    train = importlib.import_module("stylebridge.jobs.tasks.translate")
-    recipe = load_translation_recipe("nice-gan-small", ["load=null", "pixels=43200"])
-    assert train._augmentation(recipe, (480, 360)).resize == (240, 180)
-    assert train._augmentation(recipe, (480, 360)).crop == (64, 64)
-    assert train._augmentation(recipe, (80, 40)).resize == (128, 64)  # 40 lines would not hold a square of 64
+    recipe = load_recipe("nice-gan-small", ["load=null", "pixels=43200"], task="translate")
+    assert translate_task._augmentation(recipe, (480, 360)).resize == (240, 180)
+    assert translate_task._augmentation(recipe, (480, 360)).crop == (64, 64)
+    assert translate_task._augmentation(recipe, (80, 40)).resize == (
+        128,
+        64,
+    )  # 40 lines would not hold a square of 64

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from stylebridge.jobs.apply.models.mixer import load_mixer
-from stylebridge.jobs.tasks.mix import check_photos, open_boxed_set, train_mixer
+from stylebridge.jobs.datasets.boxed_set import check_photos, open_boxed_set
+from stylebridge.jobs.train import train_mixer
 from support.mixers import TINY, tiny_mix
 
 torch.set_num_threads(1)

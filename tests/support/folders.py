@@ -15,8 +15,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from stylebridge.jobs.recipe.adapt import load_recipe
-from stylebridge.jobs.tasks.adapt import AdaptationResult, adapt
+from stylebridge.jobs.recipe.reading import load_recipe
+from stylebridge.jobs.tasks.adapt import AdaptationResult
+from stylebridge.jobs.train import adapt
 
 torch.set_num_threads(1)
 

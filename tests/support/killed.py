@@ -81,7 +81,7 @@ class Nursery:
 
 def adapt(data: Path, out: Path | None, **settings: Any) -> None:
     """Three stages, the last one on pseudo-labels; scored."""
-    from stylebridge.jobs.tasks.adapt import adapt as job
+    from stylebridge.jobs.train import adapt as job
     from support.folders import tiny_overrides
 
     if settings["resume"]:
@@ -117,7 +117,7 @@ def _few(task: str, stage: str, batch: int) -> list[str]:
 
 def translate(data: Path, out: Path | None, **settings: Any) -> None:
     """CycleGAN: two generators, two critics, buffers of earlier fakes."""
-    from stylebridge.jobs.tasks.translate import train_translator as job
+    from stylebridge.jobs.train import train_translator as job
     from stylebridge.networks import cyclegan
 
     tiny = cyclegan.CycleGANConfig(image_size=32, channels=4, blocks=1, layers=2)
@@ -131,7 +131,7 @@ def translate(data: Path, out: Path | None, **settings: Any) -> None:
 
 def synthesize(data: Path, out: Path | None, **settings: Any) -> None:
     """SEAN: a generator, a style encoder and critics; mean styles at the end."""
-    from stylebridge.jobs.tasks.synthesize import train_synthesizer as job
+    from stylebridge.jobs.train import train_synthesizer as job
     from stylebridge.networks import sean
 
     sean.PRESETS["sean-tiny"] = {
@@ -155,7 +155,7 @@ def synthesize(data: Path, out: Path | None, **settings: Any) -> None:
 
 def mix(data: Path, out: Path | None, **settings: Any) -> None:
     """MixNMatch: both stages."""
-    from stylebridge.jobs.tasks.mix import train_mixer as job
+    from stylebridge.jobs.train import train_mixer as job
     from support.mixers import tiny_mix
 
     if settings["resume"]:

@@ -22,7 +22,7 @@ from stylebridge.engine.processes import Share, agreed, average_gradients, broad
 from stylebridge.errors import StylebridgeError
 from stylebridge.jobs.datasets.together import check_together, make_together
 from stylebridge.jobs.recipe.adapt import InferenceConfig, LabelFreeConfig
-from stylebridge.jobs.recipe.synthesize import load_synthesis_recipe
+from stylebridge.jobs.recipe.reading import load_recipe
 from stylebridge.jobs.runs.folder import RunFolder
 from stylebridge.jobs.tasks.adaptation.label_free import LabelFreeScores
 from stylebridge.jobs.tasks.synthesize import gather_mean_styles
@@ -117,7 +117,7 @@ def together(folder: Path, out: Path) -> dict[str, Any]:
         SEANConfig(classes=3, channels=1, hidden=4, style_channels=16, discriminator_channels=3)
     )
     gather_mean_styles(
-        networks, good, load_synthesis_recipe("sean-small", ["size=[32, 32]"]), accelerator, QUIET
+        networks, good, load_recipe("sean-small", ["size=[32, 32]"], task="synthesize"), accelerator, QUIET
     )
     result["styles"] = networks.generator.mean_styles.tolist(), networks.generator.style_counts.tolist()
 

@@ -8,10 +8,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from stylebridge.jobs.tasks.adapt import adapt
-from stylebridge.jobs.tasks.mix import train_mixer
-from stylebridge.jobs.tasks.synthesize import train_synthesizer
-from stylebridge.jobs.tasks.translate import train_translator
+from stylebridge.jobs.train import adapt, train_mixer, train_synthesizer, train_translator
 from support import folders
 from support.mixers import tiny_mix
 

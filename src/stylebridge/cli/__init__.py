@@ -9,25 +9,16 @@ from typing import Annotated
 
 import typer
 
+from stylebridge.cli.adapt import adapt_app
 from stylebridge.cli.data import data_app
 from stylebridge.cli.evaluate import evaluate_app
 from stylebridge.cli.exchange import import_
 from stylebridge.cli.interrupts import InterruptibleGroup, ended_by_signals
 from stylebridge.cli.mix import mix_app
-from stylebridge.cli.options import (
-    AcceptChangedData,
-    AllowMissing,
-    ClassMaps,
-    Device,
-    LabelSpaceOption,
-    Quiet,
-    ReadAsDomain,
-    Resume,
-    Seed,
-    Workers,
-)
+from stylebridge.cli.options import Device, Quiet
 from stylebridge.cli.refusals import ensure_utf8, refusal
 from stylebridge.cli.synthesize import synthesize_app
+from stylebridge.cli.train import recipes_app
 from stylebridge.cli.translate import translate_app
 from stylebridge.errors import StylebridgeError, UserError
 from stylebridge.launch import is_main
@@ -41,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-recipes_app = typer.Typer(help="Recipes: list them, or show one.", no_args_is_help=True)
+app.add_typer(adapt_app, name="adapt")
 app.add_typer(data_app, name="data")
 app.add_typer(translate_app, name="translate")
 app.add_typer(synthesize_app, name="synthesize")
@@ -55,80 +46,6 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
     if version:
         print(f"stylebridge {__version__}")
         raise typer.Exit
-
-
-@app.command()
-def adapt(
-    source: Annotated[
-        str | None,
-        typer.Option(help="Labelled: a folder or zip, or LAYOUT:PATH such as gta5:PATH", metavar="DATA"),
-    ] = None,
-    target: Annotated[str | None, typer.Option(help="Unlabelled, in the same form", metavar="DATA")] = None,
-    out: Annotated[Path, typer.Option(help="Run folder to make")] = Path("runs/adapt"),
-    recipe: Annotated[
-        str | None, typer.Option(help="Recipe name (see `stylebridge recipes list`) or YAML file")
-    ] = None,
-    translator: Annotated[
-        str | None,
-        typer.Option(
-            help="For recipes that translate first: nice-gan, cyclegan, a translation recipe, or a translation run"
-        ),
-    ] = None,
-    label_space: LabelSpaceOption = None,
-    evaluate_on: Annotated[
-        str | None,
-        typer.Option(help="Labelled images of the target's domain, for the report only", metavar="DATA"),
-    ] = None,
-    target_labels: Annotated[
-        str | None,
-        typer.Option(
-            help="Label maps of some target images (or labelled DATA): they join training", metavar="DATA"
-        ),
-    ] = None,
-    class_map: ClassMaps = None,
-    read_as: ReadAsDomain = None,
-    allow_missing_classes: AllowMissing = False,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Change the recipe: stages.0.trainer.steps=100")
-    ] = None,
-    seed: Seed = None,
-    device: Device = "auto",
-    workers: Workers = None,
-    resume: Resume = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out")] = False,
-    accept_changed_data: AcceptChangedData = False,
-    reuse: Annotated[
-        Path | None, typer.Option(help="Take finished stages over from this run where all settings are equal")
-    ] = None,
-    quiet: Quiet = False,
-) -> None:
-    """Adapt a segmentation model from a labelled source to an unlabelled target."""
-    from stylebridge.cli.tables import print_adaptation
-    from stylebridge.jobs.tasks.adapt import adapt as job
-
-    result = job(
-        source,
-        target,
-        out,
-        recipe=recipe,
-        translator=translator,
-        label_space=label_space,
-        evaluate_on=evaluate_on,
-        class_maps=class_map or (),
-        target_labels=target_labels,
-        read_as=read_as or (),
-        allow_missing_classes=allow_missing_classes,
-        seed=seed,
-        device=device,
-        overrides=set_,
-        resume=resume,
-        overwrite=overwrite,
-        accept_changed_data=accept_changed_data,
-        reuse=reuse,
-        workers=workers,
-        quiet=quiet,
-    )
-    print_adaptation(result, open_console())
 
 
 @app.command()
@@ -176,6 +93,9 @@ def segment(
     say(open_console(), f"{written} label map(s) written to {out}")
 
 
+adapt_app.command("apply")(segment)
+
+
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder of `stylebridge adapt` or `import`")],
@@ -203,7 +123,7 @@ def demo(
 ) -> None:
     """Draw toy simulator and camera images, adapt a model from one domain to the other, and write a report."""
     from stylebridge.cli.tables import print_adaptation
-    from stylebridge.jobs.datasets.demo import demo as job
+    from stylebridge.jobs.demo import demo as job
 
     print_adaptation(job(out, seed=seed, device=device, overwrite=overwrite), open_console())
 
@@ -235,22 +155,6 @@ def studio(
 
 
 app.command("import")(import_)
-
-
-@recipes_app.command("list")
-def recipes_list() -> None:
-    """The built-in recipes, a line each."""
-    from stylebridge.cli.tables import print_recipes
-
-    print_recipes(open_console())
-
-
-@recipes_app.command("show")
-def recipes_show(name: Annotated[str, typer.Argument(help="Recipe name or YAML file")]) -> None:
-    """A recipe as YAML, every default spelt out: a starting point for your own."""
-    from stylebridge.jobs.recipe.adapt import load_recipe
-
-    print(load_recipe(name).to_yaml(), end="")
 
 
 def main() -> None:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from stylebridge.cli.mix_train import mix_recipes, mix_train
 from stylebridge.cli.options import Device, Overwrite, Quiet
+from stylebridge.cli.train import mix_train, recipes_of
 from stylebridge.errors import DataError
 from stylebridge.terminal import open_console, say
 
@@ -127,4 +127,4 @@ def mix_evaluate(
 
 
 mix_app.command("train")(mix_train)
-mix_app.command("recipes")(mix_recipes)
+mix_app.command("recipes")(recipes_of("mix"))

@@ -8,19 +8,13 @@ from typing import Annotated
 import typer
 
 from stylebridge.cli.options import (
-    AcceptChangedData,
-    AllowMissing,
-    Changes,
     Device,
-    LabelSpaceOption,
     Overwrite,
     Quiet,
     ReadAs,
-    Resume,
-    Seed,
-    Workers,
     parse_size,
 )
+from stylebridge.cli.train import recipes_of, synthesize_train
 from stylebridge.terminal import open_console, say
 
 synthesize_app = typer.Typer(
@@ -28,52 +22,7 @@ synthesize_app = typer.Typer(
 )
 
 
-@synthesize_app.command("train")
-def synthesize_train(
-    data: Annotated[str | None, typer.Option(help="Images with their label maps", metavar="DATA")] = None,
-    out: Annotated[Path, typer.Option(help="Run folder to create")] = Path("runs/synthesize"),
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            help="Synthesis recipe (see `stylebridge synthesize recipes`) or YAML file; default: sean-small"
-        ),
-    ] = None,
-    label_space: LabelSpaceOption = None,
-    read_as: ReadAs = None,
-    allow_missing_classes: AllowMissing = False,
-    set_: Changes = None,
-    seed: Seed = None,
-    device: Device = "auto",
-    workers: Workers = None,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-    accept_changed_data: AcceptChangedData = False,
-    quiet: Quiet = False,
-) -> None:
-    """Train a synthesizer, which makes an image from a label map (SEAN: with one style per class)."""
-    from stylebridge.jobs.tasks.synthesize import train_synthesizer
-
-    run = train_synthesizer(
-        data,
-        out,
-        recipe,
-        label_space=label_space,
-        read_as=read_as,
-        allow_missing_classes=allow_missing_classes,
-        seed=seed,
-        device=device,
-        overrides=set_,
-        resume=resume,
-        overwrite=overwrite,
-        accept_changed_data=accept_changed_data,
-        workers=workers,
-        quiet=quiet,
-    )
-    say(open_console(), f"report   {run}/report.html")
-    say(
-        open_console(),
-        f"use it   stylebridge synthesize apply {run} --labels MAP.png --out picture.png",
-    )
+synthesize_app.command("train")(synthesize_train)
 
 
 @synthesize_app.command("apply")
@@ -158,9 +107,4 @@ def synthesize_apply(
     say(open_console(), f"{written} picture(s) written to {out}")
 
 
-@synthesize_app.command("recipes")
-def synthesize_recipes() -> None:
-    """List the built-in synthesis recipes."""
-    from stylebridge.cli.tables import print_synthesis_recipes
-
-    print_synthesis_recipes(open_console())
+synthesize_app.command("recipes")(recipes_of("synthesize"))

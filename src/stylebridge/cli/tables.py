@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stylebridge.data.text_files import read_yaml
 from stylebridge.metrics.segmentation import SegmentationScores
 from stylebridge.report.formats import gain, movers
 from stylebridge.terminal import say
 
 if TYPE_CHECKING:
     from stylebridge.jobs.exchange.export import ExportResult
+    from stylebridge.jobs.recipe.reading import Described
     from stylebridge.jobs.tasks.adapt import AdaptationResult
 
 
@@ -87,48 +87,21 @@ def print_export(result: ExportResult, console: Console) -> None:
     )
 
 
-def print_recipes(console: Console) -> None:
-    """The built-in recipes and what they are."""
-    from stylebridge.jobs.recipe.adapt import builtin_recipes
-    from stylebridge.jobs.tasks.adapt import DEFAULT_RECIPE
+def print_recipes(
+    recipes: Sequence[Described], defaults: Collection[str], tasks: bool, console: Console
+) -> None:
+    """Print recipes and what they are.
 
+    Args:
+        defaults: the names that are marked as defaults.
+        tasks: whether each one's task is shown.
+    """
     table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("recipe", style="bold")
-    table.add_column("what it is")
-    for name, path in builtin_recipes().items():
-        description = read_yaml(path).get("description", "")
-        default = Text(" (default)", style="dim") if name == DEFAULT_RECIPE else Text()
-        table.add_row(Text(name) + default, " ".join(str(description).split()))
-    console.print(table)
-
-
-def print_translation_recipes(console: Console) -> None:
-    """The built-in translation recipes and what they are."""
-    from stylebridge.jobs.recipe.translators import translation_recipes
-
-    _print_recipes(translation_recipes(), console)
-
-
-def print_synthesis_recipes(console: Console) -> None:
-    """The built-in synthesis recipes and what they are."""
-    from stylebridge.jobs.recipe.synthesize import synthesis_recipes
-
-    _print_recipes(synthesis_recipes(), console)
-
-
-def print_mix_recipes(console: Console) -> None:
-    """The built-in recipes of mixers and what they are."""
-    from stylebridge.jobs.recipe.mix import mix_recipes
-
-    _print_recipes(mix_recipes(), console)
-
-
-def _print_recipes(recipes: dict[str, Path], console: Console) -> None:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("recipe", style="bold")
-    table.add_column("what it is")
-    for name, path in recipes.items():
-        table.add_row(name, str(read_yaml(path).get("description", "")))
+    for column in ("recipe", *(["task"] if tasks else []), "what it is"):
+        table.add_column(column, style="bold" if column == "recipe" else "")
+    for name, task, description in recipes:
+        mark = Text(" (default)", style="dim") if name in defaults else Text()
+        table.add_row(Text(name) + mark, *([task] if tasks else []), Text(description))
     console.print(table)
 
 

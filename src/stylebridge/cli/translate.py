@@ -8,16 +8,11 @@ from typing import Annotated
 import typer
 
 from stylebridge.cli.options import (
-    AcceptChangedData,
-    Changes,
     Device,
-    Overwrite,
     Quiet,
     ReadAs,
-    Resume,
-    Seed,
-    Workers,
 )
+from stylebridge.cli.train import recipes_of, translate_train
 from stylebridge.terminal import open_console, say
 
 translate_app = typer.Typer(
@@ -25,45 +20,7 @@ translate_app = typer.Typer(
 )
 
 
-@translate_app.command("train")
-def translate_train(
-    a: Annotated[str | None, typer.Option(help="Images of the first domain", metavar="DATA")] = None,
-    b: Annotated[str | None, typer.Option(help="Images of the second domain", metavar="DATA")] = None,
-    out: Annotated[Path, typer.Option(help="Run folder to create")] = Path("runs/translate"),
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            help="Translation recipe (see `stylebridge translate recipes`) or YAML file; default: nice-gan-small"
-        ),
-    ] = None,
-    set_: Changes = None,
-    seed: Seed = None,
-    device: Device = "auto",
-    workers: Workers = None,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-    accept_changed_data: AcceptChangedData = False,
-    quiet: Quiet = False,
-) -> None:
-    """Train a translator between two unpaired sets of images."""
-    from stylebridge.jobs.tasks.translate import train_translator
-
-    run = train_translator(
-        a,
-        b,
-        out,
-        recipe,
-        seed=seed,
-        device=device,
-        overrides=set_,
-        resume=resume,
-        overwrite=overwrite,
-        accept_changed_data=accept_changed_data,
-        workers=workers,
-        quiet=quiet,
-    )
-    say(open_console(), f"report   {run}/report.html")
-    say(open_console(), f"use it   stylebridge translate apply {run} PHOTOS --to b --out out/")
+translate_app.command("train")(translate_train)
 
 
 @translate_app.command("apply")
@@ -154,9 +111,4 @@ def translate_apply(
     say(open_console(), f"{written} image(s) translated into {out}{kept}")
 
 
-@translate_app.command("recipes")
-def translate_recipes() -> None:
-    """List the built-in translation recipes."""
-    from stylebridge.cli.tables import print_translation_recipes
-
-    print_translation_recipes(open_console())
+translate_app.command("recipes")(recipes_of("translate"))

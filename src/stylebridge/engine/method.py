@@ -130,6 +130,8 @@ class Method(ABC):
     name: ClassVar[str]
     #: The streams of images that the method reads; True if it reads labels.
     streams: ClassVar[dict[str, bool]]
+    #: The networks that some phase can train: each has an optimiser.
+    trains: ClassVar[tuple[str, ...]] = ()
     #: Layout of the networks' weights, written into every checkpoint; incremented when the order of weights changes.
     layout: ClassVar[int] = 1
 
@@ -138,6 +140,11 @@ class Method(ABC):
         self.averages: dict[str, Average] = {}
         #: Modules besides the networks whose state is saved in checkpoints (image buffers), by each process.
         self.local: dict[str, nn.Module] = {}
+
+    @classmethod
+    def trained(cls, options: Any) -> tuple[str, ...]:
+        """The networks that are trained with these options."""
+        return cls.trains
 
     @abstractmethod
     def phases(self) -> Sequence[Phase]:

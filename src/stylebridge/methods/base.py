@@ -28,7 +28,6 @@ class SegmentationMethod(Method, Generic[OptionsT]):
         options: an instance of the method's ``Options``.
     """
 
-    #: The networks that phases can train: a recipe has an optimiser for each one trained with its options.
     trains: ClassVar[tuple[str, ...]] = ("segmenter",)
     #: The networks besides the segmenter that are copied from the previous stage, if it has them.
     inherits: ClassVar[tuple[str, ...]] = ()
@@ -41,11 +40,6 @@ class SegmentationMethod(Method, Generic[OptionsT]):
         self.options: OptionsT = options if options is not None else self.Options()  # type: ignore[assignment]
         self.segmenter = segmenter
         self.networks["segmenter"] = segmenter
-
-    @classmethod
-    def trained(cls, options: OptionsT) -> tuple[str, ...]:
-        """The networks trained with these options."""
-        return cls.trains
 
     def begin(self) -> None:
         """Called before the first step, when all networks have their initial weights."""

@@ -25,7 +25,7 @@ from stylebridge.data.sampling import ShardSampler
 from stylebridge.data.shards import ShardSequence, download, remote
 from stylebridge.data.shards.writer import write_shards
 from stylebridge.errors import DataError
-from stylebridge.jobs.tasks.adaptation.stages import make_sampler
+from stylebridge.jobs.tasks.adaptation.streams import make_sampler
 
 ADDRESS = "memory://bucket/set"
 

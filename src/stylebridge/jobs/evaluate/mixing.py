@@ -30,8 +30,8 @@ from stylebridge.jobs.apply.mixing.checks import (
     pictures_of,
 )
 from stylebridge.jobs.apply.models.mixer import BATCH, Mixing, Mode, check_mode, pixels, squared
+from stylebridge.jobs.datasets.boxed_set import open_boxed_set
 from stylebridge.jobs.evaluate.images import images_of, open_progress, output_file, write_scores
-from stylebridge.jobs.tasks.mix import open_boxed_set
 from stylebridge.metrics.image_sets import Score, SetFeatures, compare_sets, limits, splits_for
 from stylebridge.networks.image_features import FeatureNetwork, Kind, open_features
 from stylebridge.terminal import open_console, say

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,11 @@ import yaml
 
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.interop.importer import Imported
-from stylebridge.jobs.recipe.adapt import load_recipe
-from stylebridge.jobs.recipe.mix import load_mix_recipe
-from stylebridge.jobs.recipe.synthesize import load_synthesis_recipe
-from stylebridge.jobs.recipe.translate import load_translation_recipe
+from stylebridge.jobs.recipe.reading import load_recipe
 from stylebridge.jobs.runs.networks_folder import save_parts
 from stylebridge.jobs.runs.outputs import RUN, replaced_folder
 from stylebridge.version import __version__
 
-_RECIPES: dict[str, Callable[..., Any]] = {
-    "adapt": load_recipe,
-    "translate": load_translation_recipe,
-    "synthesize": load_synthesis_recipe,
-    "mix": load_mix_recipe,
-}
 #: The data keys of each task's runs, which are unknown for imported ones.
 _DATA = {"adapt": ("source", "target"), "translate": ("a", "b")}
 
@@ -41,7 +32,7 @@ def write_imported(task: str, imported: Imported, files: Mapping[str, Path], fol
         UserError: the folder exists already, the write fails, or the recipe does not fit.
     """
     changes = [f"{key}={json.dumps(value)}" for key, value in imported.changes.items()]
-    recipe = None if imported.recipe is None else _RECIPES[task](imported.recipe, changes)
+    recipe = None if imported.recipe is None else load_recipe(imported.recipe, changes, task)
     facts: dict[str, Any] = {"kind": task, "recipe": imported.recipe}
     facts |= dict.fromkeys(_DATA.get(task, ("data",)))
     if imported.space is not None:

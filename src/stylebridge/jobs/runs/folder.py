@@ -17,7 +17,7 @@ from stylebridge.data.domain import DomainSpec
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.text_files import TextFileError, read_yaml
 from stylebridge.errors import DataError, RunError
-from stylebridge.jobs.recipe.adapt import Recipe, parse_recipe
+from stylebridge.jobs.recipe.reading import parse_recipe
 from stylebridge.jobs.runs.files import DATA_FILES, HOLDER, LOCK
 from stylebridge.jobs.runs.lock import hold
 from stylebridge.jobs.runs.outputs import MARKER, PART, RUN, ensure_free, mark, remove_ours, write_marker
@@ -62,9 +62,10 @@ class RunFolder:
         """The contents of ``run.yaml``."""
         return _read_yaml(self.path / _RUN)
 
-    def recipe(self) -> Recipe:
-        """The resolved recipe."""
-        return parse_recipe(_read_yaml(self.path / _RECIPE), str(self.path / _RECIPE))
+    def recipe(self) -> Any:
+        """The resolved recipe, of its task's class (:mod:`stylebridge.jobs.recipe`)."""
+        task = str(self.facts().get("kind"))
+        return parse_recipe(_read_yaml(self.path / _RECIPE), str(self.path / _RECIPE), task)
 
     def begin(self, recipe: Any, facts: dict[str, Any], data: dict[str, Any] | None = None) -> None:
         """Write recipe and facts before training. ``run.yaml`` comes last: a folder that has it is a run that can be

@@ -1,8 +1,4 @@
-"""How every training begins. The order is the same for all four jobs, so that a mistake never costs an earlier run:
-
-recipe → (resume: hold recipe, options and data against the run's) → data → checks of all that can be checked without
-training → :meth:`~stylebridge.jobs.runs.folder.RunFolder.begin`, which locks the folder and replaces an earlier run.
-"""
+"""The parts of a training's start: take the folder, compare a run that goes on with what was asked, check a stage."""
 
 from __future__ import annotations
 
@@ -13,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from stylebridge.data.domain import DomainSpec
 from stylebridge.data.label_space import LabelSpace
-from stylebridge.engine.config import OptimizerConfig, TrainerConfig
 from stylebridge.engine.method import Method
 from stylebridge.engine.optim import check_groups
 from stylebridge.errors import DataError, RecipeError, RunError
+from stylebridge.jobs.recipe.base import Stage
 from stylebridge.jobs.runs.folder import RunFolder, first_difference, open_run
 from stylebridge.jobs.runs.lock import hold
 from stylebridge.jobs.runs.outputs import RUN, ensure_apart, ensure_free, remove_ours
@@ -130,40 +125,6 @@ def _ensure_same_options(run: RunFolder, facts: Mapping[str, Any], options: Mapp
             )
 
 
-def seed_changes(overrides: Sequence[str] | None, seed: int | None) -> list[str]:
-    """The changes to a recipe that ``--set`` and ``--seed`` ask for."""
-    return [*(overrides or ()), *([f"seed={seed}"] if seed is not None else [])]
-
-
-def settle_recipe(
-    run: RunFolder,
-    resume: bool,
-    load: Callable[[str | Path, list[str]], Any],
-    recipe: str | Path | None,
-    default: str,
-    changes: Sequence[str],
-) -> Any:
-    """The recipe of the run, every default spelt out.
-
-    Args:
-        load: reads a recipe by name or file, and applies changes.
-
-    Raises:
-        RecipeError: there is no such recipe, or a key or value is wrong.
-        RunError: ``resume`` with another recipe than the run's; names the setting.
-    """
-    if not resume:
-        return load(default if recipe is None else recipe, list(changes)).spelt_out()
-    own = run.path / "recipe.yaml"
-    kept = load(own, []).spelt_out()
-    if recipe is not None or changes:
-        images = run.facts().get("images") or 1
-        count = max(images.values()) if isinstance(images, dict) else int(images)
-        given = load(own if recipe is None else recipe, list(changes)).for_images(count)
-        ensure_same_settings(run, kept, given.spelt_out())
-    return kept
-
-
 def ensure_same_settings(run: RunFolder, kept: Any, given: Any) -> None:
     """Raises RunError, naming the first setting, where a run is to be continued with another recipe than its own."""
     difference = first_difference(
@@ -178,43 +139,34 @@ def ensure_same_settings(run: RunFolder, kept: Any, given: Any) -> None:
         )
 
 
-def is_finished(run: RunFolder, results: Sequence[str], console: Console) -> bool:
-    """Whether a run that is to go on has all its results; if so, this is printed."""
-    done = all((run.path / name).exists() for name in results)
-    if done and is_main():
-        console.print(
-            f"{run.path} is finished, there is nothing to continue: see {run.report}.", highlight=False
-        )
-    return done
+def is_finished(run: RunFolder, results: Sequence[str]) -> bool:
+    """Whether a run has all its results."""
+    return all((run.path / name).exists() for name in results)
 
 
-def check_training(
-    build: Callable[[], Method],
-    config: TrainerConfig,
-    optimizers: Mapping[str, OptimizerConfig],
-    processes: int,
-    stage: str,
-) -> None:
-    """Find before the run begins what would stop the trainer.
+def check_training(build: Callable[[], Method], stage: Stage, processes: int, what: str) -> None:
+    """Find before the run begins what would stop a stage's trainer.
 
     Args:
         build: makes the method; its networks are built on no device and without values, which takes next to no time.
+        what: what messages call the stage.
 
     Raises:
         UserError: names the key.
     """
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         method = build()
+    config, optimizers = stage.trainer, stage.optimizers or {}
     trained = {name for phase in method.phases() for name in phase.trains}
     if trained != set(optimizers):
         raise RecipeError(
-            f"{stage}: optimizers are given for {sorted(optimizers)}, but {method.name} trains {sorted(trained)}: give "
-            f"exactly these under `optimizers`."
+            f"{what}: optimizers has settings for {sorted(optimizers)}, but {method.name} trains {sorted(trained)}: "
+            f"give exactly these under `optimizers`."
         )
     pieces = processes * config.accumulate
     if config.batch % pieces:
         raise RecipeError(
-            f"{stage}: batch {config.batch} cannot be split over {pieces} (processes × accumulate): make it a multiple."
+            f"{what}: batch {config.batch} cannot be split over {pieces} (processes × accumulate): make it a multiple."
         )
     for network, settings in optimizers.items():
         check_groups(network, method.parameter_groups(network), settings)

@@ -1,12 +1,11 @@
-"""Train a translator between two sets of images without pairs."""
+"""Translators: trained between two sets of images without pairs."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,195 +20,137 @@ from stylebridge.data.domain import Domain, open_domain, titles
 from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
 from stylebridge.data.sampling import UniformSampler
-from stylebridge.engine import Trainer, open_accelerator
-from stylebridge.engine.method import Batch
-from stylebridge.engine.rng import seed_everything
-from stylebridge.errors import DataError
 from stylebridge.jobs.apply.models.translator import as_pixels, as_tensor, save_networks
 from stylebridge.jobs.datasets.together import check_together
 from stylebridge.jobs.recipe.adapt import size_for
-from stylebridge.jobs.recipe.translate import TranslationRecipe, load_translation_recipe
-from stylebridge.jobs.report import write_training_report
-from stylebridge.jobs.runs.data_files import ensure_unchanged, files_of
+from stylebridge.jobs.recipe.translate import TranslateRecipe
+from stylebridge.jobs.runs.data_files import Files, files_of
 from stylebridge.jobs.runs.folder import RunFolder
-from stylebridge.jobs.runs.interrupts import resumable
-from stylebridge.jobs.runs.machine import default_workers, facts_of_start
 from stylebridge.jobs.runs.networks_folder import write_png
-from stylebridge.jobs.runs.start import check_training, is_finished, seed_changes, settle_recipe, take_run
-from stylebridge.jobs.streams import stream_opener
-from stylebridge.launch import is_main
-from stylebridge.terminal import open_console, say
-
-_STAGE = "1-translate"
-DEFAULT_RECIPE = "nice-gan-small"
+from stylebridge.jobs.runs.start import check_training
+from stylebridge.jobs.tasks.base import Plan, Request, Role, Task, Work
+from stylebridge.jobs.tasks.report import write_training_report
+from stylebridge.jobs.tasks.streams import Seeds, stream_opener
+from stylebridge.terminal import say
 
 
-@resumable("translate train")
-def train_translator(
-    a: str | Path | None = None,
-    b: str | Path | None = None,
-    out: str | Path = "runs/translate",
-    recipe: str | Path | None = None,
-    *,
-    seed: int | None = None,
-    device: str = "auto",
-    overrides: list[str] | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    accept_changed_data: bool = False,
-    workers: int | None = None,
-    quiet: bool = False,
-    console: Console | None = None,
-) -> Path:
-    """Train a translator between two sets of images.
+class TwoSets(NamedTuple):
+    """The domains ``a`` and ``b``, and the usual (width, height) of each one's images."""
 
-    Args:
-        a, b: unlabelled data, as :func:`stylebridge.data.open_domain` takes it. May be left out with ``resume``.
-        out: the run folder to make.
-        recipe: a built-in translation recipe's name, or a YAML file; None: the default, or with ``resume`` the run's.
-        accept_changed_data: continue although files of the data were added, removed or changed since the run began.
-
-    Returns:
-        The run folder.
-
-    Raises:
-        UserError: a path, key or value is wrong.
-        TrainingStopped: a loss or gradient was not finite.
-    """
-    console = console or open_console(stderr=True, quiet=quiet or not is_main())
-    run = take_run(out, "translate", resume=resume, overwrite=overwrite, data={"a": a, "b": b}, options={})
-    chosen: TranslationRecipe = settle_recipe(
-        run, resume, load_translation_recipe, recipe, DEFAULT_RECIPE, seed_changes(overrides, seed)
-    )
-    if resume:
-        if is_finished(run, ("networks", "report.html"), console):
-            return run.path
-        facts = run.facts()
-        a, b = facts["a"], facts["b"]
-    elif a is None or b is None:
-        raise DataError("Give both --a FOLDER and --b FOLDER.")
-    assert a is not None
-    assert b is not None
-    domains = {name: open_domain(path, name, labelled=False) for name, path in (("a", a), ("b", b))}
-    chosen = chosen.for_images(max(len(domain.images) for domain in domains.values()))
-    accelerator = open_accelerator(device, chosen.precision)
-    checked = {name: check_together(domain, accelerator, console) for name, domain in domains.items()}
-    usual = {name: summary.sizes.most_common(1)[0][0] for name, summary in checked.items()}
-    for name, domain in domains.items():
-        if len(domain.images) == 1:
-            say(
-                console,
-                f"{name} ({domain.root}) has one image: the look that is learnt will be that image's. Give more images "
-                f"of its kind.",
-                style="yellow",
-            )
-    files = files_of(**domains)
-    if resume:
-        ensure_unchanged(run.path, files, accept_changed_data)
-    else:
-        check_translation(chosen, accelerator.num_processes)
-        if accelerator.is_main_process:
-            run.begin(chosen, _facts(chosen, domains, accelerator.device), files)
-    accelerator.wait_for_everyone()
-    seed_everything(chosen.seed)
-    networks = chosen.kind.networks(chosen.configure())
-    started = time.perf_counter()
-    _train(run, chosen, networks, domains, usual, accelerator, workers, resume, console, quiet)
-    if accelerator.is_main_process:
-        save_networks(networks, run.path)
-        _report(run, chosen, domains, time.perf_counter() - started)
-    accelerator.wait_for_everyone()
-    return run.path
+    domains: Mapping[str, Domain]
+    usual: Mapping[str, tuple[int, int]]
 
 
-def check_translation(recipe: TranslationRecipe, processes: int) -> None:
-    """Find before a run begins what would stop its translator's training; raises UserError, naming the key."""
-    check_training(
-        lambda: _method(recipe, recipe.kind.networks(recipe.configure())),
-        recipe.trainer,
-        recipe.optimizers or {},
-        processes,
-        f"recipe {recipe.name}",
-    )
+_Work = Work[TranslateRecipe, TwoSets]
 
 
-def _train(
-    run: RunFolder,
-    recipe: TranslationRecipe,
-    networks: nn.Module,
-    domains: dict[str, Domain],
-    usual: dict[str, tuple[int, int]],
-    accelerator: Accelerator,
-    workers: int | None,
-    resume: bool,
-    console: Console,
-    quiet: bool,
-) -> None:
-    method = _method(recipe, networks)
-    count = workers if workers is not None else default_workers(accelerator.device)
-    trainer = Trainer(
-        method=method,
-        config=recipe.trainer,
-        optimizers=recipe.optimizers or recipe.kind.optimizers(),
-        streams={
-            name: _opener(domain, usual[name], recipe, accelerator, count, 10 * recipe.seed + number)
-            for number, (name, domain) in enumerate(domains.items())
-        },
-        run=run.path,
-        stage=_STAGE,
-        seed=recipe.seed,
-        accelerator=accelerator,
-        on_sample=_Pictures(run.path, networks, domains, recipe, accelerator.device)
-        if accelerator.is_main_process
-        else None,
-        console=console,
-        quiet=quiet,
-    )
-    if resume:
-        trainer.resume_newest()
-    trainer.fit()
+class Translate(Task[TranslateRecipe, TwoSets]):
+    """A translator from a to b and back."""
+
+    name = "translate"
+    default_recipe = "nice-gan-small"
+    roles = (Role("a"), Role("b"))
+    data_needed = "Give both --a FOLDER and --b FOLDER."
+    seeds = Seeds(a_stage=1, first=0)
+
+    def open(
+        self, request: Request, facts: Mapping[str, Any], accelerator: Accelerator, console: Console
+    ) -> TwoSets:
+        places = {name: facts.get(name) or request.data[name] for name in ("a", "b")}
+        domains = {name: open_domain(path, name, labelled=False) for name, path in places.items()}  # type: ignore[arg-type]
+        checked = {name: check_together(domain, accelerator, console) for name, domain in domains.items()}
+        for name, domain in domains.items():
+            if len(domain.images) == 1:
+                say(
+                    console,
+                    f"{name} ({domain.root}) has one image: the look that is learnt will be that image's. Give more "
+                    f"images of its kind.",
+                    style="yellow",
+                )
+        return TwoSets(
+            domains, {name: summary.sizes.most_common(1)[0][0] for name, summary in checked.items()}
+        )
+
+    def resolve(self, recipe: TranslateRecipe, data: TwoSets) -> TranslateRecipe:
+        larger = max(len(domain.images) for domain in data.domains.values())
+        return recipe.for_images(larger, short_batch=True).spelt_out()
+
+    def check(self, recipe: TranslateRecipe, data: TwoSets, processes: int, console: Console) -> None:
+        check_training(
+            lambda: _method(recipe, _networks(recipe)),
+            recipe.stages[0],
+            processes,
+            f"recipe {recipe.name}",
+        )
+
+    def facts(self, recipe: TranslateRecipe, data: TwoSets) -> dict[str, Any]:
+        return {
+            **{name: domain.spec for name, domain in data.domains.items()},
+            "images": {name: len(domain.images) for name, domain in data.domains.items()},
+        }
+
+    def files(self, data: TwoSets) -> Files:
+        return files_of(**data.domains)
+
+    def stage_done(self, work: _Work, index: int) -> bool:
+        return (work.run.path / "networks").is_dir()
+
+    def plan(self, work: _Work, index: int, seed: int) -> Plan:
+        networks = _networks(work.recipe)
+        method = _method(work.recipe, networks)
+        streams = {}
+        for number, (name, domain) in enumerate(work.data.domains.items()):
+            of_stream = self.seeds.of_stream(seed, number)
+            dataset = DomainDataset(domain, _augmentation(work.recipe, work.data.usual[name]), seed=of_stream)
+            sampler = UniformSampler(len(domain.images), of_stream)
+            trainer = work.recipe.stages[index].trainer
+            streams[name] = stream_opener(dataset, sampler, trainer, work.accelerator, work.workers)
+        return Plan(method, streams, _Pictures(work, networks) if work.is_main else None, networks)
+
+    def hand_on(self, work: _Work, index: int, plan: Plan) -> None:
+        if work.is_main:
+            save_networks(plan.made, work.run.path)
+
+    def finish(self, work: _Work, seconds: float) -> Path:
+        if work.is_main:
+            _report(work, seconds)
+        return work.run.path
+
+    def results(self, recipe: TranslateRecipe) -> Sequence[str]:
+        return "networks", "report.html"
+
+    def result(self, run: RunFolder) -> Path:
+        return run.path
 
 
-def _method(recipe: TranslationRecipe, networks: nn.Module) -> Any:
-    return recipe.kind.method(networks, recipe.kind.method.Options(**recipe.options))
+TASK = Translate()
 
 
-def _augmentation(recipe: TranslationRecipe, usual: tuple[int, int]) -> Augmentation:
+def _networks(recipe: TranslateRecipe) -> nn.Module:
+    assert recipe.spec.networks is not None
+    return recipe.spec.networks.build(recipe.configure())
+
+
+def _method(recipe: TranslateRecipe, networks: nn.Module) -> Any:
+    return recipe.spec.method(networks, recipe.stages[0].method_options())  # type: ignore[call-arg]
+
+
+def _augmentation(recipe: TranslateRecipe, usual: tuple[int, int]) -> Augmentation:
     side, load = recipe.size, recipe.load or recipe.size
     resize = (load, load) if recipe.pixels is None else _working_size(recipe, usual)
     crop = (side, side) if resize != (side, side) else None
-    return Augmentation(resize=resize, crop=crop, flip=0.5, resample=recipe.kind.resample)
-
-
-def _opener(
-    domain: Domain,
-    usual: tuple[int, int],
-    recipe: TranslationRecipe,
-    accelerator: Accelerator,
-    workers: int,
-    seed: int,
-) -> Callable[[int], Iterator[Batch]]:
-    augmentation = _augmentation(recipe, usual)
-    dataset = DomainDataset(domain, augmentation, seed=seed)
-    sampler = UniformSampler(len(domain.images), seed)
-    return stream_opener(dataset, sampler, recipe.trainer, accelerator, workers)
+    return Augmentation(resize=resize, crop=crop, flip=0.5, resample=recipe.spec.resample)
 
 
 class _Pictures:
-    """Writes ``samples/<step>.png``: up to four images of each domain, and below them what they become."""
+    """Writes ``samples/<step>.png``: up to four images of each domain, and below them their translations."""
 
-    def __init__(
-        self,
-        run: Path,
-        networks: nn.Module,
-        domains: dict[str, Domain],
-        recipe: TranslationRecipe,
-        device: torch.device,
-    ) -> None:
-        self.run, self.networks, self.device = run, networks, device
+    def __init__(self, work: _Work, networks: nn.Module) -> None:
+        self.run, self.networks, self.device = work.run.path, networks, work.accelerator.device
+        domains = work.data.domains
         count = min(4, *(len(domain.images) for domain in domains.values()))
         self.images = {
-            n: [_sample(d.images[i], recipe) for i in _spread(d, count)] for n, d in domains.items()
+            n: [_sample(d.images[i], work.recipe) for i in _spread(d, count)] for n, d in domains.items()
         }
 
     @torch.no_grad()
@@ -229,18 +170,18 @@ def _spread(domain: Domain, count: int) -> list[int]:
     return [int(i) for i in np.linspace(0, len(domain.images) - 1, count)]
 
 
-def _sample(file: FileRef, recipe: TranslationRecipe) -> Tensor:
+def _sample(file: FileRef, recipe: TranslateRecipe) -> Tensor:
     """A square [3, size, size] of an image at the scale that the translator is trained at."""
     image, side = read_image(file), recipe.size
     if recipe.pixels is None:
-        return as_tensor(image, (side, side), recipe.kind.resample)
+        return as_tensor(image, (side, side), recipe.spec.resample)
     working_size = _working_size(recipe, (image.shape[1], image.shape[0]))
-    tensor = as_tensor(image, working_size, recipe.kind.resample)
+    tensor = as_tensor(image, working_size, recipe.spec.resample)
     top, left = (tensor.shape[1] - side) // 2, (tensor.shape[2] - side) // 2
     return tensor[:, top : top + side, left : left + side]
 
 
-def _working_size(recipe: TranslationRecipe, size: tuple[int, int]) -> tuple[int, int]:
+def _working_size(recipe: TranslateRecipe, size: tuple[int, int]) -> tuple[int, int]:
     """About ``pixels`` pixels at the aspect ratio of ``size``, and large enough to cut a square out."""
     assert recipe.pixels is not None
     width, height = size_for(recipe.pixels, size)
@@ -248,26 +189,16 @@ def _working_size(recipe: TranslationRecipe, size: tuple[int, int]) -> tuple[int
     return math.ceil(width * grow), math.ceil(height * grow)
 
 
-def _report(run: RunFolder, recipe: TranslationRecipe, domains: dict[str, Domain], seconds: float) -> None:
+def _report(work: _Work, seconds: float) -> None:
+    run, domains = work.run, work.data.domains
     a, b = titles(*domains.values())
     write_training_report(
-        run,
+        work,
+        seconds,
         title=f"{a} ↔ {b}" if a != b else run.path.name,
-        lead=f"Images of each set, and what the other's look makes of them. The sets: a is {a}, b is {b}. They were "
-        f"trained on without pairs, so there is no truth to compare with.",
+        lead=f"Images of each set, and their translations into the other's look. The sets: a is {a}, b is {b}. The "
+        f"training used no pairs, so there is no truth to compare with.",
         rows=("a", "a in b's look", "b", "b in a's look"),
         data=[(name, f"{len(domain.images):,} images\n{domain.root}") for name, domain in domains.items()],
-        recipe=recipe,
-        seconds=seconds,
         use=f"stylebridge translate apply {run.path} PHOTOS --to b --out out/",
     )
-
-
-def _facts(recipe: TranslationRecipe, domains: dict[str, Domain], device: torch.device) -> dict[str, Any]:
-    return {
-        "kind": "translate",
-        "recipe": recipe.name,
-        **{name: domain.spec for name, domain in domains.items()},
-        "images": {name: len(domain.images) for name, domain in domains.items()},
-        **facts_of_start(device),
-    }

@@ -16,7 +16,7 @@ from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.apply.models.segmenter import AdaptedModel, load_adapted
 from stylebridge.jobs.apply.models.styles import MEAN, RegionStyle, StylePhotos, predict_map
 from stylebridge.jobs.apply.models.translator import as_pixels, as_tensor
-from stylebridge.jobs.recipe.adapt import Recipe
+from stylebridge.jobs.recipe.adapt import AdaptRecipe
 from stylebridge.jobs.runs.folder import RunFolder, open_run
 from stylebridge.methods.bridge import Bridge, BridgeOptions
 from stylebridge.networks.bridge import BridgeTranslator, Painters, Styles, critics
@@ -26,7 +26,7 @@ from stylebridge.networks.segmenters.build import Segmenter
 DOMAINS = {"a": "source", "b": "target", "source": "source", "target": "target"}
 
 
-def bridge_stage(run: RunFolder, recipe: Recipe) -> int | None:
+def bridge_stage(run: RunFolder, recipe: AdaptRecipe) -> int | None:
     """The number of the last finished stage that left translators; None if there is none."""
     stages = [i for i, stage in enumerate(recipe.stages) if stage.method == Bridge.name]
     finished = [
@@ -36,7 +36,7 @@ def bridge_stage(run: RunFolder, recipe: Recipe) -> int | None:
 
 
 def load_bridge(
-    run: RunFolder, recipe: Recipe, segmenter: Segmenter, device: torch.device
+    run: RunFolder, recipe: AdaptRecipe, segmenter: Segmenter, device: torch.device
 ) -> tuple[nn.ModuleDict, Painters]:
     """The critics (whose encoders are used) and painters of a run, in evaluation mode.
 

@@ -16,7 +16,6 @@ from stylebridge.engine import open_accelerator
 from stylebridge.errors import RunError
 from stylebridge.interop.label_channels import PUBLISHED
 from stylebridge.jobs.apply.models.translator import as_pixels, as_tensor
-from stylebridge.jobs.recipe.synthesize import load_synthesis_recipe
 from stylebridge.jobs.runs.folder import open_run
 from stylebridge.jobs.runs.networks_folder import load_parts, save_parts
 from stylebridge.networks.sean import SEANNetworks
@@ -69,7 +68,7 @@ class Synthesizer:
                 another meaning of its label channels.
         """
         opened = open_run(Path(run), "synthesize")
-        recipe, facts = load_synthesis_recipe(opened.path / "recipe.yaml"), opened.facts()
+        recipe, facts = opened.recipe(), opened.facts()
         folder = opened.path / "networks"
         if not folder.is_dir():
             raise RunError(
@@ -80,7 +79,8 @@ class Synthesizer:
         imported = facts.get("imported")
 
         def build(settings: str) -> SEANNetworks | SPADENetworks:
-            networks = recipe.kind.build_from(settings)
+            with torch.device("meta"):  # random values would take seconds, and be thrown away
+                networks = recipe.spec.networks.build_from(settings)
             if isinstance(networks, SPADENetworks) and imported and not imported.get("encoder"):
                 networks.encoder = None  # earlier versions kept one of random weights
             return networks

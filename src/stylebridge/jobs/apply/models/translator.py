@@ -18,9 +18,8 @@ from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.apply.files.inputs import collect_inputs, places_of
 from stylebridge.jobs.recipe.adapt import size_for
-from stylebridge.jobs.recipe.translate import load_translation_recipe
 from stylebridge.jobs.runs.claimed_files import claimed_files, ensure_unclaimed
-from stylebridge.jobs.runs.folder import open_run
+from stylebridge.jobs.runs.folder import RunFolder, open_run
 from stylebridge.jobs.runs.networks_folder import load_parts, save_parts, write_png
 from stylebridge.jobs.runs.outputs import PICTURES, ensure_apart
 from stylebridge.terminal import open_console
@@ -40,18 +39,17 @@ def load_networks(run: Path) -> nn.Module:
         RunError: there is no run, it is of another kind, or it is not finished.
     """
     opened = open_run(run, "translate")
-    recipe = load_translation_recipe(run / "recipe.yaml")
     folder = opened.path / "networks"
     if not folder.is_dir():
         raise RunError(
             f"{run} has no finished translator: continue it with `stylebridge translate train --resume --out {run}`."
         )
-    return load_parts(folder, recipe.kind.build_from)
+    return load_parts(folder, opened.recipe().spec.networks.build_from)
 
 
 def resample_of(run: Path) -> Resample:
     """The filter that a translation run resizes images with."""
-    return load_translation_recipe(run / "recipe.yaml").kind.resample
+    return RunFolder(run).recipe().spec.resample
 
 
 @torch.inference_mode()

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import resource
-import shlex
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from stylebridge.atomic import RESUME, write_text, written_folder
 from stylebridge.data.dataset import read_pair
@@ -23,11 +19,11 @@ from stylebridge.engine.processes import Share
 from stylebridge.errors import DataError, UserError
 from stylebridge.jobs.apply.models.bridge import BridgeRun, bridge_stage
 from stylebridge.jobs.apply.models.inference import confusion_of, predict_files
-from stylebridge.jobs.datasets.domains import AdaptationDomains
 from stylebridge.jobs.datasets.together import check_together, progress_bar
 from stylebridge.jobs.exchange.export import export
-from stylebridge.jobs.recipe.adapt import InferenceConfig, Recipe
-from stylebridge.jobs.tasks.adaptation.stages import StageContext
+from stylebridge.jobs.recipe.adapt import AdaptRecipe, InferenceConfig
+from stylebridge.jobs.tasks.adaptation.work import AdaptWork
+from stylebridge.jobs.tasks.report import run_rows
 from stylebridge.metrics.segmentation import ConfusionMatrix, SegmentationScores
 from stylebridge.networks.model_card import Training, write_model_card
 from stylebridge.networks.segmenters.build import Segmenter, load_segmenter
@@ -44,7 +40,7 @@ _PICTURES = 6
 
 
 def finish_run(
-    context: StageContext, domains: AdaptationDomains, total_seconds: float
+    work: AdaptWork, total_seconds: float
 ) -> tuple[SegmentationScores | None, SegmentationScores | None]:
     """Put the last stage's segmenter in its place, score it (and the source-only one) and write the report.
 
@@ -52,31 +48,31 @@ def finish_run(
 
     Returns the scores before and after adaptation; None where there is nothing to compare.
     """
-    recipe, run, accelerator = context.recipe, context.run, context.accelerator
+    recipe, run, accelerator, domains = work.recipe, work.run, work.accelerator, work.data.domains
     evaluation, problem = domains.evaluation, domains.unscored or None
     if evaluation is not None:
         try:
-            check_together(evaluation, accelerator, context.console)
+            check_together(evaluation, accelerator, work.console)
         except DataError as error:
             evaluation, problem = None, str(error)
     exported = ""
     if accelerator.is_main_process:
-        _put_in_place(context)
-        exported = _export(context) if recipe.onnx else ""
+        _put_in_place(work)
+        exported = _export(work) if recipe.onnx else ""
     accelerator.wait_for_everyone()
 
     after = load_segmenter(run.segmenter).to(accelerator.device)
-    before = _before(context)
+    before = _before(work)
     if before is not None:
         before = before.to(accelerator.device)
     first, last = (recipe.inference_of(recipe.stage_name(i)) for i in (0, len(recipe.stages) - 1))
-    scores = _score(after, evaluation, context, last)
-    scores_before = _score(before, evaluation, context, first) if before is not None else None
+    scores = _score(after, evaluation, work, last)
+    scores_before = _score(before, evaluation, work, first) if before is not None else None
     if not accelerator.is_main_process:
         return scores_before, scores
     measured = _Measured(before, after, scores_before, scores, evaluation)
-    notices = [*_notices(context, evaluation, before, problem), *([exported] if exported else [])]
-    _write_results(context, measured, notices, total_seconds)
+    notices = [*_notices(work, evaluation, before, problem), *([exported] if exported else [])]
+    _write_results(work, measured, notices, total_seconds)
     return scores_before, scores
 
 
@@ -91,17 +87,15 @@ class _Measured:
     evaluation: Domain | None
 
 
-def _write_results(
-    context: StageContext, measured: _Measured, notices: list[str], total_seconds: float
-) -> None:
+def _write_results(work: AdaptWork, measured: _Measured, notices: list[str], total_seconds: float) -> None:
     """``scores.json``, the segmenter's model card, and the report."""
-    recipe, run, evaluation = context.recipe, context.run, measured.evaluation
+    recipe, run, evaluation = work.recipe, work.run, measured.evaluation
     first, last = (recipe.inference_of(recipe.stage_name(i)) for i in (0, len(recipe.stages) - 1))
-    predict_before = _predictor(measured.before, first, context) if measured.before is not None else None
-    predict_after = _predictor(measured.after, last, context)
-    source, target = titles(context.source, context.target)
+    predict_before = _predictor(measured.before, first, work) if measured.before is not None else None
+    predict_after = _predictor(measured.after, last, work)
+    source, target = titles(work.data.domains.source, work.data.domains.target)
     scores = measured.scores_before, measured.scores
-    with context.console.status("Writing the report …"):
+    with work.console.status("Writing the report …"):
         _write_scores(run.path / "scores.json", *scores)
         scored_on = evaluation.title if evaluation is not None else None
         training = Training(source, target, recipe.name, recipe.seed, scored_on, *scores)
@@ -111,39 +105,41 @@ def _write_results(
             AdaptationReport(
                 title=f"{source} → {target}",
                 recipe=recipe.name,
-                source=DomainFacts(source, str(context.source.root), len(context.source.images)),
-                target=DomainFacts(target, str(context.target.root), len(context.target.images)),
-                label_space=context.space,
+                source=DomainFacts(
+                    source, str(work.data.domains.source.root), len(work.data.domains.source.images)
+                ),
+                target=DomainFacts(
+                    target, str(work.data.domains.target.root), len(work.data.domains.target.images)
+                ),
+                label_space=work.data.domains.space,
                 before=measured.scores_before,
                 after=measured.scores,
-                source_samples=_source_samples(context),
+                source_samples=_source_samples(work),
                 seen_on=scored_on,
-                target_samples=_target_samples(context, evaluation, predict_before, predict_after),
-                label_free=_label_free(context, predict_before, predict_after),
+                target_samples=_target_samples(work, evaluation, predict_before, predict_after),
+                label_free=_label_free(work, predict_before, predict_after),
                 metrics=run.path / "metrics.jsonl",
-                facts=_facts(context, evaluation, total_seconds),
+                facts=_facts(work, evaluation, total_seconds),
                 notices=notices,
-                timing=_timing(context),
+                timing=_timing(work),
             ),
             RESUME,
         )
 
 
-def _put_in_place(context: StageContext) -> None:
+def _put_in_place(work: AdaptWork) -> None:
     """Copy the segmenter of the last stage to where the run's segmenter is."""
-    run, recipe = context.run, context.recipe
+    run, recipe = work.run, work.recipe
     last = run.stage(recipe.stage_name(len(recipe.stages) - 1))
     with written_folder(run.segmenter, mend=RESUME) as beside:
         shutil.copytree(last / "segmenter", beside, dirs_exist_ok=True)
 
 
-def _export(context: StageContext) -> str:
+def _export(work: AdaptWork) -> str:
     """Write the segmenter as an ONNX file too; what to tell of it."""
-    path = context.run.onnx
+    path = work.run.onnx
     try:
-        made = export(
-            context.run.path, onnx=path, overwrite=True, quiet=context.quiet, console=context.console
-        )
+        made = export(work.run.path, onnx=path, overwrite=True, quiet=work.quiet, console=work.console)
     except UserError as error:
         path.unlink(missing_ok=True)  # of an earlier end of this run
         return f"The segmenter was not written as an ONNX file: {error}"
@@ -153,12 +149,12 @@ def _export(context: StageContext) -> str:
     )
 
 
-def _timing(context: StageContext) -> list[StageTiming]:
+def _timing(work: AdaptWork) -> list[StageTiming]:
     """How long each stage trained, over all starts of the run: the log says how fast every step was."""
     seconds: dict[str, float] = {}
     reached: dict[str, int] = {}
-    stages = {context.recipe.stage_name(i): stage for i, stage in enumerate(context.recipe.stages)}
-    log = context.run.path / "metrics.jsonl"
+    stages = {work.recipe.stage_name(i): stage for i, stage in enumerate(work.recipe.stages)}
+    log = work.run.path / "metrics.jsonl"
     for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else ():
         entry = json.loads(line)
         name, step, rate = entry["stage"], entry["step"], entry.get("samples_per_second")
@@ -169,42 +165,44 @@ def _timing(context: StageContext) -> list[StageTiming]:
     return [StageTiming(name, seconds.get(name, 0.0), stage.trainer.steps) for name, stage in stages.items()]
 
 
-def _before(context: StageContext) -> Segmenter | None:
+def _before(work: AdaptWork) -> Segmenter | None:
     """The model without adaptation: the first stage's, where a recipe begins with source-only training."""
-    stages = context.recipe.stages
+    stages = work.recipe.stages
     if len(stages) < 2 or stages[0].method != "source-only":
         return None
-    return load_segmenter(context.run.stage(context.recipe.stage_name(0)) / "segmenter")
+    return load_segmenter(work.run.stage(work.recipe.stage_name(0)) / "segmenter")
 
 
 #: Label maps uint8 [H, W] of image files.
 _Predict = Callable[[Sequence[FileRef]], Iterator[np.ndarray]]
 
 
-def _predictor(segmenter: Segmenter, inference: InferenceConfig, context: StageContext) -> _Predict:
-    device = context.accelerator.device
+def _predictor(segmenter: Segmenter, inference: InferenceConfig, work: AdaptWork) -> _Predict:
+    device = work.accelerator.device
     return lambda files: (labels for _, _, labels in predict_files(segmenter, files, inference, device))
 
 
 def _score(
-    segmenter: Segmenter, evaluation: Domain | None, context: StageContext, inference: InferenceConfig
+    segmenter: Segmenter, evaluation: Domain | None, work: AdaptWork, inference: InferenceConfig
 ) -> SegmentationScores | None:
     if evaluation is None:
         return None
-    accelerator = context.accelerator
+    accelerator = work.accelerator
     share: Share[int] = Share(range(len(evaluation.images)), accelerator, inference.batch)
     part = slice(share.first, share.stop)
     assert evaluation.labels is not None
     mine = replace(evaluation, images=evaluation.images[part], labels=evaluation.labels[part])
-    shown = accelerator.is_main_process and not context.quiet
-    with progress_bar("score", len(share.mine), context.console, shown) as advance, share.together():
+    shown = accelerator.is_main_process and not work.quiet
+    with progress_bar("score", len(share.mine), work.console, shown) as advance, share.together():
         counted = confusion_of(segmenter, mine, inference, accelerator.device, advance)
-    confusion = ConfusionMatrix(context.space.num_classes)
+    confusion = ConfusionMatrix(work.data.domains.space.num_classes)
     for part_of_one in share.gather([counted]):
         confusion.merge(part_of_one)
     if not int(confusion.matrix.sum()):  # nothing but ignored pixels
         return None
-    return confusion.scores(context.space.classes, context.space.name, context.space.protocols)
+    return confusion.scores(
+        work.data.domains.space.classes, work.data.domains.space.name, work.data.domains.space.protocols
+    )
 
 
 def _write_scores(path: Path, before: SegmentationScores | None, after: SegmentationScores | None) -> None:
@@ -217,29 +215,29 @@ def _spread(count: int, wanted: int) -> list[int]:
     return sorted(set(np.linspace(0, count - 1, min(wanted, count)).round().astype(int).tolist()))
 
 
-def _source_samples(context: StageContext) -> list[SourceSample]:
-    source, bridge = context.source, None
-    if bridge_stage(context.run, context.recipe) is not None:
-        bridge = BridgeRun.open(context.run.path, context.accelerator.device)
-    styles = _spread(len(context.target.images), 4)
+def _source_samples(work: AdaptWork) -> list[SourceSample]:
+    source, bridge = work.data.domains.source, None
+    if bridge_stage(work.run, work.recipe) is not None:
+        bridge = BridgeRun.open(work.run.path, work.accelerator.device)
+    styles = _spread(len(work.data.domains.target.images), 4)
     samples: list[SourceSample] = []
     for i in _spread(len(source.images), 4):
         image, label = read_pair(source, i)
         assert label is not None
         translated = None
-        if context.translated is not None:
-            translated = read_image(context.translated.images[i])
+        if work.data.translated is not None:
+            translated = read_image(work.data.translated.images[i])
         elif bridge is not None:
-            style = read_image(context.target.images[styles[len(samples) % len(styles)]])
+            style = read_image(work.data.domains.target.images[styles[len(samples) % len(styles)]])
             translated = bridge.translate(image, label, "target", bridge.styles(style, None, "target"))
         samples.append(SourceSample(image, label, source.images[i].name, translated))
     return samples
 
 
 def _target_samples(
-    context: StageContext, evaluation: Domain | None, before: _Predict | None, after: _Predict
+    work: AdaptWork, evaluation: Domain | None, before: _Predict | None, after: _Predict
 ) -> list[TargetSample]:
-    domain = evaluation or context.target
+    domain = evaluation or work.data.domains.target
     chosen = _spread(len(domain.images), _PICTURES)
     paths = [domain.images[i] for i in chosen]
     new = list(after(paths))
@@ -253,10 +251,10 @@ def _target_samples(
     return samples
 
 
-def _label_free(context: StageContext, before: _Predict | None, after: _Predict) -> list[tuple[str, str]]:
+def _label_free(work: AdaptWork, before: _Predict | None, after: _Predict) -> list[tuple[str, str]]:
     """What can be said without truth: how much changed, and which share of the target each class takes."""
-    paths = [context.target.images[i] for i in _spread(len(context.target.images), 24)]
-    counts = np.zeros(context.space.num_classes, np.int64)
+    paths = [work.data.domains.target.images[i] for i in _spread(len(work.data.domains.target.images), 24)]
+    counts = np.zeros(work.data.domains.space.num_classes, np.int64)
     new = []
     for labels in after(paths):
         counts += np.bincount(labels.ravel(), minlength=len(counts))[: len(counts)]
@@ -272,7 +270,7 @@ def _label_free(context: StageContext, before: _Predict | None, after: _Predict)
 
 
 def _notices(
-    context: StageContext, evaluation: Domain | None, before: Segmenter | None, problem: str | None
+    work: AdaptWork, evaluation: Domain | None, before: Segmenter | None, problem: str | None
 ) -> list[str]:
     notices = (
         [f"There are no scores, because the labels to score against are not right: {problem}"]
@@ -284,7 +282,7 @@ def _notices(
             f"The labels of {evaluation.title} ({evaluation.root}) serve the scores on this page alone: they took no "
             f"part in training or in the choice of the model."
         )
-    if all(stage.method == "source-only" for stage in context.recipe.stages):
+    if all(stage.method == "source-only" for stage in work.recipe.stages):
         notices.append("This model was trained on the source alone: it is not adapted.")
     elif before is None:
         notices.append(
@@ -293,7 +291,7 @@ def _notices(
     return notices
 
 
-def _sizes(recipe: Recipe) -> str:
+def _sizes(recipe: AdaptRecipe) -> str:
     """The size that the final model is used at, and those of stages that differ."""
     others = [(stage.name, stage.inference) for stage in recipe.stages if stage.inference is not None]
     lines = [f"{name}: {_predicted_at(inference)}" for name, inference in others]
@@ -306,30 +304,13 @@ def _predicted_at(inference: InferenceConfig) -> str:
     return f"{inference.size[0]} × {inference.size[1]}, brought to each image's own size"
 
 
-def _facts(context: StageContext, evaluation: Domain | None, total_seconds: float) -> list[tuple[str, str]]:
-    facts = context.run.facts()
-    recipe = context.recipe
-    segmenter = recipe.segmenter
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    shown = [
-        ("command", shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
-        ("recipe", f"{recipe.name}: {recipe.description}"),
-        ("stages", "\n".join(
-            f"{s.name}: {s.trainer.steps} steps of {s.trainer.batch} images a stream" for s in recipe.stages)),
-        ("segmenter", f"{segmenter.arch} on {segmenter.encoder}"),
-        ("label space", f"{context.space.name} ({context.space.num_classes} classes)"),
-        ("scored on", f"{evaluation.root} ({len(evaluation.images)} images)" if evaluation else "no labels given"),
+def _facts(work: AdaptWork, evaluation: Domain | None, total_seconds: float) -> list[tuple[str, str]]:
+    recipe, space = work.recipe, work.data.domains.space
+    scored = f"{evaluation.root} ({len(evaluation.images)} images)" if evaluation else "no labels given"
+    rows = [
+        ("segmenter", f"{recipe.segmenter.arch} on {recipe.segmenter.encoder}"),
+        ("label space", f"{space.name} ({space.num_classes} classes)"),
+        ("scored on", scored),
         ("predicted at", _sizes(recipe)),
-        ("seed", str(recipe.seed)),
-        ("precision", recipe.precision),
-        ("device", str(facts["device"])),
-        ("processes", str(context.accelerator.num_processes)),
-        ("versions", ", ".join(f"{k} {v}" for k, v in facts["versions"].items())),
-        ("started", str(facts["started"])),
-        ("training and checks", f"{total_seconds / 60:.1f} minutes (of this start)"),
-        ("peak memory", f"{memory:.1f} GiB"),
-    ]  # fmt: skip
-    if context.accelerator.device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated() / 2**30
-        shown.append(("peak GPU memory", f"{peak:.1f} GiB"))
-    return shown
+    ]
+    return run_rows(work, total_seconds, rows, time="training and checks")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from accelerate import Accelerator
 from rich.console import Console
 from torch import nn
 
@@ -16,14 +16,15 @@ from stylebridge.engine.processes import agreed
 from stylebridge.errors import RecipeError
 from stylebridge.jobs.apply.models.translator import load_networks, resample_of, translate_files
 from stylebridge.jobs.datasets.together import make_together
-from stylebridge.jobs.recipe.adapt import Recipe
-from stylebridge.jobs.recipe.translate import load_translation_recipe
-from stylebridge.jobs.recipe.translators import TRANSLATORS
-from stylebridge.jobs.runs.folder import RunFolder
-from stylebridge.jobs.tasks.translate import check_translation, train_translator
+from stylebridge.jobs.recipe.adapt import AdaptRecipe
+from stylebridge.jobs.recipe.reading import load_recipe
+from stylebridge.jobs.tasks.adaptation.work import AdaptWork
+from stylebridge.jobs.tasks.translate import TASK as TRANSLATE
+from stylebridge.jobs.tasks.translate import TwoSets
+from stylebridge.methods.registry import method_names
 
 
-def choose_translator(recipe: Recipe, wanted: str) -> list[str]:
+def choose_translator(recipe: AdaptRecipe, wanted: str) -> list[str]:
     """The changes that make a recipe use another translator.
 
     Args:
@@ -41,14 +42,16 @@ def choose_translator(recipe: Recipe, wanted: str) -> list[str]:
     if Path(wanted).is_dir():
         load_networks(Path(wanted))
         return [f"translator.run={Path(wanted)}"]
-    if wanted in TRANSLATORS:
+    if wanted in method_names("translate"):
         present = recipe.translator.recipe
-        wanted += present.removeprefix(load_translation_recipe(present).method)
-    load_translation_recipe(wanted, list(recipe.translator.overrides))
+        wanted += present.removeprefix(load_recipe(present, task="translate").method)
+    load_recipe(wanted, recipe.translator.overrides, "translate")
     return [f"translator.recipe={wanted}"]
 
 
-def check_translator(recipe: Recipe, source: Domain, target: Domain, processes: int) -> None:
+def check_translator(
+    recipe: AdaptRecipe, source: Domain, target: Domain, processes: int, console: Console
+) -> None:
     """Find before a run begins what would stop its translator.
 
     Raises:
@@ -60,51 +63,25 @@ def check_translator(recipe: Recipe, source: Domain, target: Domain, processes: 
     if settings.run is not None:
         load_networks(Path(settings.run))
         return
-    chosen = load_translation_recipe(
-        settings.recipe, [*settings.overrides, f"seed={recipe.seed}"]
-    ).spelt_out()
-    check_translation(chosen.for_images(max(len(source.images), len(target.images))), processes)
+    chosen = load_recipe(settings.recipe, [*settings.overrides, f"seed={recipe.seed}"], "translate")
+    data = TwoSets({"a": source, "b": target}, {})
+    TRANSLATE.check(TRANSLATE.resolve(chosen, data), data, processes, console)
 
 
-def translated_source(
-    run: RunFolder,
-    recipe: Recipe,
-    source: Domain,
-    target: Domain,
-    accelerator: Accelerator,
-    *,
-    workers: int | None = None,
-    quiet: bool = False,
-    console: Console | None = None,
-) -> Domain:
+def translated_source(work: AdaptWork) -> Domain:
     """Train the recipe's translator from the source (a) to the target (b), and translate every source image.
 
-    What is finished already is taken as it is: ``translator/`` below the run folder is an ordinary translation run,
-    ``translated/`` holds the images as PNG files of the source's names and sizes.
+    What is finished already is used as it is: ``translator/`` below the run folder is an ordinary translation run,
+    ``translated/`` holds the images as PNG files with the source's names and sizes.
 
     Returns:
         The source with the translated images and its own labels.
     """
-    settings = recipe.translator
+    settings, source, accelerator = work.recipe.translator, work.data.domains.source, work.accelerator
     assert settings is not None
-    translator = Path(settings.run) if settings.run is not None else run.path / "translator"
+    translator = Path(settings.run) if settings.run is not None else work.run.path / "translator"
     if settings.run is None and not agreed((translator / "networks").is_dir(), accelerator):
-        begun = agreed((translator / "run.yaml").is_file(), accelerator)
-        train_translator(
-            None if begun else source.spec,
-            None if begun else target.spec,
-            translator,
-            None if begun else settings.recipe,
-            seed=None if begun else recipe.seed,
-            device=accelerator.device.type,
-            overrides=[] if begun else list(settings.overrides),
-            resume=begun,
-            overwrite=not begun,
-            accept_changed_data=True,  # of the adaptation's data, which was compared
-            workers=workers,
-            quiet=quiet,
-            console=console,
-        )
+        _train_translator(work, translator)
     names = {image: path_below(image, source.root).with_suffix(".png") for image in source.images}
 
     def write(images: Sequence[FileRef], folder: Path) -> None:
@@ -112,12 +89,36 @@ def translated_source(
         assert isinstance(network, nn.Module)
         network.to(accelerator.device)
         outputs = {image: folder / names[image] for image in images}
-        hidden = quiet or not accelerator.is_main_process
+        hidden = work.quiet or not work.is_main
         translate_files(
             network, outputs, pixels=settings.pixels, resample=resample_of(translator), quiet=hidden
         )
 
-    folder = run.path / "translated"
+    folder = work.run.path / "translated"
     make_together(folder, source.images, accelerator, write)
     images = tuple(folder / names[image] for image in source.images)
     return replace(source, name="translated source", root=folder, images=images)
+
+
+def _train_translator(work: AdaptWork, folder: Path) -> None:
+    """Train the translation run inside the adaptation, or go on with it."""
+    settings, domains = work.recipe.translator, work.data.domains
+    assert settings is not None
+    new: dict[str, Any] = {
+        "data": {"a": domains.source.spec, "b": domains.target.spec},
+        "recipe": settings.recipe,
+        "seed": work.recipe.seed,
+        "overrides": list(settings.overrides),
+        "overwrite": True,
+    }
+    begun = agreed((folder / "run.yaml").is_file(), work.accelerator)
+    work.train(
+        "translate",
+        out=folder,
+        **({"data": {"a": None, "b": None}, "resume": True} if begun else new),
+        device=work.accelerator.device.type,
+        accept_changed_data=True,  # of the adaptation's data, which was compared
+        workers=work.workers,
+        quiet=work.quiet,
+        console=work.console,
+    )

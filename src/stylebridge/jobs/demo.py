@@ -7,7 +7,8 @@ from pathlib import Path
 from stylebridge.jobs.datasets.toy import draw_toy
 from stylebridge.jobs.runs.folder import new_run
 from stylebridge.jobs.runs.outputs import TOY, ensure_free
-from stylebridge.jobs.tasks.adapt import DEFAULT_RECIPE, AdaptationResult, adapt
+from stylebridge.jobs.tasks.adapt import AdaptationResult
+from stylebridge.jobs.train import adapt
 from stylebridge.terminal import open_console, say
 
 SIZE = (160, 120)
@@ -18,7 +19,7 @@ SETS = {"sim": ("sim", 300, 0), "camera": ("camera", 200, 10_000), "camera-held-
 def demo(
     out: str | Path = "runs/demo",
     *,
-    recipe: str = DEFAULT_RECIPE,
+    recipe: str | None = None,
     seed: int = 0,
     device: str = "auto",
     overwrite: bool = False,
