@@ -216,7 +216,7 @@ def test_sets_that_cannot_be_compared(real: Path, tmp_path: Path) -> None:
     empty.mkdir()
     with pytest.raises(DataError, match=r"The fake set .*empty has no images"):
         lite0(real, empty)
-    with pytest.raises(DataError, match=r"The real set .*one holds one image"):
+    with pytest.raises(DataError, match=r"The real set .*one has one image"):
         lite0(one, real)
     with pytest.raises(DataError, match=r"The fake folder .*nowhere does not exist"):
         lite0(real, tmp_path / "nowhere")

@@ -314,7 +314,7 @@ def test_messages_name_no_option_that_the_command_lacks(run: Path, data: Path, t
     rng = np.random.default_rng(0)
     photo = data / "images" / "1.png"
     for pixels, named in (
-        (np.full((36, 40), 77, np.uint8), "holds the id 77, which .* does not have: correct the file"),
+        (np.full((36, 40), 77, np.uint8), "has the id 77, which .* does not have: correct the file"),
         (rng.integers(0, 255, (36, 40, 3), np.uint8), "colours.* instead of class ids"),
     ):
         Image.fromarray(pixels).save(tmp_path / "map.png")
