@@ -166,7 +166,7 @@ def test_a_real_full_disk_and_a_file_in_the_way(tmp_path):
     assert names(tmp_path) == {"file"}
 
 
-def test_a_checkpoint_that_cannot_be_written_names_what_is_whole_from_the_runs_folder_too(tmp_path):
+def test_a_checkpoint_that_cannot_be_written_names_what_is_intact_from_the_runs_folder_too(tmp_path):
     (tmp_path / "trainer_state" / "1-x-00000007").mkdir(parents=True)
     with (
         pytest.raises(CheckpointError, match="1-x-00000007 is intact"),
@@ -175,7 +175,7 @@ def test_a_checkpoint_that_cannot_be_written_names_what_is_whole_from_the_runs_f
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_problem_and_mend_of_an_error_can_be_told_apart():
+def test_problem_and_mend_of_an_error_can_be_distinguished():
     error = DataError("a.png has no labels", "give some")
     assert str(error) == "a.png has no labels: give some."
     assert (error.problem, error.mend) == ("a.png has no labels", "give some")

@@ -93,7 +93,7 @@ def test_features_of_another_size_are_refused(build: Build) -> None:
         segmenter.classify(features, (64, 96))
 
 
-def test_in_use_each_image_is_by_itself_and_always_alike(build: Build) -> None:
+def test_in_use_each_image_is_by_itself_and_always_equally(build: Build) -> None:
     segmenter, image = build().eval(), torch.rand(2, 3, *SIZE)
     with torch.no_grad():
         logits = segmenter(image)

@@ -133,7 +133,9 @@ def start(task: Task, data: Path, out: Path, *changes: str, **options: object) -
     return out
 
 
-def test_a_mistake_leaves_the_old_run_whole(task: Task, data: Path, tmp_path: Path, begin_only: None) -> None:
+def test_a_mistake_leaves_the_old_run_intact(
+    task: Task, data: Path, tmp_path: Path, begin_only: None
+) -> None:
     run = start(task, data, tmp_path / "run")
     (run / "samples").mkdir()
     (run / "samples" / "000001.png").write_text("ours")
@@ -161,7 +163,9 @@ def test_a_mistake_leaves_the_old_run_whole(task: Task, data: Path, tmp_path: Pa
     assert not (run / "samples").exists()
 
 
-def test_what_is_no_run_is_never_replaced(task: Task, data: Path, tmp_path: Path, begin_only: None) -> None:
+def test_what_is_not_a_run_is_never_replaced(
+    task: Task, data: Path, tmp_path: Path, begin_only: None
+) -> None:
     photos = shutil.copytree(data, tmp_path / "photos")
     with pytest.raises(RunError, match="not a stylebridge run"):
         task.begin(data, photos, overwrite=True)

@@ -33,7 +33,7 @@ def test_images_keep_their_size_and_range(networks: Any, to: str, size: tuple[in
     assert translated.isfinite().all()
 
 
-def test_each_image_is_translated_by_itself_and_always_alike(networks: Any) -> None:
+def test_each_image_is_translated_by_itself_and_always_equally(networks: Any) -> None:
     translator, image = networks.translator("b"), photos(3, 37, 50)
     together = translator(image)
     assert torch.equal(translator(image), together)
@@ -46,7 +46,7 @@ def test_directions_are_networks_of_their_own(networks: Any) -> None:
     assert not torch.allclose(networks.translator("a")(image), networks.translator("b")(image))
 
 
-def test_it_has_weights_of_its_own_that_are_not_trained(networks: Any) -> None:
+def test_it_has_its_own_weights_that_are_not_trained(networks: Any) -> None:
     translator, image = networks.translator("a"), photos(1, 48, 48)
     before = translator(image)
     with torch.no_grad():

@@ -271,7 +271,7 @@ def test_batches_depend_on_their_position_alone(tmp_path: Path) -> None:
     assert not torch.equal(whole[0]["image"], whole[1]["image"])
 
 
-def test_what_is_wrong_with_an_image_is_told(tmp_path: Path) -> None:
+def test_what_is_wrong_with_an_image_is_reported(tmp_path: Path) -> None:
     images = boxed(tmp_path)
     Image.new("RGB", (20, 20)).save(tmp_path / "1.png")
     with pytest.raises(

@@ -198,7 +198,7 @@ def test_unchanged_data_is_read_once(make_domain, space, own_cache: Path, monkey
     assert len(reads) == 18
 
 
-def test_a_cache_that_cannot_be_written_is_no_error(make_domain, space, own_cache: Path):
+def test_a_cache_that_cannot_be_written_is_not_an_error(make_domain, space, own_cache: Path):
     own_cache.write_text("a file where the folder should be")
     domain = open_domain(make_domain(2), "source", True, space)
     assert check_domain(domain).sizes == {(16, 12): 2}
@@ -219,7 +219,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(make_domain, space, own_cach
         ("/sets/packed/train", "shards", None, "packed/train"),
     ],
 )
-def test_a_domains_title_tells_what_it_is(root: str, layout: str, split: str | None, title: str) -> None:
+def test_a_domains_title_identifies_it(root: str, layout: str, split: str | None, title: str) -> None:
     assert Domain("source", Path(root), [], None, None, layout, split).title == title
 
 
@@ -231,7 +231,7 @@ def test_a_relative_path_and_an_address_have_titles(tmp_path: Path, monkeypatch:
     assert address.title == "night/train"
 
 
-def test_two_sets_of_one_layout_are_told_apart() -> None:
+def test_two_sets_of_one_layout_are_distinguished() -> None:
     clear, foggy, other = (
         Domain("x", Path("/sets") / name, [], None, None, layout, "train")
         for name, layout in (("cs", "cityscapes"), ("foggy", "cityscapes"), ("c", "camvid"))

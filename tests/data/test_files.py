@@ -155,7 +155,7 @@ def test_a_bomb_that_lies_about_its_size_is_not_unpacked(tmp_path: Path) -> None
         read_image(member)
 
 
-def test_an_encrypted_member_says_so(tmp_path: Path) -> None:
+def test_an_encrypted_member_reports_it(tmp_path: Path) -> None:
     archive = write_zip(tmp_path / "locked.zip", {"x.png": picture(1)})
     data = bytearray(archive.read_bytes())
     data[data.rindex(b"PK\x01\x02") + 8] |= 1
@@ -187,7 +187,7 @@ def _read_all(archive: Path) -> None:
         member.read_bytes()
 
 
-def test_what_is_no_folder_is_named(tmp_path: Path) -> None:
+def test_what_is_not_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("x")
     with pytest.raises(DataError, match=r"source folder .*none does not exist"):
         open_tree(tmp_path / "none", "source")

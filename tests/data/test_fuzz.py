@@ -77,7 +77,7 @@ def test_an_image_at_the_limit_is_read(tmp_path: Path, monkeypatch: pytest.Monke
         read_image(tmp_path / "x.png")
 
 
-def test_a_png_that_is_too_short_for_its_size_is_no_black_picture(tmp_path: Path):
+def test_a_png_that_is_too_short_for_its_size_is_not_a_black_picture(tmp_path: Path):
     (tmp_path / "short.png").write_bytes(corrupt.png(4000, 4000, 8, 0, bytes(4001)))
     with pytest.raises(DataError, match="declares more pixels than a file of its length can hold"):
         read_image(tmp_path / "short.png")

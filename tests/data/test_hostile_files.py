@@ -70,7 +70,7 @@ REASONS = {
 
 
 @pytest.mark.parametrize("kind", REASONS)
-def test_what_is_no_file_is_named_at_once(odd: dict[str, Path], kind: str):
+def test_what_is_not_a_file_is_named_at_once(odd: dict[str, Path], kind: str):
     for read in READERS:
         with pytest.raises(DataError, match=rf"{kind}\.png cannot be read as an image \({REASONS[kind]}\)"):
             read(odd[kind])
@@ -79,7 +79,7 @@ def test_what_is_no_file_is_named_at_once(odd: dict[str, Path], kind: str):
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "link"])
-def test_a_folder_with_what_is_no_file(odd: dict[str, Path], kind: str, tmp_path: Path, picture: bytes):
+def test_a_folder_with_what_is_not_a_file(odd: dict[str, Path], kind: str, tmp_path: Path, picture: bytes):
     (tmp_path / "data" / "images").mkdir(parents=True)
     (tmp_path / "data" / "images" / "a.jpg").write_bytes(picture)
     os.rename(odd[kind], tmp_path / "data" / "images" / "b.png")

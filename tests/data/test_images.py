@@ -160,7 +160,7 @@ def test_synthia_labels_give_the_first_channel_in_full(tmp_path: Path, png_16, c
     np.testing.assert_array_equal(read_label(tmp_path / "x.png"), values[..., 0])
 
 
-def test_labels_that_are_no_ids_are_refused(tmp_path: Path):
+def test_labels_that_are_not_ids_are_refused(tmp_path: Path):
     Image.fromarray(RGB).save(tmp_path / "colour.png")
     with pytest.raises(DataError, match=r"colour\.png holds colours instead of class ids: save"):
         read_label(tmp_path / "colour.png")

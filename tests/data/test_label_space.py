@@ -63,7 +63,7 @@ def test_builtin_maps_every_raw_id_as_the_table_says(name: str, raw_of_train: li
             train_ids(space, [raw])
 
 
-def test_the_builtins_name_and_colour_the_same_classes_alike():
+def test_the_builtins_name_and_colour_the_same_classes_equally():
     city, synthia = LabelSpace.load("cityscapes-19"), LabelSpace.load("synthia-16")
     assert city.classes == tuple(name.replace("_", " ") for name in NAMES_19)
     assert city.colours[10] == (70, 130, 180)  # the sky of the table, not of the reference's palette

@@ -71,7 +71,7 @@ def test_workers_change_nothing(domain: Domain, workers: int):
     assert_same(joined(batches(domain, 6)), joined(batches(domain, 6, workers=workers)))
 
 
-def test_a_continued_run_goes_on_with_the_next_draw(domain: Domain):
+def test_a_continued_run_continues_with_the_next_draw(domain: Domain):
     whole = batches(domain, 6)
     assert_same(joined(whole[4:]), joined(batches(domain, 2, start_position=16)))
     other = batches(domain, 2, size=2, start_position=16, process_index=1, process_count=2, workers=1)
@@ -80,7 +80,7 @@ def test_a_continued_run_goes_on_with_the_next_draw(domain: Domain):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_bad_file_is_told_in_its_own_words(domain: Domain, workers: int):
+def test_a_bad_file_is_reported_in_the_same_words(domain: Domain, workers: int):
     domain.images[3].write_bytes(b"no image")
     message = r"^\S+003\.png cannot be read as an image \(not an image, [\w ]+\): replace it or [\w ]+\.$"
     with pytest.raises(DataError, match=message):

@@ -198,7 +198,7 @@ def test_changes_of_a_recipe_that_name_no_key(change: str):
         "stages.0.optimizers.segmenter.betas=[false, 0.9]",
     ],
 )
-def test_yes_and_no_are_no_numbers(change: str):
+def test_yes_and_no_are_not_numbers(change: str):
     """Python's True is 1: lr=true would train with a rate of 1."""
     with pytest.raises(RecipeError, match="number"):
         load_recipe("source-only-small", [change])

@@ -238,7 +238,7 @@ def test_a_larger_picture_shows_the_same_street():
         (0, "camera", (96,), "96"),
     ],
 )
-def test_a_wrong_wish_is_named(seed, look, size, word: str):
+def test_a_wrong_style_option_is_named(seed, look, size, word: str):
     with pytest.raises(UserError, match=word):
         render(seed, look, size)
 

@@ -114,7 +114,7 @@ def test_a_checkpoint_of_an_older_version_is_checked_by_its_headers(tmp_path, wh
     assert "optimizer.maker.safetensors" in console.export_text()
 
 
-def test_where_no_checkpoint_is_whole_nothing_is_trained_or_removed(tmp_path, whole):
+def test_without_an_intact_checkpoint_nothing_is_trained_or_removed(tmp_path, whole):
     folder = shutil.copytree(whole, tmp_path / "run")
     for saved in checkpoints(folder):
         flip_last_byte(saved.path / "network.maker.safetensors")
@@ -145,7 +145,7 @@ def cut_to(folder: Path, size: int) -> None:
 
 
 @pytest.mark.parametrize("lost", [1, 10, 300])
-def test_a_log_that_is_too_short_is_taken_as_it_is_and_said(tmp_path, whole, lost):
+def test_a_log_that_is_too_short_is_taken_as_it_is_and_reported(tmp_path, whole, lost):
     folder = shutil.copytree(whole, tmp_path / "run")
     shutil.rmtree(checkpoints(folder)[-1].path)
     offset = checkpoints(folder)[-1].state()["metrics"]["offset"]
@@ -161,7 +161,7 @@ def test_a_log_that_is_too_short_is_taken_as_it_is_and_said(tmp_path, whole, los
     assert [line for line in log(whole) if line["step"] in steps] == log(folder)
 
 
-def test_a_log_that_is_missing_is_said_too(tmp_path, whole):
+def test_a_log_that_is_missing_is_reported_too(tmp_path, whole):
     folder = shutil.copytree(whole, tmp_path / "run")
     shutil.rmtree(checkpoints(folder)[-1].path)
     (folder / "metrics.jsonl").unlink()

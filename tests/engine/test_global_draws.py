@@ -71,7 +71,7 @@ def test_parts_are_the_whole(name, order, images, processes, dtype):
 
 
 @pytest.mark.parametrize("name", OF_MAPS)
-def test_whole_channels_drop_alike(name):
+def test_whole_channels_drop_equally(name):
     dims, draw = OF_MAPS[name]
     x = torch.rand(4, 6, *[3] * (dims - 2)) + 1
     torch.manual_seed(3)
@@ -79,7 +79,7 @@ def test_whole_channels_drop_alike(name):
     assert torch.equal(parts(draw, x, 2), whole)
 
 
-def test_what_belongs_to_no_image_is_alike_in_all_processes():
+def test_what_belongs_to_no_image_is_equal_in_all_processes():
     """A number for the whole batch, and rows that are no multiple of the images."""
     for draw in (lambda _: torch.rand(()), lambda _: torch.rand(5)):
         one, other = parts(lambda x, d=draw: d(x)[None], torch.rand(4, 1), 2)

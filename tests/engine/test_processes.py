@@ -210,7 +210,7 @@ def test_gradients_are_means_and_what_has_none_anywhere_keeps_none(outcomes):
         }
 
 
-def test_waiting_for_the_main_process_is_no_failure(outcomes):
+def test_waiting_for_the_main_process_is_not_a_failure(outcomes):
     for outcome in outcomes[1:]:
         assert outcome["patience"] >= 12 * 3600
 

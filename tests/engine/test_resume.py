@@ -163,7 +163,7 @@ class TestFullDisk:
             check=False,
         )
 
-    def test_is_an_error_that_leaves_the_previous_checkpoint_whole(self, tmp_path):
+    def test_is_an_error_that_leaves_the_previous_checkpoint_intact(self, tmp_path):
         assert self.child(tmp_path, None).returncode == 0
         before = {f: f.read_bytes() for f in (tmp_path / "trainer_state").rglob("*") if f.is_file()}
         result = self.child(tmp_path, 4096)
@@ -175,7 +175,7 @@ class TestFullDisk:
         assert after == before
 
 
-def test_a_failed_write_names_what_is_whole(tmp_path):
+def test_a_failed_write_names_what_is_intact(tmp_path):
     with (
         pytest.raises(CheckpointError, match="no earlier checkpoint exists"),
         ckpt.explain_full_disk("checkpoint x", tmp_path),

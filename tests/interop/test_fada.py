@@ -161,7 +161,7 @@ class Harmful:
         ("classes", ["--label-space"]),
     ],
 )
-def test_what_is_no_released_checkpoint_is_named(
+def test_what_is_not_a_released_checkpoint_is_named(
     stylebridge: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, named: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

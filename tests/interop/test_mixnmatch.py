@@ -182,7 +182,7 @@ def test_files_that_were_swapped(tmp_path: Path) -> None:
         load_mixnmatch(generator, extractor)
 
 
-def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
+def test_files_that_are_not_checkpoints(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"no file .*none\.pth"):
         read_network(tmp_path / "none.pth", "generator")
     for name, content in (("text.pth", b"hello"), ("empty.pth", b"")):

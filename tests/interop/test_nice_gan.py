@@ -138,7 +138,7 @@ def test_a_full_model_of_another_size(tmp_path: Path) -> None:
         load_nice_gan(write(checkpoint(FULL), tmp_path), image_size=128)
 
 
-def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
+def test_files_that_are_not_checkpoints(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no file"):
         load_nice_gan(tmp_path / "none.pt")
     for name, content in (("text.pt", b"hello"), ("empty.pt", b"")):

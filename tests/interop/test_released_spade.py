@@ -229,7 +229,7 @@ def test_a_vae_takes_the_look_of_a_photo(tmp_path: Path) -> None:
     assert "only generates images of 64×32" in released.refused(*given)
 
 
-def test_a_vae_without_its_encoder_says_so(tmp_path: Path) -> None:
+def test_a_vae_without_its_encoder_reports_it(tmp_path: Path) -> None:
     generator, _, *files = vae_files(tmp_path)
     importing = ("import", "spade", files[0], "--out", tmp_path / "run")
     assert "2 cells of 32×32" in released.refused(*importing)  # no square has two cells

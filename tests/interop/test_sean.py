@@ -233,7 +233,7 @@ def test_one_kind_is_not_read_as_the_other(tmp_path: Path) -> None:
         load_sean(write(checkpoint(SPADE), tmp_path))
 
 
-def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
+def test_files_that_are_not_checkpoints(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no file"):
         load_sean(tmp_path / "none.pth")
     (tmp_path / "text.pth").write_bytes(b"hello")

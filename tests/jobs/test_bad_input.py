@@ -237,7 +237,9 @@ def test_reuse_of_nothing(adapt: Adapt, tmp_path: Path) -> None:
 # --- segment ------------------------------------------------------------------------------------------------
 
 
-def test_segment_with_a_folder_that_is_no_run(stylebridge: CommandLine, world: World, tmp_path: Path) -> None:
+def test_segment_with_a_folder_that_is_not_a_run(
+    stylebridge: CommandLine, world: World, tmp_path: Path
+) -> None:
     photo = world.target / "images" / "000.jpg"
     stylebridge("segment", world.target, photo, "--out", tmp_path / "out").refused(
         str(world.target), "not a stylebridge run"
@@ -364,7 +366,7 @@ def test_evaluate_into_a_folder(
 # --- the rest of the command line ---------------------------------------------------------------------------
 
 
-def test_an_interrupt_says_how_to_go_on(adapt: Adapt, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_says_how_to_continue(adapt: Adapt, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_args, **_settings):
         raise KeyboardInterrupt
 
@@ -375,7 +377,7 @@ def test_an_interrupt_says_how_to_go_on(adapt: Adapt, monkeypatch: pytest.Monkey
     assert "Traceback" not in outcome.err
 
 
-def test_a_training_that_breaks_down_is_no_mistake_of_the_user(adapt: Adapt) -> None:
+def test_a_training_that_breaks_down_is_not_a_mistake_of_the_user(adapt: Adapt) -> None:
     """Rate and decay at their limits multiply the weights by about ten thousand in every step."""
     lost = ["kind=sgd", "lr=100", "weight_decay=100", "schedule.warmup=0"]
     changes = ["trainer.steps=12", *(f"optimizers.segmenter.{change}" for change in lost)]

@@ -210,7 +210,7 @@ def test_a_run_ends_without_onnx_where_it_cannot_be_written(
     )
 
 
-def test_wrong_wishes_are_refused(
+def test_wrong_style_options_are_refused(
     world: World, done: Path, finished: Path, tmp_path: Path, stylebridge: CommandLine
 ) -> None:
     out, images = tmp_path / "out", world.source / "images"

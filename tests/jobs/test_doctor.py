@@ -92,7 +92,7 @@ def test_a_fix_ends_with_what_is_left_and_not_with_what_was(tmp_path: Path, sick
     assert text.index("Left in the corrected copy") < text.index("A sample of the set")
 
 
-def test_a_copy_in_which_something_still_stops_training_is_told(tmp_path: Path, stylebridge):  # noqa: F811
+def test_a_copy_in_which_something_still_stops_training_is_reported(tmp_path: Path, stylebridge):  # noqa: F811
     root = good(tmp_path / "set", 1)
     (root / "labels" / "0.png").write_bytes(b"")  # nothing remains for the copy
     done = stylebridge("data", "doctor", root, "--out", tmp_path / "page.html", "--fix", tmp_path / "fixed")
@@ -170,7 +170,7 @@ def test_boxes_are_looked_at_and_mended(tmp_path: Path, stylebridge):  # noqa: F
     assert "1 box is outside its image." in shown
 
 
-def test_a_good_set_is_healthy_and_says_so(tmp_path: Path):
+def test_a_good_set_is_healthy_and_reports_it(tmp_path: Path):
     told = io.StringIO()
     report = doctor(
         [good(tmp_path / "good")], out=tmp_path / "x" / "page.html", console=Console(file=told, width=110)

@@ -85,7 +85,7 @@ def test_scores_equal_torchmetrics_on_the_same_features(real: Path, fake: Path, 
     assert logits.shape == (4, 1000)
 
 
-def test_what_is_told_beside_the_numbers(base: ImageScores) -> None:
+def test_notes_beside_the_numbers(base: ImageScores) -> None:
     scores = base
     assert [s.name for s in scores.scores] == ["FD-lite0", "KD-lite0", "IS-lite0"]
     assert (scores.real_images, scores.fake_images) == (5, 4)

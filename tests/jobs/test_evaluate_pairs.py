@@ -51,7 +51,7 @@ def test_diversity_is_the_mean_over_random_pairs(tmp_path: Path) -> None:
     assert lite0(folder, pairs=1000).pairs == 10
 
 
-def test_namesakes_are_compared(tmp_path: Path) -> None:
+def test_images_of_one_name_are_compared(tmp_path: Path) -> None:
     first, second = write(tmp_path / "a" / "images", 3).parent, write(tmp_path / "b", 3, seed=1, suffix="bmp")
     with torch.no_grad():
         values = Lite0Distance()(tensors(first / "images"), tensors(second))
@@ -64,7 +64,7 @@ def test_namesakes_are_compared(tmp_path: Path) -> None:
     assert lite0(first, first).mean == pytest.approx(0, abs=1e-5)
 
 
-def test_sizes_are_brought_together_and_told(tmp_path: Path) -> None:
+def test_sizes_are_brought_together_and_reported(tmp_path: Path) -> None:
     folder = write(tmp_path / "set", 2)
     with Image.open(folder / "01.png") as image:
         image.resize((150, 90)).convert("L").save(folder / "01.png")

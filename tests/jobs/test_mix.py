@@ -82,7 +82,7 @@ def test_the_commands_give_the_networks_output(
     )
 
 
-def test_feature_mode_takes_the_pose_from_the_shape_photo_and_says_so(
+def test_feature_mode_takes_the_pose_from_the_shape_photo_and_reports_it(
     stylebridge: CommandLine, photos: dict[str, Path], run: Path
 ) -> None:
     """The published program asks for the pose photo too, which then is that of the shape."""

@@ -158,7 +158,7 @@ def test_photos_are_cut_to_their_boxes(run: Path, tmp_path: Path, monkeypatch: p
         assert any(np.array_equal(cut, each) for each in seen[:6])
 
 
-def test_groups_hold_different_photos_and_use_all_alike() -> None:
+def test_groups_hold_different_photos_and_use_all_equally() -> None:
     for photos, count in ((4, 9), (18, 40), (1000, 30)):
         groups = draw_groups(photos, count, 0)
         assert groups.shape == (count, 4)

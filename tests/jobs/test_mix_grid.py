@@ -104,7 +104,7 @@ def test_a_sheet_of_two_factors_has_each_mix_in_its_row_and_column(
         assert top < columns[0][0]
 
 
-def test_one_factor_goes_on_in_lines_and_has_masks(
+def test_one_factor_continues_in_lines_and_has_masks(
     stylebridge: CommandLine, run: Path, mixer: Mixer, photos: dict[str, list[Path]], tmp_path: Path
 ) -> None:
     fixed, many = photos["fixed"], photos["many"]
@@ -184,7 +184,7 @@ def test_all_cells_and_photos_are_on_the_sheet(columns: int, rows: int) -> None:
         (["texture=few", "shape=few", "pose=few"], "once or twice"), (["texture=many", "shape=many"], "2,500"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_varied_is_said(
+def test_what_cannot_be_varied_is_reported(
     vary: list[str], word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

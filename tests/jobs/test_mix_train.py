@@ -250,7 +250,7 @@ def test_wrong_photos_are_named(data: Path, tmp_path: Path) -> None:
         ("feature.trainer.batch=8", r"feature\.trainer\.batch is 8, but there are 6 photos"),
     ],
 )
-def test_too_few_photos_are_told(data: Path, tmp_path: Path, change: str, message: str) -> None:
+def test_too_few_photos_are_reported(data: Path, tmp_path: Path, change: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         train(data, tmp_path / "run", change)
     assert not (tmp_path / "run").exists()

@@ -318,7 +318,7 @@ HOLD = "import sys,time; from pathlib import Path; from stylebridge.jobs.runs im
 HOLD += "run_lock.hold(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
 
 
-def test_a_second_process_is_told_who_holds_a_run(tmp_path: Path):
+def test_a_second_process_learns_who_holds_a_run(tmp_path: Path):
     run = begun(tmp_path / "run").path
     a, b = photos(tmp_path / "a"), photos(tmp_path / "b")
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(run)], stdout=subprocess.PIPE, text=True)

@@ -38,7 +38,7 @@ def content(folder: Path) -> dict[str, bytes]:
 # --- packing ------------------------------------------------------------------------------------------------
 
 
-def test_what_was_packed_is_told(world: World, tmp_path: Path):
+def test_what_was_packed_is_reported(world: World, tmp_path: Path):
     result = pack(world.source, tmp_path / "out", label_space=world.space, shard_mb=0.011, quiet=True)
     tars = sorted((tmp_path / "out").glob("*.tar"))
     assert (result.path, result.shards, result.samples) == (tmp_path / "out", len(tars), 6)
@@ -58,7 +58,7 @@ def test_shards_packed_anew_are_the_same(world: World, tmp_path: Path):
     np.testing.assert_array_equal(check_domain(ours).pixel_counts, check_domain(theirs).pixel_counts)
 
 
-def test_without_a_label_space_it_is_inferred_and_told(
+def test_without_a_label_space_it_is_inferred_and_reported(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture
 ):
     pack(world.source, tmp_path / "out")
@@ -138,7 +138,7 @@ def test_a_killed_pack_leaves_nothing_that_looks_finished(world: World, tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "out"]
 
 
-def test_a_full_disk_is_told(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_is_reported(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -149,7 +149,7 @@ def test_a_full_disk_is_told(world: World, tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("size", [0, -1, float("nan")])
-def test_a_size_that_is_none_is_told(world: World, tmp_path: Path, size: float):
+def test_an_invalid_size_is_reported(world: World, tmp_path: Path, size: float):
     with pytest.raises(DataError, match="--shard-mb is"):
         packed(world, tmp_path / "out", shard_mb=size)
 
@@ -211,7 +211,7 @@ def resumed_after_a_kill(world: World, out: Path) -> Path:
     return tiny_adapt(world, out, overrides=overrides, resume=True).run
 
 
-def test_a_killed_run_goes_on_in_the_middle_of_an_epoch(in_shards: World, tmp_path: Path):
+def test_a_killed_run_continues_in_the_middle_of_an_epoch(in_shards: World, tmp_path: Path):
     """Six samples in batches of four: the kill after one step falls inside the first epoch."""
     overrides = [f"stages.0.trainer.{key}" for key in ("steps=5", "batch=4")]
     whole = tiny_adapt(in_shards, tmp_path / "whole", overrides=overrides).run

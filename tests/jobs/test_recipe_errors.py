@@ -185,14 +185,14 @@ def test_an_unknown_name_lists_the_recipes_and_the_one_meant() -> None:
 
 
 @pytest.mark.parametrize("text", ["a: [1, 2", "- a\n- b\n", "", "just words", "a:\tb"])
-def test_a_file_that_is_no_recipe(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_recipe(tmp_path: Path, text: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     with pytest.raises(RecipeError, match=r"mine\.yaml"):
         load_recipe(path)
 
 
-def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_bytes(b"\xff\xfe\x00\x01" * 9)
     with pytest.raises(RecipeError, match=r"mine\.yaml"):

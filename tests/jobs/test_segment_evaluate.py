@@ -318,7 +318,7 @@ def test_with_mirroring_a_mirrored_image_gives_the_mirrored_labels(
 
 
 @pytest.mark.parametrize("size", [None, (40, 28)])
-def test_files_are_predicted_in_order_alike_alone_and_in_batches(
+def test_files_are_predicted_in_order_equally_alone_and_in_batches(
     segmenter: Segmenter, photos: Path, world: World, size: tuple[int, int] | None
 ) -> None:
     paths = [*sorted((world.target / "images").iterdir()), *sorted(photos.rglob("*.*g")), photos / "a.jpg"]

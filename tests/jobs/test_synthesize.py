@@ -230,7 +230,7 @@ def test_spade_takes_no_styles(data: Path, tmp_path: Path) -> None:
 # --- what users get wrong -----------------------------------------------------------------------------------
 
 
-def test_wishes_that_do_not_fit_are_named(run: Path, data: Path, tmp_path: Path) -> None:
+def test_style_options_that_do_not_fit_are_named(run: Path, data: Path, tmp_path: Path) -> None:
     photo = data / "images" / "0.png"
     for wishes, named in (
         ({"region_styles": [f"class 2={photo}"]}, "shows no 'class 2'"),

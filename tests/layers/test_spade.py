@@ -92,7 +92,7 @@ def test_the_norm_equals_the_specification(training: bool, slope: float) -> None
 
 
 @pytest.mark.parametrize("labels", ["edges", "uniform", "noise"])
-def test_alike_surroundings_are_computed_once_and_give_the_same(labels: str) -> None:
+def test_equal_surroundings_are_computed_once_and_give_the_same(labels: str) -> None:
     maps = torch.full((2, 30, 40), 1)
     if labels == "edges":  # straight, slanted, and void; another class at single pixels
         maps[0, :, 17:], maps[1, 11:, 20:] = 2, 255
@@ -147,6 +147,6 @@ def test_labels_of_no_class_are_refused(value: int) -> None:
 
 
 @pytest.mark.parametrize("wrong", [torch.zeros(1, 4, 4), torch.zeros(4, 4, dtype=torch.long)])
-def test_what_is_no_batch_of_label_maps_is_refused(wrong: torch.Tensor) -> None:
+def test_what_is_not_a_batch_of_label_maps_is_refused(wrong: torch.Tensor) -> None:
     with pytest.raises(DataError, match=r"integers \[B, H, W\]"):
         LabelMaps(wrong, K)

@@ -180,7 +180,7 @@ def test_blur_of_probability_0_is_the_identity_to_the_bit() -> None:
     assert torch.equal(blur(image, torch.zeros(3, 2), probability=0.0), image)
 
 
-def test_blur_happens_image_by_image_and_to_all_channels_alike() -> None:
+def test_blur_happens_image_by_image_and_to_all_channels_equally() -> None:
     image = random_images(3)
     image[0] = image[0, :1]
     blurred = blur(

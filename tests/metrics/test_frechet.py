@@ -60,7 +60,7 @@ def test_float32_features_are_summed_in_float64() -> None:
     )
 
 
-def test_what_is_no_set_of_vectors_is_refused() -> None:
+def test_what_is_not_a_set_of_vectors_is_refused() -> None:
     statistics = GaussianStatistics(4)
     for wrong in (torch.zeros(4), torch.zeros(2, 5), torch.zeros(1, 2, 4)):
         with pytest.raises(ValueError, match=r"must be \[B, 4\]"):

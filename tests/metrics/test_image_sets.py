@@ -106,7 +106,7 @@ def test_splits() -> None:
     assert [splits_for(n) for n in (2, 9, 10, 50_000)] == [2, 9, 10, 10]
 
 
-def test_small_sets_are_told() -> None:
+def test_small_sets_are_reported() -> None:
     said = limits(100, 80, KIND.__class__(KIND.names, "", "", dims=100, classes=4))
     assert [s.split(" has ")[0] for s in said[:2]] == ["The real set", "The fake set"]
     assert "100 images, fewer than the 101 that a covariance of 100 features needs: FD-x" in said[0]
@@ -117,7 +117,7 @@ def test_small_sets_are_told() -> None:
     assert not any("covariance" in s for s in limits(101, 101, FeatureKind(KIND.names, "", "", 100, 4)))
 
 
-def test_of_large_sets_only_the_choice_is_told() -> None:
+def test_of_large_sets_only_the_choice_is_reported() -> None:
     assert limits(MOST_KEPT, 50_000, KIND) == [
         "KD-x draws its subsets from 10,000 random images of the 50,000 in the fake set."
     ]

@@ -159,7 +159,7 @@ def test_lite0_resizes_with_antialiasing_to_the_range_of_its_weights() -> None:
 # --- where weights come from ----------------------------------------------------------------------------------
 
 
-def test_without_weights_and_network_lite0_is_taken_and_told(offline: Path) -> None:
+def test_without_weights_and_network_lite0_is_taken_and_reported(offline: Path) -> None:
     network, note = open_features()
     assert isinstance(network, Lite0Features)
     assert note is not None

@@ -295,7 +295,7 @@ def test_layers_of_an_image_are_composed_as_published() -> None:
     torch.testing.assert_close(made.masked_child, made.child_foreground * m)
 
 
-def test_the_background_has_a_pose_of_its_own() -> None:
+def test_the_background_has_its_own_pose() -> None:
     g, codes = tiny_generator().eval(), codes_of(TINY)
     other = codes.pose + 1
     made, moved = g(codes), g(codes, background_pose=other)

@@ -99,7 +99,7 @@ def test_what_cannot_be_compared_is_refused(lite0: Lite0Distance) -> None:
         lite0(torch.zeros(1, 3, 30, 40), torch.zeros(1, 3, 30, 40))
 
 
-def test_without_weights_and_network_lite0_is_taken_and_told(offline: None) -> None:
+def test_without_weights_and_network_lite0_is_taken_and_reported(offline: None) -> None:
     distance, note = open_perceptual()
     assert isinstance(distance, Lite0Distance)
     assert note is not None

@@ -174,7 +174,7 @@ def test_presets() -> None:
     assert count(small) < 30_000_000
 
 
-def test_the_style_encoder_takes_sides_that_are_no_multiples_of_4() -> None:
+def test_the_style_encoder_takes_sides_that_are_not_multiples_of_4() -> None:
     encoder = SEANStyleEncoder(TINY)
     codes, present = encoder(torch.rand(1, 3, 29, 34), torch.zeros(1, 29, 34, dtype=torch.uint8))
     assert codes.shape == (1, K, 16)

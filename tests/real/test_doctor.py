@@ -11,7 +11,7 @@ DAY = Path(__file__).parents[3] / "shared" / "data" / "camvid" / "day"
 
 
 @pytest.mark.skipif(not DAY.is_dir(), reason="the frames are not here")
-def test_frames_of_a_drive_are_no_copies_of_each_other(tmp_path: Path) -> None:
+def test_frames_of_a_drive_are_not_copies_of_each_other(tmp_path: Path) -> None:
     frames = sorted((DAY / "images").iterdir())
     for i, frame in enumerate(frames):
         (tmp_path / frame.name).symlink_to(frame)

@@ -29,7 +29,7 @@ def points(path: str) -> np.ndarray:
     return np.array([[float(v) for v in p.split()] for p in path[1:].split("L")])
 
 
-def test_reading_skips_what_is_no_whole_json_object(tmp_path):
+def test_reading_skips_what_is_not_a_complete_json_object(tmp_path):
     path = tmp_path / "metrics.jsonl"
     good = [record("one", 10, seg=0.5), {"other": "keys", "nested": {"a": [1]}}]
     path.write_bytes(

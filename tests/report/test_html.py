@@ -233,7 +233,7 @@ def test_with_no_model_from_before_nothing_is_compared(report):
     assert widths == pytest.approx([100 * v for v in report.after.iou])
 
 
-def test_with_neither_truth_nor_a_model_from_before_only_shares_are_told(report):
+def test_with_neither_truth_nor_a_model_from_before_only_shares_are_reported(report):
     bare = without_truth(without_before(report))
     page = Page(render(bare))
     text = page.text.replace("\u00a0", " ")
@@ -352,7 +352,7 @@ def test_page_stays_small(report):
     assert len(render(big).encode()) < 3_000_000
 
 
-def test_writing_is_whole_or_not_at_all(report, tmp_path, monkeypatch):
+def test_writing_is_atomic(report, tmp_path, monkeypatch):
     path = tmp_path / "run" / "report.html"
     write_report(path, report)
     before = path.read_text(encoding="utf-8")

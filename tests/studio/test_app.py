@@ -255,7 +255,7 @@ def test_wrong_options_are_refused_in_a_sentence(tmp_path: Path) -> None:
             launch(**options)
 
 
-def test_a_taken_port_is_told(address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_taken_port_is_reported(address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     port = urlsplit(address).port or 0
     with pytest.raises(RunError, match=f"Port {port} is taken"):

@@ -281,7 +281,7 @@ def test_a_segmented_photo_is_offered_once_a_run_can_paint_it(
     assert not painted(page).any()
 
 
-def test_without_runs_the_page_says_so(browser: Any, fakes: None, tmp_path: Path) -> None:
+def test_without_runs_the_page_reports_it(browser: Any, fakes: None, tmp_path: Path) -> None:
     blocks, endpoints = build(Desk(Runs([], tmp_path), device="cpu"))
     address = serve(blocks, endpoints, 0, token=TOKEN).partition("/?")[0]
     try:

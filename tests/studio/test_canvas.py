@@ -51,7 +51,7 @@ def deflated(content: bytes) -> str:
         {"width": 2, "height": 1, "data": deflated(bytes([0, 254]))},
     ],
 )
-def test_what_is_no_map_is_refused_in_a_sentence(packed: object) -> None:
+def test_what_is_not_a_map_is_refused_in_a_sentence(packed: object) -> None:
     with pytest.raises(DataError, match=r"^[A-Z].*\.$"):
         unpack(packed, classes=3, longest=64)
 

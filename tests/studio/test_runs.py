@@ -26,7 +26,7 @@ def test_a_given_run_elsewhere_has_its_own_name(root: Path) -> None:
     assert runs.name_of(elsewhere) == "elsewhere"
 
 
-def test_two_given_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
+def test_two_given_runs_of_one_name_are_distinguished(tmp_path: Path) -> None:
     given = [tmp_path / "a" / "run", tmp_path / "b" / "run"]
     for path in given:
         path.mkdir(parents=True)
@@ -107,7 +107,7 @@ def test_errors_are_told_and_never_raised(caplog: pytest.LogCaptureFixture) -> N
     assert "error" in told(lambda request: {})(["no dict"])  # type: ignore[arg-type]
 
 
-def test_without_gradio_the_mend_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_gradio_the_mend_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(studio, "find_spec", lambda name: None)
     with pytest.raises(RunError, match=r"pip install 'stylebridge\[studio\]'"):
         studio.launch(None)

@@ -74,7 +74,7 @@ def test_megapixels_are_counted_before_decoding(sent, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     "sent", [None, 3, {}, {"name": "a"}, {"name": "a", "data": 1}, {"name": "a", "data": "%%"}]
 )
-def test_what_is_no_file_is_refused(sent: object) -> None:
+def test_what_is_not_a_file_is_refused(sent: object) -> None:
     with pytest.raises(DataError, match="arrived incomplete"):
         read_photo(sent, 64)
 

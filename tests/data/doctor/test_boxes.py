@@ -126,7 +126,7 @@ def test_images_in_folders_and_a_file_that_is_named(tmp_path: Path):
     assert look(root)[1]["no-box"].count == 2
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path):
+def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path):
     root = boxed(tmp_path / "set", {"x": "1,1,5,5"})
     (root / "boxes.csv").write_text("name,x\n", encoding="utf-8")
     assert "the column image is missing" in look(root)[1]["boxes-file"].what

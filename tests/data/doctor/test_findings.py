@@ -130,7 +130,7 @@ def test_a_folder_in_order_has_no_finding_and_exact_counts(tmp_path: Path):
     assert summary.bytes == sum(f.stat().st_size for f in root.rglob("*.png"))
 
 
-def test_a_class_never_seen_is_told(tmp_path: Path):
+def test_a_class_never_seen_is_reported(tmp_path: Path):
     (tmp_path / "images").mkdir()
     (tmp_path / "labels").mkdir()
     image, label = scene(1)
@@ -154,7 +154,7 @@ def test_plain_ids_with_a_stray_one(tmp_path: Path):
 
 
 @pytest.mark.parametrize("values", [(0, 255), (7, 7)])
-def test_labels_that_make_no_space_are_told(tmp_path: Path, values: tuple[int, int]):
+def test_labels_that_make_no_space_are_reported(tmp_path: Path, values: tuple[int, int]):
     (tmp_path / "images").mkdir()
     (tmp_path / "labels").mkdir()
     image, label = scene(1)

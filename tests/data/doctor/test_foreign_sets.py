@@ -60,7 +60,7 @@ def test_customary_names_are_looked_at_in_full(tmp_path: Path, images: str, labe
     assert [counts.counts.sum() > 0 for _, _, counts in examined.counted()] == [True] * 3
 
 
-def test_several_folders_of_masks_are_told_with_their_names(tmp_path: Path):
+def test_several_folders_of_masks_are_reported_by_name(tmp_path: Path):
     root = pairs(pairs(tmp_path / "set"), labels="masks")
     finding = found(look(root))["several-folders"]
     assert (finding.severity, finding.count) == (STOPS, 2)
@@ -82,14 +82,14 @@ def test_an_unknown_layout_is_described_and_can_be_named(tmp_path: Path):
     assert found(look(f"folder/pictures+classes:{root}")) == {}
 
 
-def test_a_folder_beside_the_images_that_may_hold_labels_is_told(tmp_path: Path):
+def test_a_folder_beside_the_images_that_may_hold_labels_is_reported(tmp_path: Path):
     root = pairs(tmp_path / "set", labels="classes")
     finding = found(look(root))["other-folders"]
     assert finding.severity is KNOW
     assert finding.advice.endswith(f"name the folder, as folder/images+classes:{root}.")
 
 
-def test_splits_that_are_read_as_one_set_are_told(tmp_path: Path):
+def test_splits_that_are_read_as_one_set_are_reported(tmp_path: Path):
     root = tmp_path / "set"
     for split in ("train", "val"):
         pairs(root, f"images/{split}", f"masks/{split}")
@@ -99,7 +99,7 @@ def test_splits_that_are_read_as_one_set_are_told(tmp_path: Path):
     assert found(look(f"folder/images/val+masks/val:{root}")) == {}
 
 
-def test_a_labelmap_gives_the_classes_and_a_damaged_one_is_told(tmp_path: Path):
+def test_a_labelmap_gives_the_classes_and_a_damaged_one_is_reported(tmp_path: Path):
     root = pairs(tmp_path / "set", labels="SegmentationClass")
     (root / "labelmap.txt").write_text("ground:9,0,0::\nwall:0,9,0::\nsky:0,0,9::\n", encoding="utf-8")
     examined = look(root)
@@ -188,7 +188,7 @@ def test_label_maps_that_agree_are_not_odd(tmp_path: Path):
     assert findings["nothing-labelled"].examples == ("labels/01.png", "labels/02.png")
 
 
-def test_a_palette_that_is_in_many_tools_tells_nothing(tmp_path: Path):
+def test_a_palette_that_is_in_many_tools_is_no_evidence(tmp_path: Path):
     root = palette_set(tmp_path / "set", 3)
     voc = dict(enumerate(LabelSpace.load("voc-21").colours))
     for i in range(3):
@@ -198,7 +198,7 @@ def test_a_palette_that_is_in_many_tools_tells_nothing(tmp_path: Path):
     assert examined.space.nameless
 
 
-def test_ids_that_are_shifted_against_their_palette_are_told(tmp_path: Path):
+def test_ids_that_are_shifted_against_their_palette_are_reported(tmp_path: Path):
     root = palette_set(tmp_path / "set", 2)
     late = {i + 1: colour for i, colour in enumerate(CAMVID[:11])}
     for i in range(2):
@@ -208,7 +208,7 @@ def test_ids_that_are_shifted_against_their_palette_are_told(tmp_path: Path):
     assert "off by one" in finding.what
 
 
-def test_a_set_of_ignored_pixels_alone_is_told(tmp_path: Path):
+def test_a_set_of_ignored_pixels_alone_is_reported(tmp_path: Path):
     for folder in ("images", "labels"):
         (tmp_path / folder).mkdir()
     for i in range(2):

@@ -34,7 +34,7 @@ def test_what_headers_tell_is_found(tmp_path: Path):
     assert findings["cmyk"].what == "source: 1 image is CMYK, of 34."
 
 
-def test_files_in_order_say_nothing(tmp_path: Path):
+def test_files_in_order_give_no_finding(tmp_path: Path):
     (tmp_path / "images").mkdir()
     (tmp_path / "labels").mkdir()
     save(tmp_path, "a", *scene(1))

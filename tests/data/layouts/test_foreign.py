@@ -114,7 +114,7 @@ def test_of_several_folders_of_masks_one_must_be_named(miniature: Miniature):
     assert len(open_domain(miniature.root, "target", labelled=False).images) == 2
 
 
-def test_labels_that_are_no_images_leave_the_masks(miniature: Miniature):
+def test_labels_that_are_not_images_leave_the_masks(miniature: Miniature):
     """As exports for detection have them: labels/*.txt beside masks/*.png."""
     paired(miniature, "images", "masks")
     miniature.text("labels/a.txt", "labels/b.txt")

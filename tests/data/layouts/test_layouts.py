@@ -344,7 +344,7 @@ def test_a_wrong_name_is_answered_with_the_right_ones(text: str, message: str) -
 
 
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "folder"])
-def test_a_layout_that_is_not_there_is_said_to_be_missing(miniature: Miniature, layout: str) -> None:
+def test_a_layout_that_is_not_there_is_reported_as_missing(miniature: Miniature, layout: str) -> None:
     miniature.image("pictures/a.png")
     with pytest.raises(DataError, match=r"set.* (has no|has neither|holds no)") as caught:
         open_domain(f"{layout}:{miniature.root}", "target", labelled=False)
@@ -358,7 +358,7 @@ def test_images_and_labels_that_do_not_match_are_named(miniature: Miniature) -> 
         open_domain(miniature.root, "source", labelled=True)
 
 
-def test_five_digit_names_alone_are_no_gta5(miniature: Miniature) -> None:
+def test_five_digit_names_alone_are_not_gta5(miniature: Miniature) -> None:
     plain(miniature)
     for kind, ending in (("images", "jpg"), ("labels", "png")):
         for number, stem in enumerate("ab"):

@@ -43,6 +43,6 @@ def test_folders_are_known_by_their_index(shards: Path, tmp_path: Path):
     assert (domain.layout, domain.spec, domain.root) == ("shards", f"shards:{shards}", shards)
 
 
-def test_a_folder_that_was_never_packed_is_told(tmp_path: Path):
+def test_a_folder_that_was_never_packed_is_reported(tmp_path: Path):
     with pytest.raises(DataError, match=r"has no index\.json of shards .*`stylebridge data pack` wrote\.$"):
         open_domain(f"shards:{tmp_path}", "source", labelled=True)

@@ -324,21 +324,21 @@ def test_shards_do_not_lead_outside_their_folder(shards: Path, name: str):
         (lambda i: i.update(surprise=1), r"is not an index of shards \(surprise"),
     ],
 )
-def test_a_wrong_index_is_told(shards: Path, change: Callable, message: str):
+def test_a_wrong_index_is_reported(shards: Path, change: Callable, message: str):
     edit(shards, change)
     with pytest.raises(DataError, match=message):
         open_domain(shards, "source", labelled=True)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"no table at all" * 100])
-def test_a_broken_table_is_told(shards: Path, content: bytes):
+def test_a_broken_table_is_reported(shards: Path, content: bytes):
     (shards / "sizes.npy").write_bytes(content)
     with pytest.raises(DataError, match=r"sizes\.npy cannot be read"):
         open_domain(shards, "source", labelled=True)
 
 
 @pytest.mark.parametrize("cut", [0, 30, 200])
-def test_an_index_that_is_cut_short_is_told(shards: Path, cut: int):
+def test_an_index_that_is_cut_short_is_reported(shards: Path, cut: int):
     path = shards / "index.json"
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(DataError, match=r"is not an index of shards .*\.$"):

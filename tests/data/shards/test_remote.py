@@ -181,7 +181,9 @@ def test_a_cache_smaller_than_a_shard_still_works(
     np.testing.assert_array_equal(read_pair(domain, 6)[0], read_pair(folder, 6)[0])
 
 
-def test_samplers_that_hop_need_room_for_all_shards(bucket: Any, monkeypatch: pytest.MonkeyPatch):
+def test_samplers_that_jump_between_shards_need_room_for_all_shards(
+    bucket: Any, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv(remote.CACHE_LIMIT, "1e-6")
     domain = open_domain(ADDRESS, "source", labelled=True)
     with pytest.raises(
@@ -192,7 +194,7 @@ def test_samplers_that_hop_need_room_for_all_shards(bucket: Any, monkeypatch: py
 
 
 @pytest.mark.parametrize("told", ["much", "0", "-3", "nan", "inf"])
-def test_a_limit_that_is_no_number_is_told(bucket: Any, monkeypatch: pytest.MonkeyPatch, told: str):
+def test_a_limit_that_is_not_a_number_is_reported(bucket: Any, monkeypatch: pytest.MonkeyPatch, told: str):
     monkeypatch.setenv(remote.CACHE_LIMIT, told)
     with pytest.raises(DataError, match=f"{remote.CACHE_LIMIT} is '{told}': set it to a number"):
         open_domain(ADDRESS, "source", labelled=True)
@@ -214,12 +216,12 @@ def test_a_set_that_was_packed_anew_is_not_mixed_with_the_old(
 # --- what goes wrong ----------------------------------------------------------------------------------------
 
 
-def test_an_address_without_shards_is_told():
+def test_an_address_without_shards_is_reported():
     with pytest.raises(DataError, match=r"The source URL memory://nowhere has no index\.json of shards"):
         open_domain("memory://nowhere/", "source", labelled=True)
 
 
-def test_an_unknown_protocol_is_told():
+def test_an_unknown_protocol_is_reported():
     with pytest.raises(DataError, match=r"nonsense://x/y is not a valid URL .*\.$"):
         open_domain("nonsense://x/y", "source", labelled=True)
 
@@ -242,7 +244,7 @@ def test_a_shard_that_is_not_the_index_s_is_refused(bucket: Any, own_cache: Path
     read_pair(domain, 0)
 
 
-def test_a_missing_shard_is_told(bucket: Any):
+def test_a_missing_shard_is_reported(bucket: Any):
     domain = open_domain(ADDRESS, "source", labelled=True)
     bucket.rm("/bucket/set/000002.tar")
     with pytest.raises(DataError, match=r"set/000002\.tar does not exist: copy the whole shard folder"):
@@ -276,7 +278,7 @@ def test_a_short_outage_is_outlived(bucket: Any, folder: Domain, monkeypatch: py
     assert places[:2] == [0, 4]  # the second attempt goes on where the first ended
 
 
-def test_a_long_outage_is_told(bucket: Any, monkeypatch: pytest.MonkeyPatch):
+def test_a_long_outage_is_reported(bucket: Any, monkeypatch: pytest.MonkeyPatch):
     domain = open_domain(ADDRESS, "source", labelled=True)
 
     def open_(*_, **__):

@@ -114,7 +114,7 @@ def wanted(shards: Path) -> bytes:
 # --- broken off ----------------------------------------------------------------------------------------------
 
 
-def test_a_download_goes_on_where_it_broke_off(server: tuple[Server, str], shards: Path):
+def test_a_download_continues_where_it_broke_off(server: tuple[Server, str], shards: Path):
     state, address = server
     domain = open_domain(address, "source", labelled=True)
     state.cut[SHARD] = [4000, 3000]
@@ -307,7 +307,7 @@ def test_a_full_disk_makes_the_oldest_go(
     assert cached(own_cache) == [SHARD]
 
 
-def test_a_full_disk_is_told(server: tuple[Server, str], monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_is_reported(server: tuple[Server, str], monkeypatch: pytest.MonkeyPatch):
     _, address = server
     domain = open_domain(address, "source", labelled=True)
     usage = namedtuple("usage", "total used free")

@@ -58,6 +58,6 @@ def test_epochs_and_seeds_differ():
     assert draws(0, TOTAL, seed=1) != draws(0, TOTAL, seed=2)
 
 
-def test_nothing_to_draw_is_told():
+def test_nothing_to_draw_is_reported():
     with pytest.raises(DataError, match="domain is empty"):
         ShardSampler([], 0)

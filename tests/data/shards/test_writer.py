@@ -98,7 +98,7 @@ def test_no_shard_outgrows_the_limit(folder: Domain, tmp_path: Path, limit: int)
     assert len(sizes) == {10_240: 3, 20_480: 2, 10**6: 1}[limit] or max(sizes) > limit // 2
 
 
-def test_a_sample_larger_than_the_limit_gets_a_shard_of_its_own(folder: Domain, tmp_path: Path):
+def test_a_sample_larger_than_the_limit_gets_its_own_shard(folder: Domain, tmp_path: Path):
     (tmp_path / "out").mkdir()
     index = write_shards(folder, tmp_path / "out", shard_bytes=1)
     assert [entry["samples"] for entry in index["shards"]] == [1] * 7
