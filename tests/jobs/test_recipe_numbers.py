@@ -8,9 +8,9 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from stylebridge.jobs.recipe.mix import MixRecipe
 from stylebridge.errors import RecipeError
 from stylebridge.jobs.recipe.adapt import AdaptRecipe
+from stylebridge.jobs.recipe.mix import MixRecipe
 from stylebridge.jobs.recipe.reading import TASKS, load_recipe, recipe_names
 from stylebridge.jobs.recipe.synthesize import SynthesizeRecipe
 from stylebridge.jobs.recipe.translate import TranslateRecipe
