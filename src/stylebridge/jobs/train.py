@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 from accelerate import Accelerator
 from rich.console import Console
@@ -29,7 +29,7 @@ from stylebridge.jobs.runs.interrupts import resumable
 from stylebridge.jobs.runs.machine import default_workers, facts_of_start
 from stylebridge.jobs.runs.start import ensure_same_settings, is_finished, plain_options, take_run
 from stylebridge.jobs.stages import run_stage
-from stylebridge.jobs.tasks.base import Request, Task, Work
+from stylebridge.jobs.tasks.base import Request, Settings, Task, Work
 from stylebridge.launch import is_main
 from stylebridge.terminal import open_console, say
 
@@ -139,8 +139,6 @@ def _train(
         raise DataError(task.data_needed)
     chosen: Any = given or kept
     accelerator = open_accelerator(start.device, chosen.precision)
-    if given is not None:
-        _say_what_is_meant(task, given, start, accelerator)
     data = task.open(request, run.facts() if resume else {}, accelerator, console)
     resolved: Any = task.resolve(given, data) if given is not None else kept
     if kept is not None:
@@ -150,6 +148,7 @@ def _train(
             return _already(task, run, console)
     else:
         task.check(resolved, data, accelerator.num_processes, console)
+        _say_what_is_meant(task, resolved, start, accelerator)
     workers = start.workers if start.workers is not None else default_workers(accelerator.device)
     work = Work(resolved, run, data, accelerator, workers, resume, console, start.quiet, train)
     if kept is None and work.is_main:
@@ -238,7 +237,7 @@ def adapt(
     read_as: Sequence[str] = (),
     allow_missing_classes: bool = False,
     reuse: str | Path | None = None,
-    **settings: Any,
+    **settings: Unpack[Settings],
 ) -> AdaptationResult:
     """Train a segmenter on a labelled source and carry it over to an unlabelled target.
 
@@ -283,7 +282,7 @@ def train_translator(
     b: str | Path | None = None,
     out: str | Path = "runs/translate",
     recipe: str | Path | Recipe | None = None,
-    **settings: Any,
+    **settings: Unpack[Settings],
 ) -> Path:
     """Train a translator between two sets of images without pairs.
 
@@ -308,7 +307,7 @@ def train_synthesizer(
     label_space: str | Path | LabelSpace | None = None,
     read_as: str | None = None,
     allow_missing_classes: bool = False,
-    **settings: Any,
+    **settings: Unpack[Settings],
 ) -> Path:
     """Train networks that draw an image from a label map.
 
@@ -340,7 +339,7 @@ def train_mixer(
     recipe: str | Path | Recipe | None = None,
     *,
     boxes: str | Path | None = None,
-    **settings: Any,
+    **settings: Unpack[Settings],
 ) -> Path:
     """Train generator and encoders (code mode), then the feature extractor (feature mode).
 

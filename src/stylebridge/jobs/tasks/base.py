@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypedDict, TypeVar
 
 from accelerate import Accelerator
 from rich.console import Console
@@ -42,6 +42,23 @@ class Request:
         """An option; the default where it was not given."""
         value = self.options.get(name)
         return default if value is None else value
+
+
+class Settings(TypedDict, total=False):
+    """How any training is started; :func:`stylebridge.jobs.train.train` describes them."""
+
+    overrides: Sequence[str] | None
+    seed: int | None
+    steps: int | None
+    batch: int | None
+    precision: str | None
+    device: str
+    resume: bool
+    overwrite: bool
+    accept_changed_data: bool
+    workers: int | None
+    quiet: bool
+    console: Console | None
 
 
 RecipeT = TypeVar("RecipeT", bound=Recipe)
