@@ -27,7 +27,7 @@ from stylebridge.version import __version__
 
 app = typer.Typer(
     cls=InterruptibleGroup,
-    help="Carry a segmentation model over to a domain without labels.",
+    help="Adapt a segmentation model to a domain without labels.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

@@ -1,4 +1,4 @@
-"""``stylebridge adapt``: carry a segmentation model over to an unlabelled domain."""
+"""``stylebridge adapt``: adapt a segmentation model to an unlabelled domain."""
 
 from __future__ import annotations
 

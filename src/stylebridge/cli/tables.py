@@ -106,7 +106,7 @@ def print_recipes(
 
 
 def print_importers(console: Console) -> None:
-    """The kinds of released weights that are read, their files and their options."""
+    """Print the kinds of released weights, their files and their options."""
     from stylebridge.jobs.exchange.import_weights import flag, importers, usage
 
     table = Table(box=None, padding=(0, 2, 0, 0))

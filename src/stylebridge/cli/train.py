@@ -31,16 +31,16 @@ Data = Annotated[str | None, typer.Option(metavar="DATA")]
 
 def _shared(
     recipe: Annotated[
-        str | None, typer.Option(help="Recipe: a name (`stylebridge recipes list`) or a YAML file")
+        str | None, typer.Option(help="Recipe: a name (see `stylebridge recipes list`) or a YAML file")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of every stage", min=1)] = None,
+    steps: Annotated[int | None, typer.Option(help="Number of steps of every stage", min=1)] = None,
     batch: Annotated[int | None, typer.Option(help="Batch size of every stage", min=1)] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16")] = None,
+    precision: Annotated[str | None, typer.Option(help="Numeric precision: fp32, bf16 or fp16")] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
-            help="Change the recipe: seed=3, stages.0.trainer.steps=100, STAGE.options.KEY=VALUE",
+            help="Change a recipe value: seed=3, stages.0.trainer.steps=100, STAGE.options.KEY=VALUE",
             metavar="KEY=VALUE",
         ),
     ] = None,
@@ -77,34 +77,39 @@ def adapt_train(
     settings: dict[str, Any],
     source: Annotated[
         str | None,
-        typer.Option(help="Labelled: a folder or zip, or LAYOUT:PATH such as gta5:PATH", metavar="DATA"),
+        typer.Option(
+            help="Labelled images: a folder, a zip file or LAYOUT:PATH such as gta5:PATH", metavar="DATA"
+        ),
     ] = None,
     target: Annotated[
-        str | None, typer.Option(help="Unlabelled; same formats as --source", metavar="DATA")
+        str | None, typer.Option(help="Unlabelled images; same formats as --source", metavar="DATA")
     ] = None,
     out: Annotated[Path, typer.Option(help="Run folder to create")] = Path("runs/adapt"),
     translator: Annotated[
         str | None,
         typer.Option(
-            help="For recipes that translate first: nice-gan, cyclegan, a translation recipe, or a translation run"
+            help="Translator of recipes that translate the source: a translation recipe, a run, nice-gan or cyclegan"
         ),
     ] = None,
     label_space: LabelSpaceOption = None,
     evaluate_on: Annotated[
         str | None,
-        typer.Option(help="Labelled images of the target's domain, for the report only", metavar="DATA"),
+        typer.Option(
+            help="Labelled images of the target domain; used only for scores in the report", metavar="DATA"
+        ),
     ] = None,
     target_labels: Annotated[
         str | None,
         typer.Option(
-            help="Label maps of some target images (or labelled DATA): they join training", metavar="DATA"
+            help="Label maps of some target images (or labelled DATA), which are added to training",
+            metavar="DATA",
         ),
     ] = None,
     class_map: ClassMaps = None,
     read_as: ReadAsDomain = None,
     allow_missing_classes: AllowMissing = False,
     reuse: Annotated[
-        Path | None, typer.Option(help="Take finished stages over from this run where all settings are equal")
+        Path | None, typer.Option(help="Reuse finished stages of this run whose settings are all equal")
     ] = None,
 ) -> None:
     """Adapt a segmentation model from a labelled source to an unlabelled target."""
@@ -151,7 +156,7 @@ def synthesize_train(
     read_as: ReadAs = None,
     allow_missing_classes: AllowMissing = False,
 ) -> None:
-    """Train networks that draw an image from a label map (SEAN: with a style for each class)."""
+    """Train a synthesizer, which makes an image from a label map (SEAN: with one style per class)."""
     from stylebridge.jobs.train import train_synthesizer
 
     run = train_synthesizer(
@@ -206,7 +211,7 @@ recipes_app = typer.Typer(help="Recipes of every task: list them, or show one.",
 @recipes_app.command("list")
 def recipes_list(
     task: Annotated[
-        str | None, typer.Option(help="Of this task only: adapt, translate, synthesize or mix")
+        str | None, typer.Option(help="List only recipes of this task: adapt, translate, synthesize or mix")
     ] = None,
 ) -> None:
     """List the recipes of stylebridge and of installed methods."""
