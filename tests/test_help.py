@@ -22,6 +22,7 @@ def commands(group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
 ALL = list(commands(get_command(app)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
 def test_help(words: tuple[str, ...], stylebridge: CommandLine) -> None:
     told = stylebridge(*words, "--help")

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from support import folders
 from support.folders import CommandLine
 from support.mixers import tiny_mix, write_boxed
@@ -9,6 +11,7 @@ from support.mixers import tiny_mix, write_boxed
 own_cache, stylebridge = folders.own_cache, folders.stylebridge
 
 
+@pytest.mark.slow
 def test_train_then_apply(stylebridge: CommandLine, tmp_path: Path) -> None:
     data, run = write_boxed(tmp_path / "birds"), tmp_path / "run"
     changes = [part for change in tiny_mix(steps=1) for part in ("--set", change)]

@@ -26,6 +26,7 @@ def test_whole_seeds_are_read(tmp_path: Path):
         assert (header.shown_size, small.shape) == ((width, height), (16, 16)), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(3))
 def test_damaged_files_give_a_named_error_or_are_read(
     tmp_path: Path, part: int, capfd: pytest.CaptureFixture[str]
@@ -116,6 +117,7 @@ def test_filters_of_warnings_are_as_before(tmp_path: Path):
     assert warnings.filters == before
 
 
+@pytest.mark.slow
 def test_nothing_is_written_on_stderr_by_decoders(tmp_path: Path):
     """libtiff and logging write past Python's warnings, so a process of its own shows what a user would see."""
     data = bytearray(corrupt.seeds()["tiff_lzw.tif"])

@@ -44,6 +44,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS.keys())
 def test_yaml_bombs_are_refused_in_a_few_words(text: str):
     with pytest.raises(TextFileError) as caught:

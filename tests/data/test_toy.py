@@ -164,6 +164,7 @@ def test_smooth_noise_meets_the_table_at_whole_places():
 # --- whole pictures
 
 
+@pytest.mark.slow
 def test_a_picture_is_a_function_of_its_seed():
     again = f"""
 import hashlib
@@ -265,6 +266,7 @@ def test_labels_can_be_left_out(tmp_path: Path):
     assert [p.name for p in (tmp_path / "new" / "target").iterdir()] == ["images"]
 
 
+@pytest.mark.slow
 def test_worker_processes_write_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("stylebridge.data.toy.drawing._WORTH_WORKERS", 1)
     write_toy(tmp_path, "sim", 2, first_seed=7, size=SMALL, workers=2)

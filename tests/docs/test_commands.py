@@ -85,6 +85,7 @@ def test_the_pages_name_commands() -> None:
     assert {c[1] for c in commands("data.md")} >= {"layouts", "spaces", "class-map", "doctor", "pack"}
 
 
+@pytest.mark.slow
 def test_from_a_folder_of_renders_to_an_onnx_file(
     stylebridge: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +104,7 @@ def test_from_a_folder_of_renders_to_an_onnx_file(
     assert (tmp_path / "runs" / "released" / "segmenter").is_dir()
 
 
+@pytest.mark.slow
 def test_the_data_page(stylebridge: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     draw_toy(tmp_path / "renders", "sim", 6, first_seed=0, size=(96, 72))

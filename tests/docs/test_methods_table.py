@@ -16,12 +16,14 @@ tool = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tool)
 
 
+@pytest.mark.slow
 def test_the_page_has_the_table_of_today() -> None:
     text = tool.PAGE.read_text(encoding="utf-8")
     assert tool.table() in text, "run: python tools/methods_table.py --write"
     assert tool.with_table(text) == text
 
 
+@pytest.mark.slow
 def test_every_method_recipe_and_kind_of_weights_is_in_the_table() -> None:
     made = tool.table()
     kinds = [kind for method in all_methods().values() for kind in method.importers]
@@ -37,6 +39,7 @@ def test_links_lead_to_pages() -> None:
     assert all((tool.DOCS / link).is_file() for link in links)
 
 
+@pytest.mark.slow
 def test_another_table_is_replaced() -> None:
     assert tool.with_table("# A\n\n| old |\n| - |\n\nend\n") == f"# A\n\n{tool.table()}\nend\n"
 

@@ -38,6 +38,7 @@ def _count(how: str) -> list[int]:
     return [int(line) for line in done.stdout.split()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(memory._glibc() is None, reason="needs glibc: elsewhere the system's allocator decides")
 def test_inside_memory_is_kept_and_afterwards_it_is_given_back():
     pages = 80 << 8  # of 4 KiB in 80 MiB

@@ -24,7 +24,7 @@ from support.shared_work import STAGES, together, whole_run
 from support.tiny_methods import CASES
 
 #: The first test waits for the pair of processes.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 
 def run_processes(count: int, program: str, *arguments: str) -> None:

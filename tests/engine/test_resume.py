@@ -45,6 +45,7 @@ def wait_for_step(folder: Path, step: int, child) -> None:
         time.sleep(0.001)
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_any_moment_resumes_to_the_same_bits(tmp_path):
     """SIGKILL at random moments, again and again, until a run comes through: weights, optimisers, averages,
     image buffer, random generators and the log are those of a run that was never interrupted."""
@@ -212,6 +213,7 @@ def launch(processes: int, folder: Path) -> None:
     assert result.returncode == 0, result.stderr[-3000:]
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_loss_curve_of_one(tmp_path):
     """Same global batch, dropout, unevenly many counted pixels an image: only rounding may differ."""
     launch(1, tmp_path / "one")

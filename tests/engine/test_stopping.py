@@ -119,6 +119,7 @@ def test_an_ignored_signal_stays_ignored_and_other_threads_train(tmp_path):
     assert told(tmp_path / "thread") == told(tmp_path / "ignored")
 
 
+@pytest.mark.slow
 def test_a_signal_to_every_process_ends_two_of_them_at_one_step(tmp_path):
     """A real launch: both processes get the signal at different moments, and write one whole checkpoint."""
     options = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]

@@ -93,6 +93,7 @@ def assert_same_output(ours: Tensor, wanted: Tensor) -> None:
     assert float((ours - wanted).abs().max()) <= 1e-4 * max(1.0, float(wanted.abs().max()))
 
 
+@pytest.mark.slow
 def test_a_frozen_model_gives_the_published_output(
     frozen: Reference, stylebridge: CommandLine, tmp_path: Path
 ) -> None:
@@ -117,6 +118,7 @@ def test_a_frozen_model_gives_the_published_output(
     assert sized["segmenter"]["arch"] == "deeplab-v2"
 
 
+@pytest.mark.slow
 def test_a_model_with_trainable_batch_norm_keeps_its_eps(stylebridge: CommandLine, tmp_path: Path) -> None:
     """624 keys; after stage 2, so with a discriminator and the smaller test size; SYNTHIA's sixteen classes."""
     reference = Reference(16, frozen=False).eval()

@@ -44,6 +44,7 @@ def write(made: dict[str, dict[str, Tensor]], folder: Path) -> tuple[Path, Path,
     return folder / "G.pth", folder / "E.pth", folder / "EX.pth"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [64, 128])
 def test_weights_and_settings_come_in(tmp_path: Path, side: int) -> None:
     config = TINY.model_copy(update={"image_size": side})

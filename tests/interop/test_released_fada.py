@@ -10,6 +10,8 @@ from PIL import Image
 
 from support import published_fada, released
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(("backbone", "classes"), [("vgg16", 16), ("resnet101", 19)])
 def test_label_maps_are_those_of_the_published_program(tmp_path: Path, backbone: str, classes: int) -> None:

@@ -20,6 +20,8 @@ from support import published_mixnmatch as published
 from support import released
 from support.mixers import TINY, codes_of, tiny_mix, write_boxed
 
+pytestmark = pytest.mark.slow
+
 SIZES = {"shapes": 3, "textures": 7, "pose": 5}
 PHOTOS = ("pose", "background", "shape", "texture")
 JOINT = "parent_stage.jointConv.0.weight"

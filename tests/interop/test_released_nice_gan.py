@@ -8,6 +8,8 @@ import torch
 from support import published_nice_gan as published
 from support import released
 
+pytestmark = pytest.mark.slow
+
 BLOCKS = 2
 
 

@@ -15,6 +15,8 @@ from support import published_sean, published_spade, released
 from support.published_label_gan import NORMAL
 from support.published_spade import MORE
 
+pytestmark = pytest.mark.slow
+
 CPU = ("--device", "cpu", "--quiet")
 
 

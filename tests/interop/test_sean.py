@@ -78,6 +78,7 @@ def test_the_layout_is_the_specifications() -> None:
 # --- what comes in ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_sean(tmp_path: Path, prefix: str) -> None:
     state = checkpoint(SEAN)
@@ -105,6 +106,7 @@ def test_sean(tmp_path: Path, prefix: str) -> None:
     torch.testing.assert_close(networks(labels, image), expected, rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_fewer_classes_than_the_published_code_has_layers_for(tmp_path: Path) -> None:
     """It builds ``fc_mu0`` to ``fc_mu18`` whatever the number of classes; those beyond them are never run."""
     state = checkpoint(SEAN)
@@ -121,6 +123,7 @@ def test_fewer_classes_than_the_published_code_has_layers_for(tmp_path: Path) ->
     assert all(torch.equal(value, wanted[key]) for key, value in ours.items())
 
 
+@pytest.mark.slow
 def test_safetensors(tmp_path: Path) -> None:
     path = tmp_path / "latest_net_G.safetensors"
     save_file({f"module.{key}": value for key, value in checkpoint(SEAN).items()}, path)
@@ -147,6 +150,7 @@ def test_spade(tmp_path: Path, upsampling: str) -> None:
     assert all(torch.equal(again[k], v) for k, v in state.items() if "num_batches" not in k)
 
 
+@pytest.mark.slow
 def test_spade_with_a_vae(tmp_path: Path) -> None:
     wanted = SPADE.model_copy(update={"vae": True, "latent": 7, "image_size": (64, 32)})
     path = write(checkpoint(wanted), tmp_path)
@@ -197,6 +201,7 @@ def put(key: str, *shape: int):
     return lambda state: state.update({key: torch.zeros(shape)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

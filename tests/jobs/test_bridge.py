@@ -22,6 +22,8 @@ from stylebridge.networks.segmenters.build import load_segmenter
 from support import folders
 from support.folders import CommandLine, World, assert_same, tiny_adapt, weights
 
+pytestmark = pytest.mark.slow
+
 own_cache, world, stylebridge, finished = (
     folders.own_cache,
     folders.world,

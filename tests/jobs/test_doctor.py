@@ -70,6 +70,7 @@ def test_a_sick_set_and_its_corrected_copy(tmp_path: Path, sick: Sick):
     assert all(not finding.fixable for finding in again.findings)
 
 
+@pytest.mark.slow
 def test_a_fix_ends_with_what_is_left_and_not_with_what_was(tmp_path: Path, sick: Sick, stylebridge):  # noqa: F811
     """What the copy lacks is found by examining it on its own."""
     page, fixed = tmp_path / "page.html", tmp_path / "fixed"
@@ -264,6 +265,7 @@ def test_paths_that_are_wrong_are_named(tmp_path: Path):
         doctor([], out=tmp_path / "page.html", quiet=True)
 
 
+@pytest.mark.slow
 def test_the_command_tells_by_its_exit_code(tmp_path: Path, sick: Sick, stylebridge):  # noqa: F811
     root, page = good(tmp_path / "good"), tmp_path / "page.html"
     done = stylebridge("data", "doctor", root, "--out", page)

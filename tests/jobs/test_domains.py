@@ -50,6 +50,7 @@ def renamed(tmp_path: Path, world: World) -> tuple[Path, Path]:
     return source, tmp_path / "map.yaml"
 
 
+@pytest.mark.slow
 def test_a_class_map_changes_ids_and_nothing_else(
     world: World, renamed: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -68,6 +69,7 @@ def test_a_class_map_changes_ids_and_nothing_else(
     assert on_source.protocol.startswith("three: ")
 
 
+@pytest.mark.slow
 def test_a_mapped_run_resumes_as_it_was(world: World, renamed: tuple[Path, Path], tmp_path: Path) -> None:
     source, class_map = renamed
     other = World(source, world.target, world.held_out, world.space)
@@ -104,6 +106,7 @@ def test_the_class_map_is_reported(
     assert facts["class_maps"][0]["map"] == PAIRS
 
 
+@pytest.mark.slow
 def test_ids_without_names_are_not_guessed(
     stylebridge: CommandLine, world: World, tmp_path: Path, renamed: tuple[Path, Path]
 ) -> None:
@@ -126,6 +129,7 @@ def few(world: World, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_labelled_target_images_join_training(world: World, few: Path, tmp_path: Path) -> None:
     with touched_paths() as touched:
         run = tiny_adapt(world, tmp_path / "run", target_labels=few, overrides=learning(steps=4)).run
@@ -141,6 +145,7 @@ def test_labelled_target_images_join_training(world: World, few: Path, tmp_path:
     assert facts["target_labels"] == str(few)
 
 
+@pytest.mark.slow
 def test_they_teach_the_model_what_the_source_cannot(world: World, few: Path, tmp_path: Path) -> None:
     """A target labelled against the source's grain: the model follows where it was shown."""
     sets = [*learning(steps=60), "target_label_share=0.9"]
@@ -156,6 +161,7 @@ def test_they_teach_the_model_what_the_source_cannot(world: World, few: Path, tm
     assert with_labels > without + 0.1
 
 
+@pytest.mark.slow
 def test_the_truth_takes_the_place_of_pseudo_labels(world: World, few: Path, tmp_path: Path) -> None:
     run = tiny_adapt(world, tmp_path / "run", recipe="fada-small", target_labels=few).run
     made = {path.stem: path for path in (run / "pseudo_labels").rglob("*.png")}
@@ -164,6 +170,7 @@ def test_the_truth_takes_the_place_of_pseudo_labels(world: World, few: Path, tmp
         np.testing.assert_array_equal(np.array(Image.open(made[label.stem])), np.array(Image.open(label)))
 
 
+@pytest.mark.slow
 def test_scores_leave_out_what_was_trained_on(world: World, tmp_path: Path) -> None:
     target = write_domain(tmp_path / "target", 4, dark=True, seed=9)
     few = tmp_path / "few"
@@ -176,6 +183,7 @@ def test_scores_leave_out_what_was_trained_on(world: World, tmp_path: Path) -> N
     assert scores["after"]["pixels"] == sum(int((label != 255).sum()) for label in left)
 
 
+@pytest.mark.slow
 def test_a_run_with_labelled_target_images_resumes(world: World, few: Path, tmp_path: Path) -> None:
     from stylebridge.jobs.train import adapt
 

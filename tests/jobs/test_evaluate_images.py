@@ -107,6 +107,7 @@ def test_a_set_against_itself(real: Path) -> None:
     assert scores["FD-lite0"].value <= 1e-6 * features.var(0).sum()
 
 
+@pytest.mark.slow
 def test_batches_do_not_matter_and_seeds_decide_the_subsets_only(
     real: Path, fake: Path, base: ImageScores
 ) -> None:
@@ -117,6 +118,7 @@ def test_batches_do_not_matter_and_seeds_decide_the_subsets_only(
     assert (base.seed, other.seed) == (0, 2)
 
 
+@pytest.mark.slow
 def test_inception_weights_from_a_file(real: Path, fake: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = FidInception()
@@ -154,6 +156,7 @@ def test_without_inception_weights_the_names_are_others(
 # --- what is read ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_images_of_all_kinds(tmp_path: Path) -> None:
     """Grey, transparent, palette, 16 bit and turned by EXIF: the same as their plain RGB forms."""
     kinds, plain = tmp_path / "kinds", tmp_path / "plain"
@@ -183,6 +186,7 @@ def test_images_of_all_kinds(tmp_path: Path) -> None:
         assert (kinds / f"{name}.png").read_bytes() != (plain / f"{name}.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_folders_below_and_archives(real: Path, fake: Path, base: ImageScores, tmp_path: Path) -> None:
     nested = tmp_path / "nested"
     for n, path in enumerate(sorted(real.iterdir())):

@@ -15,6 +15,8 @@ from stylebridge.networks.segmenters.build import SegmenterConfig, build_segment
 from support import folders
 from support.folders import CommandLine, World
 
+pytestmark = pytest.mark.slow
+
 own_cache, world, finished, stylebridge = (
     folders.own_cache,
     folders.world,

@@ -20,6 +20,7 @@ def swap(arch: str, encoder: str, options: str = "{}") -> list[str]:
     return [f"segmenter.arch={arch}", f"segmenter.encoder={encoder}", f"segmenter.options={options}"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["source-only-small", "fada-small"])
 def test_adapting_a_transformers_model(recipe: str, world: World, tmp_path: Path) -> None:
     from support.hf_models import folder, hf, segformer
@@ -45,6 +46,7 @@ def test_adapting_a_transformers_model(recipe: str, world: World, tmp_path: Path
     torch.testing.assert_close(theirs[..., :48, :], ours, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_adapting_a_vision_transformer(world: World, tmp_path: Path) -> None:
     overrides = swap("vit-light", "test_vit", "{channels: 16}")
     result = tiny_adapt(world, tmp_path / "run", "self-training-small", overrides=overrides)

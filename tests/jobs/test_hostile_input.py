@@ -273,6 +273,7 @@ def test_a_run_holds_nothing_that_is_unpickled(
     assert (done.code, "Traceback" in done.err, mark.exists()) == (2, False, False), done.err
 
 
+@pytest.mark.slow
 def test_names_are_text_in_the_pages(stylebridge: CommandLine, world: World, tmp_path: Path):
     name = '"><script>alert(1)</script><img src=x onerror=alert(2)>'.replace("/", "⁄")
     data = tmp_path / name
@@ -296,6 +297,7 @@ def test_names_are_text_in_the_pages(stylebridge: CommandLine, world: World, tmp
     assert "&lt;script&gt;alert" in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_hostile_files_through_the_commands(
     stylebridge: CommandLine, world: World, finished: Path, tmp_path: Path
 ):

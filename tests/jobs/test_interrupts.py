@@ -75,6 +75,7 @@ def command(task: str, world: World, tmp_path: Path) -> list[object]:
     return ["mix", "train", *words, *sets("code.trainer", batch=4)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "number"),
     [
@@ -131,6 +132,7 @@ def test_outside_of_the_steps_it_is_one_sentence_too(
     assert outcome.err == f"Interrupted.{begun if function == 'finish_run' else ''}\n"
 
 
+@pytest.mark.slow
 def test_a_run_that_was_to_be_replaced_is_not_the_one_to_continue(
     tmp_path: Path, world: World, stylebridge: CommandLine, monkeypatch
 ) -> None:
@@ -143,6 +145,7 @@ def test_a_run_that_was_to_be_replaced_is_not_the_one_to_continue(
     assert (outcome.code, outcome.err) == (130, "Interrupted.\n")
 
 
+@pytest.mark.slow
 def test_ctrl_c_of_a_terminal_ends_the_loaders_processes_too(tmp_path: Path, world: World) -> None:
     """A terminal sends the signal to the whole group: loader processes must leave it to the training, and then end."""
     run = tmp_path / "run"

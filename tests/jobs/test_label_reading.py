@@ -43,6 +43,7 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
+@pytest.mark.slow
 def test_every_domain_is_identified_for_itself(tmp_path: Path, photos: Path) -> None:
     """A map for the source leaves an evaluation set alone that has the model's classes, and the other way round."""
     city, idd = write_maps(tmp_path / "city", CITYSCAPES), write_maps(tmp_path / "idd", IDD)

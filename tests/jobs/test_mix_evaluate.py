@@ -19,6 +19,8 @@ from support import folders
 from support.folders import CommandLine
 from support.mixing import as_unit, patches, save_photos, tiny_mixer, tiny_run
 
+pytestmark = pytest.mark.slow
+
 stylebridge = folders.stylebridge
 PHOTOS, PAIRS = 18, 17
 

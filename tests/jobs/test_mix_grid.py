@@ -55,6 +55,7 @@ def found_in(picture: np.ndarray, cell: np.ndarray) -> Iterator[tuple[int, int]]
             yield top, left
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["code", "feature"])
 def test_mixes_in_batches_are_the_networks_mixes_one_by_one(mixer: Mixer, mode: str) -> None:
     mixing, photos = Mixing(mixer, mode), patches(19, seed=5)  # type: ignore[arg-type]

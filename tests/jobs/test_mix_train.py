@@ -106,6 +106,7 @@ def test_facts_pictures_log_and_report(whole: Path, data: Path) -> None:
 # --- stopped and resumed --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stage", "step"), [("1-code", 2), ("2-feature", 1)])
 def test_a_run_that_was_stopped_ends_in_the_same_weights(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path, stage: str, step: int

@@ -49,6 +49,7 @@ def units(paths: list[Path]) -> torch.Tensor:
     return as_unit(np.stack([np.array(Image.open(path)) for path in paths]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["code", "feature"])
 def test_each_frame_gives_the_pose_of_its_mix(
     run: Path, mixer: Mixer, photos: list[Path], clip: Path, tmp_path: Path, mode: str

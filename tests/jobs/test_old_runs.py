@@ -13,6 +13,8 @@ import stylebridge
 from stylebridge.jobs.recipe.reading import load_recipe
 from support import folders
 
+pytestmark = pytest.mark.slow
+
 own_cache = folders.own_cache
 OLD = Path(__file__).parents[1] / "old_runs"
 #: Each task's training, and the weights of a finished run.

@@ -207,6 +207,7 @@ def test_a_job_that_fails_leaves_no_claim(tmp_path: Path):
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_killed_job_claims_only_what_it_wrote(tmp_path: Path):
     out = tmp_path / "out"
     code = (
@@ -339,6 +340,7 @@ def test_a_second_process_learns_who_holds_a_run(tmp_path: Path):
     assert not (run / run_lock.HOLDER).exists()
 
 
+@pytest.mark.slow
 def test_the_loaders_of_a_killed_process_do_not_hold_its_run_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -128,6 +128,7 @@ job.pack(sys.argv[1], sys.argv[2], label_space=sys.argv[3], shard_mb=0.011, quie
 """
 
 
+@pytest.mark.slow
 def test_a_killed_pack_leaves_nothing_that_looks_finished(world: World, tmp_path: Path):
     command = [sys.executable, "-c", KILLED, str(world.source), str(tmp_path / "out"), str(world.space)]
     assert subprocess.run(command, check=False).returncode == 9
@@ -165,6 +166,7 @@ def in_shards(world: World, tmp_path: Path) -> World:
     return World(packed(world, tmp_path / "source"), target, held_out, world.space)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["source-only-small", "fada-small"])
 def test_shards_train_what_their_files_train(world: World, in_shards: World, tmp_path: Path, recipe: str):
     """To the bit, pseudo-labels and class-balanced sampling included; and the scores are the same."""
@@ -180,12 +182,14 @@ def test_shards_train_what_their_files_train(world: World, in_shards: World, tmp
     assert (facts["source"], facts["target"]) == (f"shards:{in_shards.source}", f"shards:{in_shards.target}")
 
 
+@pytest.mark.slow
 def test_the_space_of_the_shards_is_the_model_s(world: World, in_shards: World, tmp_path: Path):
     run = tiny_adapt(in_shards, tmp_path / "run", label_space=None).run
     scores = evaluate(run, in_shards.held_out, quiet=True)
     assert scores.as_dict() == evaluate(run, world.held_out, label_space=world.space, quiet=True).as_dict()
 
 
+@pytest.mark.slow
 def test_labelled_shards_as_target_are_scored(world: World, in_shards: World, tmp_path: Path):
     result = tiny_adapt(replace(in_shards, target=in_shards.held_out), tmp_path / "run")
     assert result.after is not None
@@ -229,6 +233,7 @@ def afar(in_shards: World) -> Iterator[World]:
     system.rm("/afar", recursive=True)
 
 
+@pytest.mark.slow
 def test_adapting_from_an_address_and_going_on(afar: World, tmp_path: Path):
     overrides = [f"stages.0.trainer.{key}" for key in ("steps=5", "batch=4")]
     whole = tiny_adapt(afar, tmp_path / "whole", overrides=overrides).run
@@ -238,6 +243,7 @@ def test_adapting_from_an_address_and_going_on(afar: World, tmp_path: Path):
     assert len(told(whole)) == 5
 
 
+@pytest.mark.slow
 def test_another_address_is_not_the_run_s(afar: World, tmp_path: Path):
     tiny_adapt(afar, tmp_path / "run")
     with pytest.raises(

@@ -69,6 +69,7 @@ def leaves(value: Any, where: tuple = ()):
         yield where
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_every_number_of_the_built_in_recipes_is_checked_and_named(task: str) -> None:
     """Every place that some recipe has a number in; a place that several recipes have is tried in one of them."""

@@ -19,6 +19,8 @@ from stylebridge.jobs.train import adapt
 from support import folders
 from support.folders import World, assert_same, tiny_adapt, tiny_overrides, told, weights, write_domain
 
+pytestmark = pytest.mark.slow
+
 own_cache, world, runs = folders.own_cache, folders.world, folders.runs
 
 

@@ -15,6 +15,8 @@ from support.folders import write_world
 from support.killed import Moment, Nursery
 from support.mixers import write_boxed
 
+pytestmark = pytest.mark.slow
+
 # Moments, in the order in which a run comes to them.
 HALF_A_LINE = Moment(line=2)
 IN_A_CHECKPOINT = Moment(event=r"open \S*/\.partial-\d-\S*/optimizer\.", count=3)

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from stylebridge.jobs.apply.models.segmenter import load_adapted
 from stylebridge.jobs.evaluate.model import evaluate
 from support import folders
@@ -11,6 +13,7 @@ from support.folders import World, learning, tiny_adapt
 own_cache, world = folders.own_cache, folders.world
 
 
+@pytest.mark.slow
 def test_each_stage_is_scored_at_its_own_size(tmp_path: Path, world: World) -> None:
     run = tmp_path / "run"
     sizes = ["stages.0.inference={size: [20, 12]}", "inference.size=[64, 48]", "inference.pixels=null"]

@@ -129,6 +129,7 @@ def draw(run: Path, data: Path, out: Path, **wishes) -> np.ndarray:
     return picture(out)
 
 
+@pytest.mark.slow
 def test_styles_reach_their_regions(run: Path, data: Path, tmp_path: Path) -> None:
     """Where a class's style is another, the picture changes there most; mixtures of share 0 and 1 are their ends."""
     photos = [data / "images" / f"{i}.png" for i in range(4)]
@@ -183,6 +184,7 @@ def test_a_folder_of_maps(stylebridge: CommandLine, run: Path, data: Path, tmp_p
     assert sorted(p.name for p in (tmp_path / "out").glob("*.png")) == [f"{i}.png" for i in range(6)]
 
 
+@pytest.mark.slow
 def test_an_imported_sean_draws_what_the_published_networks_give(
     stylebridge: CommandLine, data: Path, tmp_path: Path
 ) -> None:
@@ -258,6 +260,7 @@ def test_label_maps_are_found_beside_photos(data: Path, tmp_path: Path) -> None:
     assert labels_beside(tmp_path / "b.jpg") is None
 
 
+@pytest.mark.slow
 def test_photos_by_their_bare_names(
     run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,6 +289,7 @@ def test_photos_by_their_bare_names(
     assert labels_beside(Path("1.png")) is None
 
 
+@pytest.mark.slow
 def test_a_style_map_may_be_of_another_size_but_not_of_another_shape(
     run: Path, data: Path, tmp_path: Path
 ) -> None:

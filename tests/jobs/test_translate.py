@@ -46,6 +46,7 @@ def few(steps: int, every: int = 1) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", SMALL)
 def test_a_translator_is_trained_and_used(
     stylebridge: CommandLine, looks: tuple[Path, Path], tmp_path: Path, recipe: str
@@ -129,6 +130,7 @@ def test_a_wrong_recipe_is_named(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_wrong_data_and_runs_are_named(
     stylebridge: CommandLine, looks: tuple[Path, Path], tmp_path: Path
 ) -> None:

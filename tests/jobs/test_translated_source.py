@@ -18,6 +18,8 @@ from stylebridge.jobs.train import adapt
 from support import folders
 from support.folders import World, assert_same, tiny_adapt, weights
 
+pytestmark = pytest.mark.slow
+
 own_cache, world = folders.own_cache, folders.world
 RECIPE = "translate-then-train-small"
 FEW = "[load=null, pixels=6000, trainer.steps=2, trainer.checkpoint_every=1, trainer.sample_every=0]"

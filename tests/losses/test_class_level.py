@@ -78,6 +78,7 @@ def test_chunks_in_float32() -> None:
     torch.testing.assert_close(a, b, rtol=0, atol=1e-6 * b.abs().max().item())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("grid", "size"), [((1, 1), (9, 8)), ((2, 3), (1, 8)), ((90, 3), (720, 8))])
 def test_chunks_on_odd_grids(grid: tuple[int, int], size: tuple[int, int]) -> None:
     logits = torch.randn(1, 4, *grid, dtype=torch.float64, requires_grad=True)

@@ -196,6 +196,7 @@ def test_options_that_train_nothing_are_refused():
         BridgeOptions(translated_weight=0)
 
 
+@pytest.mark.slow
 def test_critics_take_the_segmenters_first_layers_when_they_begin_to_learn_and_keep_them_afterwards():
     torch.manual_seed(0)
     segmenter = build_segmenter(SegmenterConfig(arch="fpn", encoder="resnet18", weights=None), CLASSES)

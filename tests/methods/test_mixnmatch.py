@@ -213,6 +213,7 @@ class PublishedStep:
         return {f"loss/{name}": value.item() for name, value in told.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [True, False])
 def test_first_stage_steps_equal_the_published_ones(tmp_path: Path, share: bool) -> None:
     """Every loss, every weight of every network, and every running statistic."""
@@ -259,6 +260,7 @@ def published_feature_step(
     return {f"loss/{name}": value.item() for name, value in told.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [True, False])
 def test_second_stage_steps_equal_the_published_ones(tmp_path: Path, share: bool) -> None:
     ours, theirs = make_features(), make_features()
@@ -305,6 +307,7 @@ def test_discriminators_see_fakes_without_a_graph(tmp_path: Path) -> None:
     assert seen == [False, False, True, True]
 
 
+@pytest.mark.slow
 def test_the_generators_average(tmp_path: Path) -> None:
     """Of parameters alone: running statistics are those of the raw generator."""
     once, twice = (MixNMatch(make_networks(), MixNMatchOptions(average_decay=0.3)) for _ in range(2))

@@ -151,6 +151,7 @@ def by_hand(networks: NiceGanNetworks, streams: dict[str, list[dict[str, Tensor]
     return told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels_last", [True, False])
 @pytest.mark.parametrize(("config", "images"), [(LIGHT, 1), (FULL, 1), (LIGHT, 2), (SEVEN, 1)])
 def test_steps_equal_the_published_ones(
@@ -169,6 +170,7 @@ def test_steps_equal_the_published_ones(
         assert {k: line[k] for k in expected} == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_steps_move_the_weights_by_much_more_than_the_tolerance(tmp_path: Path) -> None:
     """A wrong weight or an encoder left behind would be noticed above."""
     results = {}

@@ -93,6 +93,7 @@ def published_step(networks, discriminator, adam, image: Tensor, label: Tensor) 
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sean", "spade"])
 def test_steps_equal_the_published_ones(kind: str, tmp_path: Path) -> None:
     """All losses and weights, both optimisers, the falling rate, batch-norm statistics and spectral norms."""

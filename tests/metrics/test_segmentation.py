@@ -96,6 +96,7 @@ def test_absent_classes():
     assert scores.protocol == "mIoU over the 2 of 4 classes present in the truth"
 
 
+@pytest.mark.slow
 def test_counts_beyond_float32_and_int32_are_exact():
     one = ConfusionMatrix(2)
     for _ in range(3):

@@ -163,6 +163,7 @@ def test_frozen_checkpoint_has_no_eps(frozen: ResNet101Features) -> None:
     assert all(torch.equal(value, state[key]) for key, value in frozen.state_dict().items())
 
 
+@pytest.mark.slow
 def test_trainable_checkpoint_in_a_frozen_network(
     frozen: ResNet101Features, trainable_state: dict[str, Tensor]
 ) -> None:
@@ -179,6 +180,7 @@ def test_trainable_checkpoint_in_a_frozen_network(
         assert not torch.allclose(frozen(image), frozen_with_no_eps(image), rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_frozen_checkpoint_in_a_trainable_network(frozen: ResNet101Features) -> None:
     trainable = ResNet101Features(freeze_batch_norm=False)
     state = values(frozen, seed=4)

@@ -53,6 +53,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 # --- Inception ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_inception_equals_torch_fidelitys(inception: dict[str, Tensor], tmp_path: Path) -> None:
     """Resizing, layers, pooling, and the logits without bias, on the same weights."""
     theirs = pytest.importorskip(

@@ -29,6 +29,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
 
 
+@pytest.mark.slow
 def test_lpips_equals_its_formula(tmp_path: Path) -> None:
     """Scaled input, unit features after each ReLU, squared differences weighted by the released linear layers."""
     pytest.importorskip("torchmetrics", reason="torchmetrics is not installed")

@@ -47,6 +47,7 @@ def test_default_segmenter_starts_from_the_package(no_network: None) -> None:
     assert segmenter.mean.flatten().tolist() == segmenter.std.flatten().tolist() == [0.5] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arch", "encoder", "what"),
     [

@@ -41,6 +41,7 @@ def segmenter() -> Segmenter:
     return build_segmenter(SegmenterConfig(options=options), 4).eval()
 
 
+@pytest.mark.slow
 def test_smp_loads_it_alone_and_offline(segmenter: Segmenter, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -110,6 +111,7 @@ def test_a_failed_write_leaves_what_was(
     assert [path.name for path in tmp_path.iterdir()] == ["saved"]
 
 
+@pytest.mark.slow
 def test_deeplab(tmp_path: Path) -> None:
     config = SegmenterConfig(arch="deeplab-v2", encoder="resnet101", weights=None)
     saved = build_segmenter(config, 3)

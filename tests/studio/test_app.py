@@ -262,6 +262,7 @@ def test_a_taken_port_is_reported(address: str, monkeypatch: pytest.MonkeyPatch,
         launch(None, port=port)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_studio_with_its_exit_code(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from studio import pages
@@ -12,6 +13,8 @@ from studio.pages import TOKEN, answer, at, downloaded, drop, flood, generated, 
 from stylebridge.studio.app import build, serve
 from stylebridge.studio.desk import Desk
 from stylebridge.studio.runs import Runs
+
+pytestmark = pytest.mark.slow
 
 browser, page, files = pages.browser, pages.page, pages.files
 

@@ -221,6 +221,7 @@ def test_a_set_of_ignored_pixels_alone_is_reported(tmp_path: Path):
 # --- copies that were saved anew ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_recompressed_and_scaled_copies_are_found_and_moving_scenes_are_not(tmp_path: Path):
     from stylebridge.data.doctor import duplicate_findings
 
