@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there, with the user's permissions, and what is said when they cannot be."""
+"""Atomic files and folders with the user's permissions, and messages about failed writes."""
 
 import errno
 import os

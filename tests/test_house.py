@@ -1,4 +1,4 @@
-"""``tools/house.py`` finds what is planted in small trees, and finds nothing in this repository."""
+"""``tools/house.py`` finds planted violations in small trees, and finds nothing in this repository."""
 
 import importlib.util
 import subprocess

@@ -1,4 +1,4 @@
-"""What every registered method keeps, at its tiny size (``support/tiny_methods.py``)."""
+"""The contract of every registered method, at a tiny size (``support/tiny_methods.py``)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -91,7 +91,7 @@ PRESETS = [
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: f"{preset.method}-{preset.name}")
 def test_its_presets_build(preset: Preset) -> None:
-    """Without values, and again from the settings as a run keeps them."""
+    """On the meta device, and again from the settings saved in a run."""
     networks = preset.networks
     settings = networks.configure(preset.name, **dict.fromkeys(networks.from_data, 3))
     with torch.device("meta"):
@@ -130,7 +130,7 @@ class Seen:
 
 
 def graphs_in(value: Any, name: str) -> Iterator[str]:
-    """The names of tensors with a graph in what a memo holds."""
+    """The names of tensors with a graph in a memo."""
     if isinstance(value, Tensor):
         if value.requires_grad:
             yield name
@@ -154,7 +154,7 @@ def others_of(method: Method) -> list[nn.Parameter]:
 
 
 def watched(case: str, trainer: Trainer) -> Seen:
-    """Let a trainer note what its phases do."""
+    """Record what a trainer's phases do."""
     method, networks = trainer.method, trainer.method.networks
     trained = {
         name: {f"{name}.{key}" for key, p in networks[name].named_parameters() if any(p is t for t in known)}
@@ -187,7 +187,7 @@ SLOW = ("mixnmatch", "source-only-lite0", "bridge")
     params=[pytest.param(n, marks=[pytest.mark.slow] if n.startswith(SLOW) else []) for n in CASES],
 )
 def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Seen:
-    """Each case, trained to its end."""
+    """Each case, trained to the end."""
     trainer = make_trainer(request.param, tmp_path_factory.mktemp(request.param))
     seen = watched(request.param, trainer)
     trainer.fit()
@@ -212,7 +212,7 @@ def test_the_memo_holds_no_graphs(seen: Seen) -> None:
 
 
 def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
-    """To the bit."""
+    """Bit-identical."""
     assert ours.keys() == theirs.keys()
     assert [key for key, value in ours.items() if not torch.equal(value, theirs[key])] == []
 
@@ -238,7 +238,7 @@ def test_a_step_is_a_function_of_the_seed_and_is_resumed_to_the_bit(seen: Seen, 
 
 
 class Sealed(dict):
-    """A batch whose label may not be looked at."""
+    """A batch whose label must not be read."""
 
     def __getitem__(self, key: str) -> Tensor:
         if key == "label":
@@ -256,7 +256,7 @@ class Sealed(dict):
 
 
 class SealingTrainer(Trainer):
-    """Target batches have labels, and do not give them away."""
+    """Target batches have labels that must not be read."""
 
     def _micro_batches(self):
         for step in super()._micro_batches():
@@ -277,7 +277,7 @@ def test_a_target_label_is_never_read(name: str, tmp_path: Path) -> None:
 
 
 def test_the_seal_holds(tmp_path: Path) -> None:
-    """A method that does look is caught."""
+    """A method that reads them is detected."""
     trainer = make_trainer("colour-transfer", tmp_path, steps=1, kind=SealingTrainer)
     (phase,) = trainer.phases
 

@@ -1,4 +1,4 @@
-"""What every built-in recipe of every task keeps."""
+"""The contract of every built-in recipe of every task."""
 
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def test_its_methods_are_of_its_task_and_its_optimizers_are_theirs(name: str, ta
 
 @pytest.mark.parametrize(("name", "task"), RECIPES.items())
 def test_a_recipe_with_the_published_optimizers_leaves_them_out(name: str, task: str) -> None:
-    """They stand in the method's file."""
+    """They are in the method's file."""
     recipe = load_recipe(name, task=task)
     text = yaml.safe_load(recipe.to_yaml())
     for stage, spelt in zip(text["stages"], written(recipe)["stages"], strict=True):

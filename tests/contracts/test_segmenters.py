@@ -1,4 +1,4 @@
-"""What every family of segmenters keeps."""
+"""The contract of every family of segmenters."""
 
 import copy
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What every task keeps: nothing is lost by a mistake, and a run goes on as it was begun."""
+"""The contract of every task: a mistake loses nothing, and a resumed run continues unchanged."""
 
 import io
 import shutil
@@ -30,7 +30,7 @@ def task(request: pytest.FixtureRequest) -> Task:
 
 @pytest.fixture(scope="module")
 def whole(task: Task, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was trained without a stop; tests do not write into it."""
+    """A run trained without interruption; tests do not write into it."""
     run = tmp_path_factory.mktemp("whole") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(run.parent / "cache"))
@@ -39,7 +39,7 @@ def whole(task: Task, data: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def contents(run: Path) -> dict[str, bytes]:
-    """All files but the lock, by their paths."""
+    """All files except the lock, by path."""
     files = [path for path in run.rglob("*") if path.is_file() and not path.name.endswith(".lock")]
     return {path.relative_to(run).as_posix(): path.read_bytes() for path in files}
 
@@ -58,7 +58,7 @@ class Stopped(BaseException):
 
 
 def stop_after(patch: pytest.MonkeyPatch, saves: int) -> None:
-    """Stop when so many checkpoints were written."""
+    """Stop after a number of checkpoints."""
     save, count = Trainer.save, iter(range(1, 99))
 
     def saving(trainer: Trainer, *args: object) -> None:
@@ -70,7 +70,7 @@ def stop_after(patch: pytest.MonkeyPatch, saves: int) -> None:
 
 
 def assert_same_run(task: Task, ours: Path, theirs: Path) -> None:
-    """Weights, to the bit, and recipe."""
+    """Bit-identical weights, and the recipe."""
     mine, others = task.tensors(ours), task.tensors(theirs)
     assert mine
     folders.assert_same(mine, others)
@@ -82,7 +82,7 @@ def assert_same_run(task: Task, ours: Path, theirs: Path) -> None:
 def test_a_run_that_was_stopped_ends_in_the_same_weights(
     last: bool, task: Task, data: Path, whole: Path, tmp_path: Path
 ) -> None:
-    """Stopped after its first checkpoint, and after its last, before anything was handed on."""
+    """Stopped after its first checkpoint, and after its last, before results were passed on."""
     run = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
         stop_after(patch, task.saves if last else 1)

@@ -1,4 +1,4 @@
-"""What every translator of images keeps, in use."""
+"""The contract of every image translator in use."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from support.tiny_methods import CASES
 
 @pytest.fixture(params=method_names("translate"))
 def networks(request: pytest.FixtureRequest) -> Any:
-    """Tiny networks, as a run keeps them."""
+    """Tiny networks, as saved in a run."""
     torch.manual_seed(0)
     method: Any = CASES[request.param].build()[0]
     return method.model.double()

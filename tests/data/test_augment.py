@@ -14,7 +14,7 @@ WIDTH, HEIGHT = 120, 90
 
 
 def coded() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """An image whose red is the column and green the row, and two label maps that say the same."""
+    """An image whose red is the column and green the row, and two label maps with the same values."""
     y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.uint8)
     return np.stack([x, y, np.full_like(x, 7)], axis=2), x, y
 

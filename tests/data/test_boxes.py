@@ -1,4 +1,4 @@
-"""Boxes files, and the views that are cut by them."""
+"""Box files, and crops by boxes."""
 
 from pathlib import Path
 
@@ -193,7 +193,7 @@ def test_object_view_shows_the_window() -> None:
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize(("width", "height"), [(200, 100), (90, 240), (126, 126)])
 def test_the_box_goes_with_the_background_view(width: int, height: int, mirrored: bool) -> None:
-    """A white rectangle where the box is stays where the box says."""
+    """A white rectangle in the box stays inside the transformed box."""
     image = np.zeros((height, width, 3), np.uint8)
     box = Box(width * 0.3, height * 0.4, width * 0.3, height * 0.2)
     x0, y0, x1, y1 = (round(edge) for edge in box.corners)
@@ -256,7 +256,7 @@ def test_batches(tmp_path: Path) -> None:
 
 
 def test_batches_depend_on_their_position_alone(tmp_path: Path) -> None:
-    """A continued run, and two processes, see what one uninterrupted process sees."""
+    """A resumed run, and two processes, get the same data as one uninterrupted process."""
     images = boxed(tmp_path)
     one = boxed_batches(images, UniformSampler(3, seed=0), batch_size=4)
     whole = [next(one) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""Class maps: classes become others by name, never by number."""
+"""Class maps: classes are mapped by name, never by number."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Folders and zip files as trees; archives that are damaged, or mean harm."""
+"""Folders and zip files as trees; archives that are damaged or malicious."""
 
 import io
 import os
@@ -36,7 +36,7 @@ def write_zip(path: Path, content: dict[str, bytes]) -> Path:
 
 @pytest.fixture(params=["folder", "zip", "zips", "below"])
 def tree(request, tmp_path: Path):
-    """The same four files as a folder, in a zip file, in two, and below another folder; hidden ones beside."""
+    """The same four files as a folder, in a zip file, in two, and below another folder; with hidden files beside."""
     content = {name: picture(i) for i, name in enumerate(NAMES)}
     hidden = {".hidden/x.png": b"", "a/._x.png": b"", "__MACOSX/a/._x.png": b""}
     if request.param == "zip":

@@ -119,7 +119,7 @@ def test_filters_of_warnings_are_as_before(tmp_path: Path):
 
 @pytest.mark.slow
 def test_nothing_is_written_on_stderr_by_decoders(tmp_path: Path):
-    """libtiff and logging write past Python's warnings, so a process of its own shows what a user would see."""
+    """libtiff and logging write past Python's warnings, so a separate process shows the user's output."""
     data = bytearray(corrupt.seeds()["tiff_lzw.tif"])
     data[200:240] = b"\xff" * 40
     (tmp_path / "x.tif").write_bytes(data)

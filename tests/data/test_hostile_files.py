@@ -1,4 +1,4 @@
-"""What is no file, leads in circles, or costs hours to decode: named at once, never waited for."""
+"""Special files, circular links, and files that take hours to decode: reported at once, without waiting."""
 
 import base64
 import io
@@ -182,7 +182,7 @@ def test_pages_of_a_tiff_are_not_walked(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def many_scans(scans: int) -> bytes:
-    """A progressive JPEG whose last scan is there many times."""
+    """A progressive JPEG whose last scan is repeated many times."""
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(
         buffer, "JPEG", progressive=True, quality=60
@@ -232,7 +232,7 @@ def test_the_check_and_reading_agree_on_every_pixel_format(tmp_path: Path, mode:
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_a_zip_file_that_unpacks_without_a_limit_is_refused(tmp_path: Path, method: int):
-    """64 MB of zeros declared as 100 bytes: zipfile would unpack all of them before it looks at the size."""
+    """64 MB of zeros declared as 100 bytes: zipfile would unpack all of them before it checks the size."""
     with zipfile.ZipFile(tmp_path / "set.zip", "w", method) as archive:
         archive.writestr("images/a.png", bytes(1 << 22))
     data = bytearray((tmp_path / "set.zip").read_bytes())

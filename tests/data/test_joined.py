@@ -1,4 +1,4 @@
-"""Two domains drawn from as one."""
+"""Sampling from two domains as one."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def test_the_second_has_its_share_of_any_run_of_draws(share: float) -> None:
 
 
 def test_each_part_is_drawn_as_if_it_were_alone() -> None:
-    """Every image of the first once in an epoch of its own; likewise the second's."""
+    """Every image of each domain once per epoch of that domain."""
     sampler = JoinedSampler(UniformSampler(5, 1), UniformSampler(2, 2), 5, 0.5)
     drawn = [sampler.index(p) for p in range(40)]
     first, second = ([i for i in drawn if (i >= 5) == late] for late in (False, True))

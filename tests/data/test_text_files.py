@@ -1,4 +1,4 @@
-"""YAML and JSON that a stranger may have written: bombs, deep nesting, odd values; each is one short sentence."""
+"""Untrusted YAML and JSON: bombs, deep nesting, odd values; each is one short sentence."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ from stylebridge.networks.segmenters.build import load_segmenter
 
 
 def multiplying(levels: int, width: int = 9) -> str:
-    """A text of some hundred bytes that stands for ``width ** levels`` values."""
+    """A text of some hundred bytes that expands to ``width ** levels`` values."""
     lines = [f"a0: &a0 [{', '.join(['x'] * width)}]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * width)}]" for i in range(1, levels)]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""The toy world: exact geometry, exact labels, and nothing left to chance but the seed."""
+"""The toy world: exact geometry, exact labels, and no randomness except the seed."""
 
 import hashlib
 import subprocess

@@ -1,4 +1,4 @@
-"""The example of docs/layers.md runs as it stands, and gives what its comments say."""
+"""The example of docs/layers.md runs unchanged, with the results in its comments."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The table of docs/methods.md is that of the registry, the recipes and the pages."""
+"""The table of docs/methods.md matches the registry, the recipes and the pages."""
 
 import importlib.util
 import re

@@ -1,4 +1,4 @@
-"""A damaged checkpoint or log: the one before is taken, and the user is told which file was wrong and why."""
+"""A damaged checkpoint or log: the previous one is used, and the user is told which file is damaged and how."""
 
 import io
 import json
@@ -20,7 +20,7 @@ STEPS = 20
 
 
 def flip_last_byte(path: Path) -> None:
-    """The smallest damage: the size, the header and the shapes stay as they were."""
+    """The smallest damage: the size, the header and the shapes are unchanged."""
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
@@ -54,7 +54,7 @@ def checkpoints(folder: Path) -> list[ckpt.Checkpoint]:
 
 
 def resumed(folder: Path, steps: int = STEPS):
-    """A trainer that took up what is whole, and what it printed."""
+    """A trainer resumed from the intact checkpoint, and its output."""
     trainer = tiny.make_trainer(folder, steps)
     trainer.quiet, trainer.console = False, Console(record=True, width=10_000, file=io.StringIO())
     trainer.resume_newest()
@@ -127,7 +127,7 @@ def test_without_an_intact_checkpoint_nothing_is_trained_or_removed(tmp_path, wh
 
 
 def test_the_tenth_stage_comes_after_the_ninth(tmp_path):
-    """Else its checkpoints would be taken for the oldest ones, and removed as soon as they are written."""
+    """Otherwise its checkpoints would count as the oldest ones, and removed as soon as they are written."""
     for stage in ("9-nine", "10-ten"):
         for step in (1, 2, 3):
             writer = ckpt.CheckpointWriter(tmp_path, stage, step)
@@ -223,7 +223,7 @@ def test_the_lines_of_other_stages_stay(tmp_path):
 
 
 def test_the_log_is_on_the_disk_before_the_checkpoint_counts(tmp_path, monkeypatch):
-    """A power cut must not leave a checkpoint that knows lines which the disk does not have."""
+    """A power cut must not leave a checkpoint that refers to log lines not on the disk."""
     synced: list[str] = []
     fsync, rename = ckpt.os.fsync, ckpt.os.rename
     inode = {}

@@ -1,4 +1,4 @@
-"""What several GPUs and a recipe's switches make of the networks, shown on the CPU."""
+"""Networks for several GPUs and with a recipe's switches, tested on the CPU."""
 
 import json
 
@@ -18,7 +18,7 @@ ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.Sigmoid, nn.GELU, nn
 
 
 def called_activations(network: nn.Module, image: torch.Tensor) -> int:
-    """How often an activation really runs in a forward pass."""
+    """How often an activation runs in a forward pass."""
     count = 0
 
     def hear(*_args) -> None:

@@ -1,4 +1,4 @@
-"""Weights that are not finite are never saved as good, and never handed on: also those of the very last step."""
+"""Weights that are not finite are never saved as good, and never passed on, including those of the last step."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from support import tiny
 
 
 def spoil_after_step(trainer, step: int, network: str, tensor: str, value: float) -> None:
-    """What a learning rate that is too large does: the loss and the gradients of the step were still finite."""
+    """The effect of a learning rate that is too large: the loss and the gradients of the step were still finite."""
     original = trainer._run_step
 
     def run(steps):
@@ -41,7 +41,7 @@ def test_the_last_steps_weights_are_checked(tmp_path, network, tensor, value):
 
 
 def test_a_bad_checkpoint_of_an_older_version_is_not_handed_on(tmp_path):
-    """A run that is at its end already makes no step, so it is checked all the same."""
+    """A finished run makes no step, but is still checked."""
     trainer = tiny.train(tmp_path, 5)
     again = tiny.make_trainer(tmp_path, 5)
     assert again.resume_newest()

@@ -112,7 +112,7 @@ def test_a_network_that_overflows_is_skipped_alone_and_the_scale_falls_once(tmp_
 
 
 def test_a_network_that_never_steps_again_stops_the_training(tmp_path):
-    """Also when the other networks of the phase go on: what is counted is counted for each."""
+    """Also if the other networks of the phase are stepped: each network is counted separately."""
     trainer = make(tmp_path, ThreeNetworks(overflow=("third", range(2, 100))), steps=60)
     scaled(trainer)
     with pytest.raises(TrainingStopped, match=r"gradient of third\.weight is not finite"):

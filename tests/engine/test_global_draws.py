@@ -1,4 +1,4 @@
-"""Draws and batch norm of a part of the batch are the rows of what one process draws for all of it."""
+"""Draws and batch norm of a part of the batch are the rows of one process's draw for the whole batch."""
 
 from collections.abc import Callable
 
@@ -40,7 +40,7 @@ def layouts(x: Tensor, order: tuple[int, ...]) -> Tensor:
 
 
 def parts(draw: Callable[[Tensor], Tensor], x: Tensor, processes: int) -> Tensor:
-    """What several processes draw, one after the other."""
+    """The draws of several processes, concatenated."""
     images = len(x) // processes
     rows = []
     for index, own in enumerate(x.chunk(processes)):
@@ -80,7 +80,7 @@ def test_whole_channels_drop_equally(name):
 
 
 def test_what_belongs_to_no_image_is_equal_in_all_processes():
-    """A number for the whole batch, and rows that are no multiple of the images."""
+    """A number for the whole batch, and rows that are not a multiple of the images."""
     for draw in (lambda _: torch.rand(()), lambda _: torch.rand(5)):
         one, other = parts(lambda x, d=draw: d(x)[None], torch.rand(4, 1), 2)
         assert torch.equal(one, other)

@@ -38,7 +38,7 @@ def test_state_is_in_the_state_dict():
 
 
 def test_more_images_than_it_holds_are_exchanged_without_loss():
-    """As of many processes, which exchange the global batch."""
+    """Like several processes, which exchange the global batch."""
     torch.manual_seed(0)
     buffer = ImageBuffer(3, (1, 1, 1))
     returned = []

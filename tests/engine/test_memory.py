@@ -1,4 +1,4 @@
-"""Memory is kept between the steps of a training: counted in page faults, which say what the system handed out anew."""
+"""Memory is kept between the steps of a training: counted in page faults, which show new allocations."""
 
 import subprocess
 import sys

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 
 def run_processes(count: int, program: str, *arguments: str) -> None:
-    """Run a program in so many processes of one group, as torch's launcher does."""
+    """Run a program in several processes of one group, like torch's launcher."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -49,7 +49,7 @@ def run_processes(count: int, program: str, *arguments: str) -> None:
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that workers of pytest have in common."""
+    """A folder shared by pytest's workers."""
     own = tmp_path_factory.getbasetemp()
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
@@ -109,7 +109,7 @@ def test_two_processes_reproduce_one(name, two, tmp_path):
 
 
 class Seldom(Method):
-    """A network that is trained in every third step, and its average."""
+    """A network trained in every third step, and its average."""
 
     name = "seldom"
     streams: ClassVar = {"source": True}
@@ -137,7 +137,7 @@ class Seldom(Method):
 
 
 def test_an_average_moves_only_when_its_network_was_stepped(tmp_path):
-    """Between, it must not decay towards weights that it has counted already."""
+    """In between, it must not decay towards weights that are already counted."""
     method = Seldom()
     start = method.network.weight.detach().clone()
     sgd = OptimizerConfig(kind="sgd", lr=0.1, momentum=0)
@@ -156,7 +156,7 @@ def test_an_average_moves_only_when_its_network_was_stepped(tmp_path):
 
 @pytest.fixture(scope="module")
 def outcomes(data: Path, two: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What one process came to, and each of two."""
+    """The results of one process, and of each of two."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", "")  # put back afterwards
         alone = together(data, tmp_path_factory.mktemp("alone") / "together")
@@ -166,7 +166,7 @@ def outcomes(data: Path, two: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.mark.parametrize("what", ["checked", "made", "label free", "lines", "styles", "never", "agreed"])
 def test_shared_work_comes_to_what_one_process_finds(what, outcomes):
-    """To the last bit: sums are taken in the order of the images."""
+    """Bit-identical: sums are computed in the order of the images."""
     alone, *pair_of = outcomes
     expected = "process 0" if what == "agreed" else alone[what]
     assert [outcome[what] for outcome in pair_of] == [expected, expected]
@@ -200,7 +200,7 @@ def test_buffers_of_all_types_are_the_main_processes(outcomes):
 
 
 def test_gradients_are_means_and_what_has_none_anywhere_keeps_none(outcomes):
-    """Else an optimiser with momentum would move what one process leaves alone."""
+    """Otherwise an optimiser with momentum would change parameters without a gradient."""
     for outcome in outcomes[1:]:
         assert outcome["gradients"] == {
             "everywhere": [2.0, 2.0],
@@ -216,7 +216,7 @@ def test_waiting_for_the_main_process_is_not_a_failure(outcomes):
 
 
 def test_a_whole_run_is_that_of_one_process(data, two, tmp_path, monkeypatch):
-    """Translated images, pseudo-labels, scores and what every stage hands on; nothing is missing or left over."""
+    """Translated images, pseudo-labels, scores and the results of every stage, without missing or extra files."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     whole_run(data, tmp_path / "run")
     one, other = tmp_path / "run", two / "run"

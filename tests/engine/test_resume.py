@@ -39,7 +39,7 @@ def told(folder: Path) -> list[dict]:
 
 
 def wait_for_step(folder: Path, step: int, child) -> None:
-    """Until a checkpoint of that step is there, or the child has ended."""
+    """Wait until a checkpoint of that step exists, or the child has ended."""
     state = folder / "trainer_state"
     while child.is_alive() and max([c.step for c in ckpt.find_checkpoints(state)], default=0) < step:
         time.sleep(0.001)
@@ -86,7 +86,7 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_bits(tmp_path):
 
 
 def test_every_kind_of_state_is_in_the_checkpoint(tmp_path):
-    """Leaving any one thing out must change the outcome: else the test above could not notice its loss."""
+    """Leaving any one thing out must change the outcome: otherwise the test above could not detect its loss."""
     tiny.train(tmp_path / "whole", 12, checkpoint_every=6, keep_checkpoints=2)
     expected = ckpt.find_checkpoints(tmp_path / "whole" / "trainer_state")[-1].path
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the step is ended, a checkpoint written, and nothing else."""
+"""Ctrl-C and SIGTERM: the step is finished and a checkpoint written, and nothing else."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from support import tiny
 
 @pytest.fixture(autouse=True)
 def usual_handlers():
-    """A background process may ignore SIGINT; here it must be heard."""
+    """A background process may ignore SIGINT; here it must be received."""
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -94,7 +94,7 @@ def test_several_processes_take_the_launchers_echo_for_the_same_signal():
 
 
 def test_a_signal_that_another_process_got_ends_this_one_too(tmp_path, monkeypatch):
-    """The wish travels with the phase's numbers: a mean over the processes that is not zero."""
+    """The stop request is shared with the phase's values: a mean over processes that is not zero."""
     trainer = make(tmp_path)
     reduce = trainer.accelerator.reduce
 
@@ -121,7 +121,7 @@ def test_an_ignored_signal_stays_ignored_and_other_threads_train(tmp_path):
 
 @pytest.mark.slow
 def test_a_signal_to_every_process_ends_two_of_them_at_one_step(tmp_path):
-    """A real launch: both processes get the signal at different moments, and write one whole checkpoint."""
+    """A real launch: both processes get the signal at different moments, and write one complete checkpoint."""
     options = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
     options += ["--dynamo_backend", "no", "--main_process_port", "0"]
     command = [sys.executable, "-m", "accelerate.commands.launch", *options]

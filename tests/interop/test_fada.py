@@ -1,4 +1,4 @@
-"""Released FADA checkpoints: read without executing anything, and computing what the published network computes."""
+"""Released FADA checkpoints: read without executing code, with the published network's outputs."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.2
 
 
 class NoEps(nn.Module):
-    """Frozen batch norm as the authors wrote it down: y = x·w/√var + (b − mean·w/√var), no eps."""
+    """Frozen batch norm as in the authors' code: y = x·w/√var + (b − mean·w/√var), no eps."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

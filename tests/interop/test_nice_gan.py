@@ -16,7 +16,7 @@ FULL = NiceGanConfig(image_size=96, channels=2, blocks=1, light=False)
 
 
 def checkpoint(config: NiceGanConfig, seed: int = 0) -> dict:
-    """A dictionary as the authors' code saves it, with random weights and what an operation counter leaves."""
+    """A dictionary as the authors' code saves it, with random weights and entries of an operation counter."""
     torch.manual_seed(seed)
     networks = NiceGanNetworks(config)
     made: dict = {

@@ -96,7 +96,7 @@ def load_mixer_like() -> torch.nn.Module:
 
 
 class Stopped(Exception):
-    """What a test stops a training with."""
+    """The exception with which a test stops training."""
 
 
 @pytest.fixture(scope="module")

@@ -67,7 +67,7 @@ def test_cityscapes_35_classes_and_instance_edges(tmp_path: Path) -> None:
 
 
 def test_folders_of_cityscapes_are_paired_by_name(tmp_path: Path) -> None:
-    """Label ids, instance ids and colours lie in one folder there."""
+    """Label ids, instance ids and colours are in one folder there."""
     state = published_spade.generator_state(36)
     file = weights(state, tmp_path / "latest_net_G.pth")
     folder = tmp_path / "gtFine"
@@ -173,7 +173,7 @@ def test_an_import_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
 
 
 def test_maps_are_resized_to_the_size_of_training_as_published(tmp_path: Path) -> None:
-    """To the nearest pixel, and edges are looked for afterwards."""
+    """By nearest neighbour, and edges are computed afterwards."""
     state = published_spade.generator_state(36)
     file = weights(state, tmp_path / "latest_net_G.pth")
     labels = blocks(150, 333, list(range(35)), side=31)
@@ -271,7 +271,7 @@ def test_encoders_that_do_not_belong(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("channels", ["4", "3+void"])
 def test_sean_in_the_style_of_a_photo(tmp_path: Path, channels: str) -> None:
-    """Also with a last channel for pixels without a class, which has a style of its own then."""
+    """Also with a last channel for pixels without a class, which then has its own style."""
     state = published_sean.published_state(4)
     file = weights(state, tmp_path / "latest_net_G.pth")
     void = channels != "4"

@@ -108,7 +108,7 @@ def test_sean(tmp_path: Path, prefix: str) -> None:
 
 @pytest.mark.slow
 def test_fewer_classes_than_the_published_code_has_layers_for(tmp_path: Path) -> None:
-    """It builds ``fc_mu0`` to ``fc_mu18`` whatever the number of classes; those beyond them are never run."""
+    """It builds ``fc_mu0`` to ``fc_mu18`` for any number of classes; the extra ones are never run."""
     state = checkpoint(SEAN)
     extra = {
         key.replace("fc_mu0", f"fc_mu{n}"): torch.randn_like(value)

@@ -1,4 +1,4 @@
-"""Adaptation from end to end: what a run holds, and what it reads."""
+"""Adaptation from end to end: the contents of a run, and the files it reads."""
 
 import contextlib
 import json
@@ -97,7 +97,7 @@ def test_the_segmenter_is_the_last_stages_and_loads_for_use(
 
 
 def test_smp_loads_the_segmenter_by_itself(runs: Callable[[str], Path], tmp_path: Path) -> None:
-    """Without our code; that it works with none of ours installed is tested with the networks."""
+    """Without our code; the networks' tests check it without our package installed."""
     shutil.copytree(runs("source-only-small") / "segmenter", tmp_path / "elsewhere")
     model = smp.from_pretrained(str(tmp_path / "elsewhere")).eval()
     ours = load_segmenter(tmp_path / "elsewhere")
@@ -144,7 +144,7 @@ def test_methods_leave_their_networks_beside_the_segmenter(runs: Callable[[str],
 
 @pytest.mark.slow
 def test_training_learns(tmp_path: Path, world: World) -> None:
-    """Twenty steps tell ground, wall and sky apart on the source; a network that guesses has a third of that."""
+    """Twenty steps separate ground, wall and sky on the source; guessing gives a third of that score."""
     result = tiny_adapt(world, tmp_path / "run", evaluate_on=world.source, overrides=learning(20))
     assert result.after is not None
     assert result.after.miou_present > 0.7
@@ -196,7 +196,7 @@ def test_pseudo_labels_are_palette_pngs_of_the_images_own_size(tmp_path: Path, w
 def test_a_target_without_labels_folder_has_no_other_file_read(
     recipe: str, tmp_path: Path, world: World
 ) -> None:
-    """Whatever else lies in the target folder: garbage in it stops nothing, and nothing of it is opened."""
+    """Whatever else lies in the target folder: garbage does not stop training and is never opened."""
     target = tmp_path / "target"
     shutil.copytree(world.target, target)
     shutil.copytree(world.held_out / "labels", target / "by_hand")
@@ -246,7 +246,7 @@ def test_target_labels_are_not_read_while_training(
 
 @pytest.mark.slow
 def test_damaged_target_labels_do_not_cost_the_training(tmp_path: Path, world: World) -> None:
-    """Either a whole model comes of it, or an error that names them before anything was made."""
+    """Either a complete model, or an error that names them before anything is written."""
     target, run = tmp_path / "target", tmp_path / "run"
     shutil.copytree(world.target, target)
     (target / "labels").mkdir()

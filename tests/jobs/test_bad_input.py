@@ -1,4 +1,4 @@
-"""What the command line says to a mistake: one sentence that names it, exit code 2, and nothing left behind."""
+"""The command line's answer to a mistake: one sentence that names it, exit code 2, and nothing left behind."""
 
 import json
 import shutil
@@ -18,20 +18,20 @@ stylebridge = folders.stylebridge
 
 @pytest.fixture
 def mine(world: World, tmp_path: Path) -> World:
-    """A world of the test's own, to spoil."""
+    """A copy of the world that the test may damage."""
     shutil.copytree(world.source, tmp_path / "source")
     shutil.copytree(world.target, tmp_path / "target")
     return World(tmp_path / "source", tmp_path / "target", world.held_out, world.space)
 
 
 class Adapt:
-    """``stylebridge adapt`` on a world, with the small recipe for a moment."""
+    """``stylebridge adapt`` on a world, with a few steps of the small recipe."""
 
     def __init__(self, stylebridge: CommandLine, mine: World, tmp_path: Path) -> None:
         self.stylebridge, self.world, self.out = stylebridge, mine, tmp_path / "run"
 
     def __call__(self, *more: object, **given: object) -> Outcome:
-        """``more`` arguments; ``given`` options in place of the usual ones (None: left out)."""
+        """``more`` arguments; ``given`` options instead of the usual ones (None: omitted)."""
         usual = {
             "source": self.world.source,
             "target": self.world.target,
@@ -175,7 +175,7 @@ def test_a_wrong_setting(adapt: Adapt, override: str, named: tuple[str, ...]) ->
     ],
 )
 def test_a_mended_setting_needs_no_other_folder(adapt: Adapt, override: str) -> None:
-    """What fails before a step was trained leaves nothing in the way of the next try."""
+    """A failure before the first step leaves nothing that blocks the next try."""
     adapt("--set", override)
     assert not adapt.out.exists()
 

@@ -1,4 +1,4 @@
-"""A Bridge run: stages hand their networks on, and what comes out can be used."""
+"""A Bridge run: stages pass their networks on, and the results can be used."""
 
 import json
 from pathlib import Path
@@ -63,7 +63,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def test_stages_hand_on_what_they_trained(done: Path) -> None:
-    """Painters move in their own stage only, and arrive unchanged at the end."""
+    """Painters are trained only in their own stage, and unchanged at the end."""
     for network in ("critics", "painters"):
         before, trained, after = (
             learnt(stage_file(done, s, network)) for s in ("2-alignment", "3-translators", "4-self-training")
@@ -179,7 +179,7 @@ def test_commands(world: World, done: Path, tmp_path: Path, stylebridge: Command
 
 
 def test_the_built_in_recipe_translates_in_closed_form(world: World, tmp_path: Path) -> None:
-    """No network is built for it; the domain's mean styles are known all the same, in both directions."""
+    """No network is built for it; the domain's mean styles are still known, in both directions."""
     out = tmp_path / "run"
     made = tiny_adapt(world, out, "bridge-small", overrides=["onnx=true"])
     assert made.onnx == out / "segmenter.onnx"

@@ -72,7 +72,7 @@ def test_a_sick_set_and_its_corrected_copy(tmp_path: Path, sick: Sick):
 
 @pytest.mark.slow
 def test_a_fix_ends_with_what_is_left_and_not_with_what_was(tmp_path: Path, sick: Sick, stylebridge):  # noqa: F811
-    """What the copy lacks is found by examining it on its own."""
+    """Missing parts of the copy are found by examining it separately."""
     page, fixed = tmp_path / "page.html", tmp_path / "fixed"
     arguments = (sick.train, "--label-space", sick.space, "--out", page)
     done = stylebridge("data", "doctor", *arguments, "--fix", fixed)

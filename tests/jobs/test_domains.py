@@ -54,7 +54,7 @@ def renamed(tmp_path: Path, world: World) -> tuple[Path, Path]:
 def test_a_class_map_changes_ids_and_nothing_else(
     world: World, renamed: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """The same pictures with labels spelt otherwise train the same weights, and are scored alike."""
+    """The same pictures with other label ids train the same weights, and get the same scores."""
     source, class_map = renamed
     plain = tiny_adapt(world, tmp_path / "plain")
     other = World(source, world.target, world.held_out, world.space)
@@ -119,7 +119,7 @@ def test_ids_without_names_are_not_guessed(
 
 @pytest.fixture
 def few(world: World, tmp_path: Path) -> Path:
-    """Label maps for two of the four target images, written beside, named as the images."""
+    """Label maps for two of the four target images, written beside, named like the images."""
     folder = tmp_path / "few"
     folder.mkdir()
     for number in (1, 3):

@@ -1,4 +1,4 @@
-"""Lengths in epochs: what publications count so becomes steps when the data set is known."""
+"""Lengths in epochs: converted to steps when the data set is known."""
 
 from pathlib import Path
 

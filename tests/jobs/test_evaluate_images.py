@@ -1,4 +1,4 @@
-"""Scoring images against real ones: what is read, what is said, and the numbers by another way."""
+"""Scoring images against real ones: files read, output, and scores computed in another way."""
 
 import json
 import zipfile

@@ -1,4 +1,4 @@
-"""Diversity of a set and distances of namesakes, by another way."""
+"""Diversity of a set and distances of images of one name, computed in another way."""
 
 import json
 from pathlib import Path

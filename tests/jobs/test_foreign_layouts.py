@@ -1,4 +1,4 @@
-"""Sets that other tools laid out, given to adapt and to the commands that read images alone."""
+"""Sets with layouts of other tools, for adapt and for commands that only read images."""
 
 import io
 import shutil

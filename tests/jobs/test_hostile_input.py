@@ -1,4 +1,4 @@
-"""Names, files and processes that are not as a command expects: one sentence and exit code 2, or it just works."""
+"""Names, files and processes that a command does not expect: one sentence and exit code 2, or it works."""
 
 import json
 import os
@@ -81,7 +81,7 @@ def test_signs_of_markup_in_class_names_and_the_run_folder(
 
 
 def test_consoles_are_opened_in_one_place():
-    """But for the doctor's, which escapes every text itself."""
+    """Except for the doctor, which escapes every text itself."""
     top = Path(package.__file__).parent
     opening = {
         path.relative_to(top).as_posix()
@@ -238,7 +238,7 @@ def test_files_that_are_nested_deeply(stylebridge: CommandLine, world: World, fi
 
 
 class Evil:
-    """Makes a file where it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -301,7 +301,7 @@ def test_names_are_text_in_the_pages(stylebridge: CommandLine, world: World, tmp
 def test_hostile_files_through_the_commands(
     stylebridge: CommandLine, world: World, finished: Path, tmp_path: Path
 ):
-    """Files that are damaged, lie or are no images: each call of a command ends well or in one sentence."""
+    """Files that are damaged, misleading or not images: each command succeeds or fails with one sentence."""
     ended = []
     for number, name, content in corrupt.corrupted(20, seed=7):
         place = tmp_path / f"{number}"

@@ -29,7 +29,7 @@ TRAINER = {"steps": 6, "batch": 2, "checkpoint_every": 100, "sample_every": 0}
 
 @pytest.fixture(autouse=True)
 def usual_handlers():
-    """A background process may ignore SIGINT; here it must be heard."""
+    """A background process may ignore SIGINT; here it must be received."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

@@ -1,4 +1,4 @@
-"""How label files are read, without training: what shows it, what is assumed, and what a user may override."""
+"""How label files are read, without training: evidence, assumptions, and overrides."""
 
 import io
 from pathlib import Path
@@ -45,7 +45,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_every_domain_is_identified_for_itself(tmp_path: Path, photos: Path) -> None:
-    """A map for the source leaves an evaluation set alone that has the model's classes, and the other way round."""
+    """A map for the source does not affect an evaluation set with the model's classes, and vice versa."""
     city, idd = write_maps(tmp_path / "city", CITYSCAPES), write_maps(tmp_path / "idd", IDD)
     domains, told = opened(city, photos, evaluate_on=idd, class_maps=["cityscapes-19_to_idd-7"])
     assert ids(domains.source.space, 14) == [0, 1, 5, 4, 4, 4, 4, 4, 5, 1, 6, 2, 2, 3]
@@ -132,7 +132,7 @@ def test_label_maps_that_some_target_images_lack_stop_nothing_and_are_named(tmp_
 
 
 def test_a_palette_of_no_known_space_names_the_next_set(tmp_path: Path) -> None:
-    """A model of classes without names is known by the colours that its label maps had."""
+    """A model of classes without names is recognised by the colours of its label maps."""
     quiet = Console(quiet=True)
     model = open_labelled(write_maps(tmp_path / "a", FACADES), "data", quiet).space
     assert model is not None

@@ -23,7 +23,7 @@ FACTORS = ("pose", "background", "shape", "texture")
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mixer]:
-    """Random networks in the authors' layout, with statistics of their own."""
+    """Random networks in the authors' layout, with random statistics."""
     torch.manual_seed(0)
     mixer = Mixer(Generator(CONFIG), Encoders(CONFIG), FeatureExtractor(CONFIG))
     for name, buffer in mixer.named_buffers():
@@ -85,7 +85,7 @@ def test_the_commands_give_the_networks_output(
 def test_feature_mode_takes_the_pose_from_the_shape_photo_and_reports_it(
     stylebridge: CommandLine, photos: dict[str, Path], run: Path
 ) -> None:
-    """The published program asks for the pose photo too, which then is that of the shape."""
+    """The published program also needs the pose photo, which is then the shape photo."""
     pictures, notes = [], []
     for name, files in (
         ("a.png", arguments(photos, FACTORS[1:])),

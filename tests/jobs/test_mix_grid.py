@@ -45,7 +45,7 @@ def units(paths: list[Path]) -> torch.Tensor:
 
 
 def found_in(picture: np.ndarray, cell: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Where a cell is in a sheet, enlarged twofold as small cells are: (top, left)."""
+    """The position of a cell in a sheet, which enlarges small cells twofold: (top, left)."""
     large = cell.repeat(2, 0).repeat(2, 1)
     # Sums of a batch and of one image alone may be rounded to neighbouring values.
     first = np.argwhere((abs(picture.astype(int) - large[0, 0]) <= 1).all(-1))

@@ -1,4 +1,4 @@
-"""Recipes of mixers: what comes with the package is sound, and what cannot be trained is refused by name."""
+"""Recipes of mixers: built-in ones are valid, and errors in others are named."""
 
 import pytest
 

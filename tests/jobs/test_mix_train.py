@@ -45,7 +45,7 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Stopped(Exception):
-    """What a test stops a training with."""
+    """The exception with which a test stops training."""
 
 
 def stop_after_saving(monkeypatch: pytest.MonkeyPatch, stage: str, step: int) -> None:
@@ -129,7 +129,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_weights(
 
 
 def check_code_mode_alone(run: Path) -> None:
-    """Before the second stage is done there is code mode, and feature mode says what is missing."""
+    """Before the second stage is finished only code mode works, and feature mode names what is missing."""
     mixer, image = load_mixer(run), torch.rand(1, 3, SIDE, SIDE)
     assert mixer.mix(image, image, image, image).image.shape == image.shape
     with pytest.raises(RunError, match="needs a feature extractor: train the second stage"):
@@ -137,7 +137,7 @@ def check_code_mode_alone(run: Path) -> None:
 
 
 def check_handed_on(run: Path, whole: Path) -> None:
-    """The generator's average is what the first stage hands on, not the generator."""
+    """The generator's average is passed on by the first stage, not the generator."""
     last = ckpt.find_checkpoints(run / "trainer_state")[-1].path
     average = load_file(last / "network.generator_average.safetensors")
     assert same(average, load_file(whole / "networks" / "generator.safetensors"))

@@ -1,4 +1,4 @@
-"""Videos of mixes: a frame for a frame, the moving factor from each."""
+"""Videos of mixes: one frame for each frame, which gives the moving factor."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -37,7 +37,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Patches, wider than high, at a rate that is no whole number."""
+    """Patches, wider than high, at a rate that is not an integer."""
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
     with VideoWriter(path, Fraction(25, 2)) as film:
         for frame in patches(FRAMES, seed=3):

@@ -1,4 +1,4 @@
-"""What commands may write over: the rule of stylebridge.jobs.runs.outputs, and the commands that broke it."""
+"""What commands may overwrite: the rule of stylebridge.jobs.runs.outputs, and the commands that broke it."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ from stylebridge.jobs.train import adapt, train_translator
 
 
 class Recipe:
-    """All that a run folder needs of a recipe."""
+    """The part of a recipe that a run folder needs."""
 
     def to_yaml(self) -> str:
         return "name: x\n"

@@ -83,7 +83,7 @@ def build(top: Path, ours: list, files: list) -> None:
 
 
 def state(top: Path) -> dict[str, bytes]:
-    """Every file by its real place, but for ours (those that say so)."""
+    """Every file by its real place, except ours (those with our mark)."""
     found = {}
     for place, _, names in os.walk(top):
         for name in names:

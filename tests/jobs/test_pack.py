@@ -1,4 +1,4 @@
-"""``stylebridge data pack``, and adapting from what it makes."""
+"""``stylebridge data pack``, and adapting from its shards."""
 
 import importlib
 import subprocess
@@ -48,7 +48,7 @@ def test_what_was_packed_is_reported(world: World, tmp_path: Path):
 
 
 def test_shards_packed_anew_are_the_same(world: World, tmp_path: Path):
-    """From shards too: keys are numbered, and image bytes and train ids stay what they are."""
+    """From shards too: keys are numbered, and image bytes and train ids are unchanged."""
     first = packed(world, tmp_path / "first")
     assert content(packed(world, tmp_path / "second", workers=1)) == content(first)
     again = pack(first, tmp_path / "third", shard_mb=0.011, quiet=True).path
@@ -169,7 +169,7 @@ def in_shards(world: World, tmp_path: Path) -> World:
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["source-only-small", "fada-small"])
 def test_shards_train_what_their_files_train(world: World, in_shards: World, tmp_path: Path, recipe: str):
-    """To the bit, pseudo-labels and class-balanced sampling included; and the scores are the same."""
+    """Bit-identical, including pseudo-labels and class-balanced sampling; and the scores are the same."""
     runs = [
         tiny_adapt(w, tmp_path / name, recipe, evaluate_on=w.held_out)
         for name, w in (("files", world), ("shards", in_shards))
@@ -225,7 +225,7 @@ def test_a_killed_run_continues_in_the_middle_of_an_epoch(in_shards: World, tmp_
 
 @pytest.fixture
 def afar(in_shards: World) -> Iterator[World]:
-    """The world's shards in memory, at an address."""
+    """The world's shards in memory, at a URL."""
     system = fsspec.filesystem("memory")
     for name, place in (("source", in_shards.source), ("target", in_shards.target)):
         system.put(str(place), f"/afar/{name}", recursive=True)

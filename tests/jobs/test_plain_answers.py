@@ -1,4 +1,4 @@
-"""What is wrong is named for what it is: a run that is not there, a mode that is mistyped, a size, an ending."""
+"""Errors name the actual problem: a missing run, a mistyped mode, a size, a suffix."""
 
 import io
 from pathlib import Path

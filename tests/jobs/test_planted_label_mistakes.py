@@ -43,7 +43,7 @@ _SETS = [part for change in tiny_overrides("source-only-small") for part in ("--
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
-    """A street model (CamVid's 11 classes) and a synthesizer of facades, trained for a moment."""
+    """A street model (CamVid's 11 classes) and a synthesizer of facades, trained for a few steps."""
     from stylebridge.jobs.train import adapt, train_synthesizer
 
     root = tmp_path_factory.mktemp("made")

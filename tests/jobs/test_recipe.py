@@ -1,4 +1,4 @@
-"""Recipes: what comes with the package, what is published, and the sizes they are resolved to."""
+"""Recipes: built-in ones, published settings, and resolved sizes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Recipes of one's own: overrides, files, and what is said about a wrong key or value."""
+"""User recipes: overrides, files, and messages about wrong keys or values."""
 
 from pathlib import Path
 
@@ -161,7 +161,7 @@ def test_changes_of_the_segmenter_need_a_new_one() -> None:
     ],
 )
 def test_optimisers_that_do_not_fit_a_later_stage_are_found_at_once(change: dict, named: str) -> None:
-    """Not after the hours that the stages before it take."""
+    """Not after hours of training the previous stages."""
     data = yaml.safe_load(load_recipe("fada-small").to_yaml())
     data["stages"][1]["optimizers"] = {key: value.model_dump(mode="json") for key, value in change.items()}
     with pytest.raises(RecipeError, match=named):

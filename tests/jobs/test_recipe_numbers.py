@@ -1,4 +1,4 @@
-"""No recipe takes a number that is not finite or that cannot be meant, whatever the field."""
+"""No recipe takes a number that is not finite or absurd, in any field."""
 
 import math
 from pathlib import Path

@@ -118,7 +118,7 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(
 
 
 def test_the_report_tells_the_time_of_every_start(tmp_path: Path, world: World) -> None:
-    """A run that is continued after its first stage still says how long that one took."""
+    """A run that is continued after its first stage still reports the time of that stage."""
     run = tiny_adapt(world, tmp_path / "run", recipe="colour-transfer-small").run
     shutil.rmtree(run / "stages" / "2-colour-transfer")
     adapt(out=run, resume=True, device="cpu", quiet=True)
@@ -130,7 +130,7 @@ def test_the_report_tells_the_time_of_every_start(tmp_path: Path, world: World) 
 def test_resuming_with_the_default_recipe_named_is_refused_too(
     tmp_path: Path, runs: Callable[[str], Path]
 ) -> None:
-    """Whoever names a recipe means it, also when it is the one that is taken when none is named."""
+    """An explicit recipe counts, even if it is the default."""
     run = shutil.copytree(runs("source-only-small"), tmp_path / "run")
     with pytest.raises(RunError, match="recipe"):
         adapt(out=run, recipe=adapt_job.TASK.default_recipe, resume=True, device="cpu", quiet=True)

@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Three photos of different sizes and kinds, one of them in a folder below; and a file that is none."""
+    """Three photos of different sizes and kinds, one of them in a folder below; and a file that is not an image."""
     folder = tmp_path / "photos"
     (folder / "evening").mkdir(parents=True)
     rng = np.random.default_rng(4)
@@ -292,7 +292,7 @@ def test_scales_and_mirroring_average_the_softmax(
 
 
 def test_the_options_change_the_outcome(segmenter: Segmenter) -> None:
-    """Else the comparison above would show nothing."""
+    """Otherwise the comparison above would prove nothing."""
     plain = predict_labels(segmenter, image(), (21, 30), InferenceConfig())
     for config in (InferenceConfig(flip=True), InferenceConfig(scales=(0.7, 1.0, 1.3))):
         assert not torch.equal(predict_labels(segmenter, image(), (21, 30), config), plain)

@@ -37,7 +37,7 @@ def at_random(seed: int, count: int = 2) -> list[Moment]:
 
 
 def in_a_stage(name: str) -> list[Moment]:
-    """While a stage of an adaptation hands on."""
+    """While a stage of an adaptation passes its results on."""
     return [
         Moment(event=rf"open \S*stages/\.partial-{name}/\S*config\.json"),
         Moment(event=rf"os\.rename \S*stages/\.partial-{name} "),
@@ -104,7 +104,7 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
 
 
 def tensors(run: Path) -> dict[str, torch.Tensor]:
-    """Everything a run keeps: results, what stages handed on, checkpoints with optimisers and random generators."""
+    """All contents of a run: results, stage results, checkpoints with optimisers and random generators."""
     return {
         f"{path.relative_to(run)}:{name}": value
         for path in sorted(run.rglob("*.safetensors"))

@@ -34,7 +34,7 @@ TINY = ["size=[32, 32]", "load=null", "options.perceptual=none", "trainer.batch=
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six pictures of three classes in colours of their own, the third absent from some; a few void pixels."""
+    """Six pictures of three classes in distinct colours, the third absent from some; a few void pixels."""
     root = tmp_path_factory.mktemp("labelled")
     (root / "images").mkdir()
     (root / "labels").mkdir()
@@ -53,7 +53,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def tiny_presets() -> Iterator[None]:
-    """Networks of a moment's size."""
+    """Tiny networks."""
     with pytest.MonkeyPatch.context() as patch:
         size = {"channels": 2, "hidden": 8, "discriminator_channels": 4}
         patch.setitem(sean.PRESETS, "sean-tiny", {**size, "style_channels": 32})
@@ -74,7 +74,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SEAN run whose random weights make something of styles, with mean styles of the data."""
+    """A SEAN run whose random weights respond to styles, with mean styles of the data."""
     folder = tmp_path_factory.mktemp("runs")
     torch.save(published_state(classes=3), folder / "latest_net_G.pth")
     run = import_weights("sean", folder / "latest_net_G.pth", folder / "run")
@@ -99,7 +99,7 @@ def test_a_run_has_pictures_its_discriminator_and_a_report(trained: Path) -> Non
 
 
 def test_mean_styles_are_those_of_the_images_that_have_the_class(trained: Path, data: Path) -> None:
-    """By the definition, in float64, an image and a class at a time."""
+    """By the definition, in float64, for one image and class at a time."""
     synthesizer = Synthesizer.open(trained, "cpu")
     assert synthesizer.means is not None
     totals, counts = np.zeros((3, 32)), np.zeros(3)

@@ -1,4 +1,4 @@
-"""Translate, then train: the translator, the images it makes, and what is trained on them."""
+"""Translate, then train: the translator, its images, and training on them."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ TINY = [f"translator.overrides={FEW}", "translator.pixels=3000"]
 
 @pytest.fixture(scope="module")
 def done(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole run, whose translator is kept inside it."""
+    """A complete run, with its translator inside."""
     out = tmp_path_factory.mktemp("translated") / "run"
     tiny_adapt(world, out, RECIPE, overrides=TINY, evaluate_on=world.held_out)
     return out
@@ -37,7 +37,7 @@ def done(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_second_stage_sees_what_the_translator_makes(
     world: World, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An unknowing witness: the images its dataset reads are those `translate apply` gives, labels the source's."""
+    """An independent check: the images its dataset reads are those `translate apply` gives, labels the source's."""
     translate(done / "translator", world.source / "images", tmp_path / "own", pixels=3000, device="cpu")
     seen = {}
     original = translated_job.translated_source

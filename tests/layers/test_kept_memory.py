@@ -1,4 +1,4 @@
-"""Memory that is kept: the same again once nobody uses it, never before."""
+"""Kept memory: reused once it is free, never before."""
 
 import copy
 import gc

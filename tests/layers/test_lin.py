@@ -64,7 +64,7 @@ def test_gradients_of_frozen_parts_are_not_asked_for() -> None:
 
 
 def test_invariants() -> None:
-    """Shift and scale of the input change nothing (but for eps); only-instance ignores each channel's own."""
+    """Shift and scale of the input change nothing (except for eps); only-instance ignores each channel's own."""
     x, rho, gamma, beta = random_inputs()
     torch.testing.assert_close(
         layer_instance_norm(x * 100 + 5, rho, gamma, beta, eps=0.0),

@@ -1,4 +1,4 @@
-"""The SEAN norm and region-wise pooling, against the specification written out: style maps, convolved whole."""
+"""The SEAN norm and region-wise pooling, against the specification written out: full convolutions of style maps."""
 
 import copy
 

@@ -105,7 +105,7 @@ def test_frozen_weights_get_no_gradient_but_the_input_does() -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_windows_and_their_transpose(layout: torch.memory_format) -> None:
-    """⟨A x, y⟩ = ⟨x, Aᵀ y⟩, and a window is what lies under the kernel."""
+    """⟨A x, y⟩ = ⟨x, Aᵀ y⟩, and a window is the kernel's support."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, 3, 7, 8, generator=generator).double()
     weight = torch.randn(5, 3, 4, 4, generator=generator).double().contiguous(memory_format=layout)

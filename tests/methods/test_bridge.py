@@ -1,4 +1,4 @@
-"""Bridge's phases: what each trains, what it leaves alone, and its losses written out."""
+"""Bridge's phases: the networks that each trains, those it does not, and its losses written out."""
 
 import copy
 from pathlib import Path

@@ -181,7 +181,7 @@ def test_the_adversarial_loss_moves_the_features_but_not_the_classifier(tmp_path
 
 
 def test_the_discriminator_learns_to_tell_the_domains_apart(tmp_path: Path) -> None:
-    """On domains that differ in brightness and with features that do not fight back."""
+    """On domains that differ in brightness and with fixed features."""
     streams = {"source": batches(20, (8, 8), seed=1), "target": batches(20, (8, 8), seed=2, labelled=False)}
     for batch in streams["target"]:
         batch["image"] *= 0.2

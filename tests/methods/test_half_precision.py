@@ -1,4 +1,4 @@
-"""Losses under autocast to bfloat16 are those of float32 but for rounding."""
+"""Losses under autocast to bfloat16 equal those of float32 except for rounding."""
 
 import json
 from pathlib import Path

@@ -192,7 +192,7 @@ def test_blur_happens_image_by_image_and_to_all_channels_equally() -> None:
 
 
 def test_memory_layout_does_not_matter() -> None:
-    """The trainer hands over channels-last images."""
+    """The trainer passes channels-last images."""
     image, numbers = random_images(2, (8, 10)), torch.rand(2, 5, dtype=torch.float64)
     last = image.contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(blur(last, numbers[:, :2], 1.0), blur(image, numbers[:, :2], 1.0))

@@ -172,7 +172,7 @@ def test_steps_equal_the_published_ones(
 
 @pytest.mark.slow
 def test_steps_move_the_weights_by_much_more_than_the_tolerance(tmp_path: Path) -> None:
-    """A wrong weight or an encoder left behind would be noticed above."""
+    """The test above would detect a wrong weight or an encoder that is not updated."""
     results = {}
     for name, options in {
         "": {},

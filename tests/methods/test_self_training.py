@@ -41,7 +41,7 @@ def make_streams(steps: int) -> dict[str, list[dict[str, Tensor]]]:
 
 
 def draws(step: int, *shapes: tuple[int, ...]) -> list[Tensor]:
-    """The uniform numbers that a method asks of a step, in its order."""
+    """The uniform numbers that a method draws in a step, in order."""
     asked = Step(number=step, batch={}, device=torch.device("cpu"), seed=SEED)
     return [asked.rand(*shape) for shape in shapes]
 

@@ -1,4 +1,4 @@
-"""Sets as they are gathered, what is said of small ones, and the scores of two of them."""
+"""Accumulating sets, notes about small ones, and the scores of two sets."""
 
 import json
 

@@ -51,7 +51,7 @@ def test_equals_torch_fidelity() -> None:
 
 
 def test_bounds() -> None:
-    """1 if nothing is known of any image, the number of classes if each image is surely one, evenly over them."""
+    """1 for uniform predictions, the number of classes for certain and evenly distributed ones."""
     split = torch.zeros(12, dtype=torch.int64)
     assert score(torch.zeros(12, 4), split).mean == pytest.approx(1)
     sure = torch.eye(4).repeat(3, 1) * 2000  # so sure that other classes have a probability of 0

@@ -1,4 +1,4 @@
-"""Bridge's networks: the closed-form parts against their definitions, the learnt ones for what the design promises."""
+"""Bridge's networks: the closed-form parts against their definitions, the learned ones against the design."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Transformers models that cannot be used, or cannot be had: each mistake is named."""
+"""Transformers models that are unsupported or not available: each mistake is named."""
 
 import json
 from pathlib import Path

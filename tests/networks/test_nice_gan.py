@@ -154,7 +154,8 @@ def test_output_sizes(size: int, local: tuple[int, int], wide: tuple[int, int]) 
 
 
 def shaken(module: nn.Module, seed: int = 0) -> nn.Module:
-    """λ, rho and the rest off their starting values, in float64: else attention and norms would hardly show."""
+    """λ, rho and the rest off their starting values, in float64: otherwise attention and norms would have little
+    effect."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in module.double().named_parameters():

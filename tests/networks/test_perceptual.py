@@ -1,4 +1,4 @@
-"""LPIPS against its formula on torchvision's AlexNet, and the distance that stands in for it."""
+"""LPIPS against its formula on torchvision's AlexNet, and the distance that replaces it."""
 
 import importlib.resources
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Segmenters on disk: what is written is what comes back, also without us and without network."""
+"""Saved segmenters: loading restores what was saved, also without our package and offline."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The birds beside the project are read whole, and a moment of training on them gives a run that mixes."""
+"""The birds beside the project are all read, and a few steps of training on them give a run that mixes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""CamVid as it lies beside the project: opened, understood, counted and loaded."""
+"""CamVid beside the project: opened, understood, counted and loaded."""
 
 import os
 import sys

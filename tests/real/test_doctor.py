@@ -1,4 +1,4 @@
-"""The doctor on frames of a drive: consecutive frames are no copies, and real copies are found."""
+"""The doctor on frames of a drive: consecutive frames are not copies, and real copies are found."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Distances on Lite0 features order real photos as the eye does: cats are nearer to other cats than to dogs."""
+"""Distances on Lite0 features order real photos plausibly: cats are nearer to other cats than to dogs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The page that a training of images ends with."""
+"""The report page of an image training."""
 
 import json
 from pathlib import Path

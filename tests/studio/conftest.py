@@ -89,7 +89,7 @@ class NearestColour(nn.Module):
 
 
 class Inverse(nn.Module):
-    """Inverts an image, or leaves it alone."""
+    """Inverts an image, or returns it unchanged."""
 
     def __init__(self, invert: bool) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The page in Debian's chromium: the ways that a visitor goes."""
+"""The page in Debian's chromium: a visitor's workflows."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The tab that mixes photos: its calls, and the ways that a visitor goes in Debian's chromium."""
+"""The tab that mixes photos: its calls, and a visitor's workflows in Debian's chromium."""
 
 import base64
 import io
@@ -57,7 +57,7 @@ def shown(url: str) -> np.ndarray:
 
 
 def close(made: np.ndarray, wanted: np.ndarray) -> bool:
-    """Equal but for rounding."""
+    """Equal except for rounding."""
     return made.shape == wanted.shape and int(abs(made.astype(int) - wanted).max()) <= 1
 
 

@@ -114,7 +114,7 @@ def test_a_label_map_that_does_not_fit_is_refused(sent) -> None:
 
 
 def test_a_label_map_of_another_data_set_is_refused_by_its_palette(sent) -> None:
-    """A street map, whose ids the run has too, is no map of the run's faces; no option of a command is named."""
+    """A street map, whose ids the run has too, is not a map of the run's faces; no option of a command is named."""
     image = Image.fromarray(np.arange(4, dtype=np.uint8).repeat(150).reshape(20, 30))
     image.putpalette([128, 128, 128, 128, 0, 0, 192, 192, 128, 128, 64, 128])  # CamVid's first classes
     memory = io.BytesIO()

@@ -1,4 +1,4 @@
-"""A seeded mutator of image and zip files: what disks, networks and malice make of them."""
+"""A seeded mutator of image and zip files: damage by disks, networks and attackers."""
 
 import io
 import struct
@@ -188,7 +188,8 @@ def mutate(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def mutated_zip(rng: np.random.Generator, image: bytes) -> bytes:
-    """A zip file with members that lie, lead outside or unpack to too much; or one cut off, or with flipped bits."""
+    """A zip file with members that are misleading, outside the archive or too large; or one cut off, or with flipped
+    bits."""
     kind = int(rng.integers(0, 7))
     names = ["images/a.png", "images/b.png", "labels/a.png", "labels/b.png"]
     if kind == 0:
@@ -211,7 +212,7 @@ def mutated_zip(rng: np.random.Generator, image: bytes) -> bytes:
 
 
 def _member(name: str) -> zipfile.ZipInfo:
-    """A packed member with a date of its own: otherwise the clock's would be in the file."""
+    """A packed member with a fixed date: otherwise the file would depend on the clock."""
     info = zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0))
     info.compress_type = zipfile.ZIP_DEFLATED
     return info

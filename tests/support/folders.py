@@ -94,7 +94,7 @@ def write_world(root: Path, target_size: tuple[int, int] = SIZE) -> World:
 
 
 def tiny_overrides(recipe: str, steps: int = 2) -> list[str]:
-    """``--set`` values that make a built-in recipe train for a moment, on a network of 0.1 million weights."""
+    """``--set`` values that make a built-in recipe train for a few steps, on a network of 0.1 million weights."""
     changes = [
         "segmenter.encoder=tu-test_efficientnet",
         "segmenter.weights=none",
@@ -127,7 +127,7 @@ def tiny_adapt(world: World, out: Path, recipe: str = "source-only-small", **set
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command gave back."""
+    """The result of a command."""
 
     code: int
     out: str

@@ -1,4 +1,4 @@
-"""MixNMatch at a moment's size, codes for it, and photos with boxes."""
+"""MixNMatch at a tiny size, codes for it, and photos with boxes."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def codes_of(config: MixNMatchConfig, images: int = 2) -> Codes:
 
 
 def tiny_mix(steps: int = 2) -> list[str]:
-    """``--set`` values that make the small recipe train both stages for a moment, without sample pictures."""
+    """``--set`` values that make the small recipe train both stages for a few steps, without sample pictures."""
     sizes = TINY.model_dump(exclude={"image_size"})
     changes = [f"networks.{name}={value}" for name, value in sizes.items()]
     for stage in ("code", "feature"):

@@ -13,7 +13,7 @@ BLOCKS = {"head_0": (16, 16), "G_middle_0": (16, 16), "G_middle_1": (16, 16), "u
 
 
 def published_state(classes: int, nf: int = 4, hidden: int = 8, style: int = 16, seed: int = 0) -> State:
-    """Random weights; no noise, which no two programs draw alike."""
+    """Random weights; no noise, which differs between programs."""
     generator = torch.Generator().manual_seed(seed)
     state: State = {}
 

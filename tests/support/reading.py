@@ -1,4 +1,4 @@
-"""Every reading function over one file, and what is wrong with how it behaves."""
+"""All reading functions applied to one file, with faults in their behaviour."""
 
 from collections.abc import Callable
 from pathlib import Path

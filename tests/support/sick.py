@@ -1,4 +1,4 @@
-"""A labelled folder in which every kind of thing is wrong that the data doctor looks for."""
+"""A labelled folder with every problem that the data doctor looks for."""
 
 import struct
 import zlib
@@ -43,7 +43,7 @@ def scene(seed: int, size: tuple[int, int] = (96, 72)) -> tuple[np.ndarray, np.n
 
 
 def write_sick(root: Path) -> Sick:
-    """Pairs ``ok-0`` to ``ok-5`` are in order; each other one is named for what is wrong with it."""
+    """Pairs ``ok-0`` to ``ok-5`` are good; the others are named by their problem."""
     train, evaluation = root / "train", root / "evaluation"
     for folder in (train, evaluation):
         (folder / "images").mkdir(parents=True)

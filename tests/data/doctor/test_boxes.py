@@ -1,4 +1,4 @@
-"""What the doctor says of boxes, and what a corrected copy holds of them."""
+"""The doctor's findings about boxes, and boxes in corrected copies."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the doctor finds in a folder in which everything is wrong, and that it finds nothing in one in order."""
+"""The doctor's findings in a folder with every problem, and none in a good folder."""
 
 import zipfile
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The corrected copy: in order, byte-identical where nothing was wrong, and the source untouched."""
+"""The corrected copy: valid, byte-identical for good files, and the source is unchanged."""
 
 import hashlib
 from dataclasses import replace

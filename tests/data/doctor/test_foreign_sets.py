@@ -1,4 +1,4 @@
-"""What the doctor says of folders that are laid out otherwise, and of label maps that most others contradict."""
+"""The doctor's findings about folders of other layouts, and label maps that contradict most others."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The fast part, before training."""
+"""The quick check before training."""
 
 from pathlib import Path
 

@@ -219,7 +219,7 @@ def test_the_development_kit(miniature: Miniature, tmp_path: Path):
 
 
 def test_other_classes_in_the_kits_form_are_not_taken_for_its_own(miniature: Miniature):
-    """The palette is in many tools, so it says nothing."""
+    """The palette is in many tools, so it is no evidence."""
     space, rows = first_row(voc(miniature, ("scan 1", "scan 2")))
     assert space.nameless
     assert rows == [striped(0, 7, 20, I)] * 2
@@ -355,7 +355,7 @@ def test_names_of_free_splits_are_taken_apart():
 
 
 def test_masks_are_read_as_pillow_reads_them(miniature: Miniature):
-    """The conftest's palettes are whole, so that 255 is kept: a guard for the tests above."""
+    """The conftest's palettes are complete, so that 255 is kept: a guard for the tests above."""
     voc(miniature)
     with Image.open(miniature.root / "SegmentationClass/2007_000032.png") as image:
         assert sorted(set(np.array(image).ravel().tolist())) == [0, 7, 20, 255]

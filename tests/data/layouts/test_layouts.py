@@ -1,4 +1,4 @@
-"""Every public layout, written in miniature by the test: recognised as itself, its ids read as its protocol says."""
+"""Every public layout, written in miniature by the test: recognised, with ids read as in its protocol."""
 
 import zipfile
 from collections.abc import Callable
@@ -142,7 +142,7 @@ def ade20k(m: Miniature) -> None:
 
 
 def celebamask(m: Miniature) -> None:
-    """Masks have half the image's size; skin covers all, hair the upper half, one eye is not there."""
+    """Masks have half the image's size; skin covers all, hair the upper half, one eye is missing."""
     whole = np.full((SIZE[1], SIZE[0]), 255, np.uint8)
     upper = whole.copy()
     upper[SIZE[1] // 2 :] = 0

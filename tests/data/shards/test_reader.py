@@ -1,4 +1,4 @@
-"""Shards give what the files they were made of give, or say what is wrong with them."""
+"""Shards give the same data as their source files, or a clear error."""
 
 import json
 import multiprocessing
@@ -118,7 +118,7 @@ def test_labels_of_labelled_shards_are_not_touched_when_not_wanted(shards: Path)
 
 @pytest.mark.parametrize("sampler", [UniformSampler(7, 5), ShardSampler([3, 3, 1], 5, 2)])
 def test_two_processes_share_an_epoch(domain: Domain, sampler: Any):
-    """Seven samples in batches of one: together the two see each once before any comes again."""
+    """Seven samples in batches of one: together both processes get each once per epoch."""
     shares = [batches(domain, 7, 1, sampler, process_index=r, process_count=2) for r in range(2)]
     first, second = (joined(share)["index"].tolist() for share in shares)
     in_turn = [index for pair in zip(first, second, strict=True) for index in pair]

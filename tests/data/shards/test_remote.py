@@ -1,4 +1,4 @@
-"""Shards at an address: what is fetched, when, how often, and what happens when it is not what it should be."""
+"""Shards at a URL: what is downloaded, when and how often, and errors."""
 
 import functools
 import http.server
@@ -47,7 +47,7 @@ def bucket(shards: Path) -> Iterator[Any]:
 
 @pytest.fixture
 def fetched(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files that are fetched, in order."""
+    """Names of downloaded files, in order."""
     names: list[str] = []
     original = type(bucket).open
 

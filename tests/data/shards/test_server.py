@@ -1,4 +1,5 @@
-"""Shards from a server that breaks off, lies, claims too much or is slow: over HTTP on this machine's loopback."""
+"""Shards from a server that interrupts, sends wrong data, claims too much or is slow: over HTTP on this machine's
+loopback."""
 
 import hashlib
 import http.server
@@ -149,7 +150,7 @@ def test_what_a_killed_download_left_is_continued(server: tuple[Server, str], sh
 def test_a_part_of_another_file_is_dropped(
     server: tuple[Server, str], shards: Path, own_cache: Path, left: bytes
 ):
-    """The server's file was replaced meanwhile, or the part is damaged: the checksum of the whole tells."""
+    """The server's file was replaced, or the part is damaged: the checksum detects it."""
     _, address = server
     domain = open_domain(address, "source", labelled=True)
     folder = next(own_cache.glob("stylebridge/shards/*/*"))
@@ -223,7 +224,7 @@ def changed(shards: Path, change: Callable[[dict[str, Any]], object]) -> bytes:
 def test_a_claim_does_not_empty_the_cache(
     server: tuple[Server, str], shards: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """A second set claims a shard of nearly all that the disk holds: what is cached stays, whatever the limit."""
+    """A second set claims a shard of nearly the disk's size: cached files stay, whatever the limit."""
     state, address = server
     for image in open_domain(address, "source", labelled=True).images:
         image.read_bytes()

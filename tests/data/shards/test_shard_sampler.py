@@ -1,4 +1,4 @@
-"""Draws a few shards at a time: every sample once an epoch, whoever asks."""
+"""Draws a few shards at a time: every sample once per epoch, for any number of processes."""
 
 from itertools import islice
 

@@ -1,4 +1,4 @@
-"""What packing writes: shards that any WebDataset reader reads, and an index that fits them."""
+"""The output of packing: shards that any WebDataset reader reads, and an index that fits them."""
 
 import hashlib
 import io
@@ -128,7 +128,7 @@ def test_keys_are_safe_whatever_files_are_called(tmp_path: Path):
 
 
 def test_threads_are_only_a_few_samples_ahead(make_domain: Callable[..., Path], tmp_path: Path):
-    """Memory does not grow with the domain: no image is asked for long before it is written."""
+    """Memory does not grow with the domain: images are read shortly before they are written."""
     asked: list[int] = []
 
     class Listening(list):
