@@ -5,9 +5,9 @@
 
 Pairs: (toy) the built-in simulator → the built-in camera at 160×120; (camvid) CamVid day → dusk, trained on crops of
 256×192 and predicted at 480×360, from `../shared/data/camvid` or --camvid. Every model is scored on target images that
-no method saw: 60 camera scenes; the second half of the dusk drive, of which the first half is adapted to. Target
-labels serve evaluation and the oracle only. The oracle of the toy pair is trained on labelled camera images alone, that
-of CamVid on day and the first half of dusk. Runs that are finished already are not repeated.
+no method saw: 60 camera scenes; the second half of the dusk drive (adaptation uses the first half). Target labels are
+used only for evaluation and by the oracle. The oracle of the toy pair is trained only on labelled camera images, that
+of CamVid on day and the first half of dusk. Finished runs are not repeated.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ COLUMNS = ("pair", "method", "mIoU", "over colour transfer", "each seed", "minut
 
 
 def summarise(rows: list[dict[str, Any]]) -> list[Line]:
-    """A line a pair and method, in the order of METHODS."""
+    """One line per pair and method, in the order of METHODS."""
     scores = {(r["pair"], r["method"], r["seed"]): 100 * r["miou"] for r in rows}
     lines = []
     for pair in dict.fromkeys(row["pair"] for row in rows):
@@ -209,7 +209,7 @@ def markdown(lines: list[Line]) -> str:
 
 
 def main() -> None:
-    """Run what is asked for; write the table and the JSON."""
+    """Run the selected rows; write the table and the JSON file."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

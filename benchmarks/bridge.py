@@ -3,12 +3,12 @@
     python benchmarks/bridge.py                        # both pairs, 3 seeds, all rows
     python benchmarks/bridge.py --pair toy --seeds 0 --rows bridge,global-style
 
-Rows: the baselines of benchmarks/adaptation.py (same pairs, sizes and seeds; rows that its JSON holds are taken from
-there), ``bridge`` (the built-in recipe bridge-small), and every recipe file in benchmarks/bridge/. Target labels serve
-the scores only. Beside mIoU: how much of the way from source-only to the oracle is gone, the distance of translations
-to the target (FD-lite0: Fréchet distance of EfficientNet-Lite0 features), minutes, peak memory, and how well the
-label-free scores rank the checkpoints of a run (Spearman's ρ with true mIoU, mean over runs). Runs that are
-finished are not repeated.
+Rows: the baselines of benchmarks/adaptation.py (same pairs, sizes and seeds; rows in its JSON file are reused),
+``bridge`` (the built-in recipe bridge-small), and every recipe file in benchmarks/bridge/. Target labels are used only
+for scores. Columns besides mIoU: the share of the gap from source-only to the oracle, the distance of translations to
+the target (FD-lite0: Fréchet distance of EfficientNet-Lite0 features), minutes, peak memory, and how well the
+label-free scores rank the checkpoints of a run (Spearman's ρ with true mIoU, mean over runs). Runs that are finished
+are not repeated.
 """
 
 from __future__ import annotations

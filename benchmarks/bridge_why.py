@@ -1,16 +1,16 @@
 """Why Bridge does what it does: confusions, translations by region, class features by domain, broken labels.
 
-    python benchmarks/bridge.py --pair toy --seeds 0        # the runs that are looked at
+    python benchmarks/bridge.py --pair toy --seeds 0        # the runs to analyse
     python benchmarks/bridge_why.py --pair toy --seed 0     # docs/pictures/bridge-*.png, results/bridge_why.json
 
 * confusions: where true pixels of each class go before adaptation and after it (held-out target images);
 * class features: means of the segmenter's features for each class, by domain, on the first two principal axes, before
   and after; and how far the domains' means lie apart against the distance between classes;
-* broken labels: how often a segmenter trained with target labels (the oracle) finds a class again where the label map
-  of a translated image has it; for closed-form looks (the default), learnt painters, those on the segmenter's first
-  layers, and those without semantics.
+* broken labels: how often a segmenter trained with target labels (the oracle) recovers a class at the pixels where the
+  label map of a translated image has it; for closed-form looks (the default), learnt painters, those on the
+  segmenter's first layers, and those without semantics.
 
-Target labels are read here, after training, to explain; no training sees them.
+Target labels are read only here, for analysis; no training uses them.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""What the speed benchmarks share: the unit, the steps of a trainer timed in it, a process for each row, the results.
+"""Shared parts of the speed benchmarks: the unit, timed training steps, one process per row, and the results.
 
 The unit is one forward and backward pass of a 3×3 convolution of 256 → 256 channels on [1, 256, 64, 64] in fp32,
-measured in the process that does the work, between its steps, so that what else the machine does falls on both.
-A floor is the arithmetic of convolutions and matrix products that the work cannot avoid, at the rate that the unit
-reached.
+measured in the same process, between the steps, so that other load on the machine affects both. The floor is a lower
+bound: the time for the necessary arithmetic of convolutions and matrix products at the rate of the unit.
 """
 
 from __future__ import annotations

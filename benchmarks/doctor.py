@@ -1,8 +1,8 @@
-"""How long does the doctor take? 1,000 labelled pairs of 480×360, read once, judged, and put on the page.
+"""Time of the doctor for 1,000 labelled pairs of 480×360, including the page.
 
-python benchmarks/doctor.py                # 1,000 JPEG and PNG pairs; about 100 MB of disk meanwhile
+python benchmarks/doctor.py                # 1,000 JPEG and PNG pairs; needs about 100 MB of disk
 
-The pairs are 40 drawn scenes, each shifted and with noise of its own, so that all files differ.
+The pairs are 40 drawn scenes, each shifted and with different noise, so that all files differ.
 """
 
 from __future__ import annotations

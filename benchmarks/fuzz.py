@@ -1,9 +1,9 @@
-"""Do damaged files stop anything? Every reading function over 10,000 of them, in a process that may crash.
+"""Run every reading function on 10,000 damaged files, in a process that may crash.
 
 python benchmarks/fuzz.py --count 10000 --seed 0
 
-Each file must be read or give one DataError of one line that names it: no other error, warning, output, crash, hang,
-file outside its folder, or growth of memory. The mutator is tests/support/corrupt.py.
+Each file must be read, or raise one DataError with one line that names it. There must be no other error, warning,
+output, crash or hang, no file outside the folder, and no growth of memory. The mutator is tests/support/corrupt.py.
 """
 
 from __future__ import annotations

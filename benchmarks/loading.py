@@ -1,4 +1,4 @@
-"""Is data loading the bottleneck? Samples/s of the loader alone against the training step's.
+"""Samples/s of the loader alone, compared with the training step.
 
 python benchmarks/loading.py            # toy images at 240×180; add --camvid DIR for real ones
 """

@@ -1,11 +1,11 @@
-"""What a training step of MixNMatch's first stage costs on a CPU, in units that any machine can check.
+"""Time of a training step of MixNMatch's first stage on a CPU, in units of a convolution that any machine can run.
 
     python benchmarks/mixnmatch_speed.py        # published widths (CUB), batch 4 at 128
 
-The unit is that of ``speed.py``: one forward and backward pass of a 3×3 convolution of 256 → 256 channels on
-[1, 256, 64, 64] in fp32, measured in the same process, between the steps. A step is what the trainer does with one
-batch: all four phases, six optimisers, the generator's average, its checks and its log. The floor is the arithmetic of
-convolutions and linear layers that a step cannot avoid, at the rate that the unit reached.
+The unit is that of ``speed.py``: one forward and backward pass of a 3×3 convolution of 256 → 256 channels on [1, 256,
+64, 64] in fp32, measured in the same process, between the steps. A step is what the trainer does with one batch: all
+four phases, six optimisers, the generator's average, its checks and its log. The floor is a lower bound: the time for
+the necessary arithmetic of convolutions and linear layers at the rate of the unit.
 """
 
 from __future__ import annotations

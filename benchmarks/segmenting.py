@@ -1,9 +1,9 @@
-"""How fast `stylebridge segment` is beside the bare forward pass: one command, one table.
+"""Speed of `stylebridge segment`, compared with the bare forward pass: one command, one table.
 
     python benchmarks/segmenting.py
 
-Draws toy photos of 480×360 as JPEG, labels them with `segment` (reading, predicting, writing label maps) and runs the
-same batches through the network alone; turn by turn, medians. The bar: 0.9 of the forward pass's speed.
+Draws toy photos of 480×360 as JPEG, segments them with `segment` (reading, predicting, writing label maps) and runs
+the same batches through the network alone, alternately; medians. The target: 0.9 of the forward pass's speed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Does memory stay flat as the set grows? Peak memory of packing and of training from shards, and samples/s.
+"""Peak memory and samples/s of packing and of training from shards, for growing data sets.
 
-python benchmarks/shards.py             # 1,000, 10,000 and 100,000 toy samples of 64×48; 1.2 GB of disk meanwhile
+python benchmarks/shards.py             # 1,000, 10,000 and 100,000 toy samples of 64×48; needs 1.2 GB of disk
 
-Each figure is taken in a process of its own. Samples repeat 300 drawn scenes; each has a file of its own.
+Each value is measured in a separate process. Samples repeat 300 drawn scenes; each sample has its own file.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What a NICE-GAN training step costs on a CPU, in units that any machine can check.
+"""Time of a NICE-GAN training step on a CPU, in units of a convolution that any machine can run.
 
     python benchmarks/speed.py                  # light model, batch 1, at 128 and 256
 
 The unit is one forward and backward pass of a 3×3 convolution of 256 → 256 channels on [1, 256, 64, 64] in fp32,
-measured in the same process, between the steps, so that what else the machine does falls on both. A step is what the
-trainer does with one batch: both phases, both optimisers, its checks and its log. The floor is the arithmetic of
-convolutions and linear layers that a step cannot avoid, at the rate that the unit reached.
+measured in the same process, between the steps, so that other load on the machine affects both. A step is what the
+trainer does with one batch: both phases, both optimisers, its checks and its log. The floor is a lower bound: the time
+for the necessary arithmetic of convolutions and linear layers at the rate of the unit.
 """
 
 from __future__ import annotations

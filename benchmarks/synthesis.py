@@ -1,13 +1,13 @@
-"""SEAN beside SPADE on façades: one command, one table.
+"""SEAN and SPADE on façades: one command, one table.
 
     python benchmarks/synthesis.py                              # both at the small preset
     python benchmarks/synthesis.py --recipes sean,spade --device cuda --set trainer.batch=8
 
-Trained on the first 360 pairs of `../shared/data/facades` (or --data), drawn from the maps of the last 49, which no
-network saw; SEAN takes each region's style from the very photo (reconstruction). Pictures are compared with the photos
-at the size they are drawn at: PSNR and SSIM (torchmetrics), PD (LPIPS, or PD-lite0), FD and KD (FID and KID, or their
-Lite0 namesakes: 49 pictures are too few to compare elsewhere). mIoU: a segmenter trained on the 360 photos labels the
-pictures, and is scored against the maps; its score on the photos themselves is the ceiling.
+Trained on the first 360 pairs of `../shared/data/facades` (or --data), tested on the label maps of the last 49, which
+no network saw. SEAN takes the style of each region from the photo of the label map (reconstruction). Images are
+compared with the photos at the generated size: PSNR and SSIM (torchmetrics), PD (LPIPS or PD-lite0), FD and KD (FID
+and KID, or FD-lite0 and KD-lite0; 49 images are too few for comparisons with other sets). mIoU: a segmenter trained on
+the 360 photos segments the images and is scored against the label maps; its score on the photos is the upper bound.
 """
 
 from __future__ import annotations

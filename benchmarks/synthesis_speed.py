@@ -1,11 +1,11 @@
-"""What SEAN costs on a CPU, in units that any machine can check.
+"""Time of SEAN on a CPU, in units of a convolution that any machine can run.
 
     python benchmarks/synthesis_speed.py            # published size, 256×256, batch 1; 19 classes, and 150
 
 Forward is the style encoder and the generator in training mode without a graph; forward and backward give gradients to
 all weights. The unit is that of ``speed.py``: one forward and backward pass of a 3×3 convolution of 256 → 256 channels
-on [1, 256, 64, 64] in fp32, measured in the same process between the passes. The floor is the arithmetic of
-convolutions and matrix products that these passes do, at the rate that the unit reached.
+on [1, 256, 64, 64] in fp32, measured in the same process between the passes. The floor is a lower bound: the time for
+the arithmetic of convolutions and matrix products in these passes at the rate of the unit.
 
 A row ``150:40`` is a network of 150 classes and a label map that shows 40 of them; ``150`` shows all. A photo of
 ADE20K, the set with 150 classes, shows 10 or 20. Label maps are made of 16 × 16 patches, or (``--maps noise``) of a

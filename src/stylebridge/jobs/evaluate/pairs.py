@@ -85,7 +85,7 @@ def evaluate_pairs(
             raise RecipeError(f"{name} is {value}: give {least} or more.")
     path = output_file(out, {"the images": first, "the second images": second})
     console = open_console(stderr=True, quiet=quiet)
-    chosen = _random_pairs(first, pairs, seed) if second is None else _namesakes(first, second)
+    chosen = _random_pairs(first, pairs, seed) if second is None else _same_names(first, second)
     accelerator = open_accelerator(device)
     with console.status("weights"):
         network, note = open_perceptual(distance, weights)
@@ -122,7 +122,7 @@ def _random_pairs(place: str | Path, pairs: int, seed: int) -> list[Pair]:
     return [(images[i], images[j]) for i, j in random_pairs(len(images), pairs, seed).tolist()]
 
 
-def _namesakes(first: str | Path, second: str | Path) -> list[Pair]:
+def _same_names(first: str | Path, second: str | Path) -> list[Pair]:
     """Pairs of images with the same path below their sets, without suffix.
 
     Raises:

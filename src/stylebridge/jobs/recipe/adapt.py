@@ -166,8 +166,8 @@ RECIPE = AdaptRecipe
 
 
 def _resolve_streams(stage: dict[str, Any], usual: dict[str, tuple[int, int]]) -> None:
-    """Give the streams of a stage their sizes. Where the images of all of them fit into their crops they are
-    taken whole: scaling them down would only make padding. Streams are treated alike, so that they can be mixed."""
+    """Give the streams of a stage their sizes. If all images of all streams fit into their crops, they are used
+    whole, because scaling them down would only add padding. Streams are treated equally, so that they can be mixed."""
     sized = []
     for name, size in usual.items():
         if stage[name] is not None and stage[name]["pixels"] is not None:

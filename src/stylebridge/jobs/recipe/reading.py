@@ -24,7 +24,7 @@ _MOST_EXTENSIONS = 16
 
 
 class Found(NamedTuple):
-    """A recipe as it stands in its file or package: its keys, its task (None: told by its methods), its folder."""
+    """A recipe as it stands in its file or package: its keys, its task (None: given by its methods), its folder."""
 
     data: dict[str, Any]
     task: str | None

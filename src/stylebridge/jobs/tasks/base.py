@@ -116,7 +116,7 @@ class Task(ABC, Generic[RecipeT, DataT]):
     name: ClassVar[str]
     default_recipe: ClassVar[str]
     roles: ClassVar[tuple[Role, ...]]
-    #: What a user is told who left data out.
+    #: The message for missing data.
     data_needed: ClassVar[str]
     #: The options that decide what is trained: a resumed run refuses others.
     lasting_options: ClassVar[tuple[str, ...]] = ()

@@ -26,8 +26,8 @@ class SegmenterConfig(Settings):
     (``tu-…`` is timm's). Transformers models bring their own.
     ``weights``: ``imagenet`` (the released ones of that name, whatever they were trained on), a file
     (``.safetensors``, ``.pth``) or ``none``.
-    ``freeze_batch_norm``: keep the encoder's batch normalisation at its pretrained statistics; by default on
-    for ``deeplab-v2`` and off else.
+    ``freeze_batch_norm``: keep the encoder's batch normalisation at its pretrained statistics; default: on
+    for ``deeplab-v2``, off for all others.
     ``freeze_encoder``: do not train the encoder at all: no gradients for its weights, and it stays in evaluation
     mode.
     ``options``: keyword arguments of the smp model (``decoder_segmentation_channels: 64``), fields of
