@@ -1,4 +1,4 @@
-"""Photos with a box around an object in each: opened, and checked by all processes."""
+"""Photos with a bounding box each: open them, and check them with all processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from stylebridge.jobs.datasets.together import progress_bar
 
 @dataclass(frozen=True)
 class BoxedSet:
-    """Photos, their names as the boxes file has them, and the boxes."""
+    """Photos, their names in the box file, and the boxes."""
 
     root: Path
     images: tuple[FileRef, ...]
@@ -33,7 +33,7 @@ def open_boxed_set(data: Path, boxes: str | Path | None) -> BoxedSet:
     """The photos of a folder or zip file, and their boxes.
 
     Raises:
-        DataError: there is no photo or no boxes file, the file is malformed, or a photo has no box.
+        DataError: there is no photo or no box file, the file is malformed, or a photo has no box.
     """
     tree = open_tree(data)
     found = tree.images("images" if tree.has("images") else "")
@@ -41,14 +41,14 @@ def open_boxed_set(data: Path, boxes: str | Path | None) -> BoxedSet:
         raise DataError(f"There is no image in {data}: give the folder that holds the photos.")
     file = find_boxes(data, boxes)
     if file is None:
-        raise DataError(f"{data} holds neither {' nor '.join(BOXES_FILES)}: give --boxes FILE.")
+        raise DataError(f"{data} has neither {' nor '.join(BOXES_FILES)}: give --boxes FILE.")
     read = read_boxes(file)
     read.check(found)
     return BoxedSet(data, tuple(found.values()), tuple(found), read)
 
 
 def check_boxed_set(data: BoxedSet, accelerator: Accelerator, console: Console) -> None:
-    """:func:`check_photos` by all processes, each with a part of the photos."""
+    """:func:`check_photos` shared by all processes."""
     share: Share[int] = Share(range(len(data.images)), accelerator)
     part = slice(share.first, share.stop)
     mine = replace(data, images=data.images[part], names=data.names[part])
@@ -57,10 +57,10 @@ def check_boxed_set(data: BoxedSet, accelerator: Accelerator, console: Console) 
 
 
 def check_photos(data: BoxedSet, advance: Callable[[int], None] = lambda done: None) -> None:
-    """See that every photo can be read and that its box lies in it. ``advance`` is called with 1 after each photo.
+    """Check that every photo can be read and that its box is inside it. ``advance`` is called with 1 after each photo.
 
     Raises:
-        DataError: the first photo that cannot be read; else all boxes that leave their photos, in one message.
+        DataError: the first photo that cannot be read; else all boxes that extend beyond their photos, in one message.
     """
 
     def check(photo: tuple[FileRef, str]) -> BoxProblem | None:

@@ -33,7 +33,6 @@ def claimed_files(folder: Path, kind: str) -> Iterator[Callable[[Path], None]]:
 
     Yields a function to call with each finished file (for numbered frames, with ``frames_of(path)``), from any thread.
     Only these are listed, also if the process is killed.
-    thread. Only these are listed, also when the process is killed: what was planned and not written is not ours.
     """
     written: set[str] = set()
     guard = threading.Lock()
