@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import segmentation_models_pytorch as smp
 import torch
 
 from stylebridge.errors import WeightsError
 from stylebridge.networks.deeplab_v2 import set_batch_norm_eps
-from stylebridge.networks.segmenters import folder as segmenter_folder
 from stylebridge.networks.segmenters.build import (
     DeepLabV2Segmenter,
     Segmenter,
@@ -136,7 +136,7 @@ def test_mistakes_are_named(segmenter: Segmenter, tmp_path: Path, monkeypatch: p
         segmenter.save_pretrained(file)
     saved = tmp_path / "saved"
     segmenter.save_pretrained(saved)
-    monkeypatch.setattr(segmenter_folder.smp, "from_pretrained", lambda _: pytest.fail("asked the hub"))
+    monkeypatch.setattr(smp, "from_pretrained", lambda _: pytest.fail("asked the hub"))
     weights = (saved / "model.safetensors").read_bytes()
     (saved / "model.safetensors").unlink()
     with pytest.raises(WeightsError, match=r"model\.safetensors"):

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from stylebridge.networks.pretrained import Normalisation
 from stylebridge.networks.segmenters.config import SegmenterConfig
+from stylebridge.networks.segmenters.folder import Saved, write_folder
 
 
 class Segmenter(nn.Module, ABC):
@@ -20,10 +21,15 @@ class Segmenter(nn.Module, ABC):
         config: what it was built from.
         num_classes: K.
         feature_channels: C of :meth:`features`.
+        stride, smallest: an image is padded to multiples of ``stride``, and no side stays below ``smallest``.
         extra: free JSON-able facts that travel with a saved segmenter (the label space, for one).
     """
 
+    #: What ``segmenter.arch`` may be for this family.
+    archs: ClassVar[tuple[str, ...]] = ()
     feature_channels: int
+    stride: int = 1
+    smallest: int = 1
     mean: Tensor
     std: Tensor
 
@@ -36,6 +42,25 @@ class Segmenter(nn.Module, ABC):
         # Not persistent: the state dict holds what is learnt, and the folder's stylebridge.json holds these.
         self.register_buffer("mean", torch.tensor(normalisation.mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(normalisation.std).view(1, -1, 1, 1), persistent=False)
+
+    @classmethod
+    def accepts(cls, config: SegmenterConfig) -> bool:
+        """Whether ``config.arch`` is of this family."""
+        return config.arch in cls.archs
+
+    @classmethod
+    def build(cls, config: SegmenterConfig, num_classes: int) -> Self:
+        """The work of :func:`stylebridge.networks.segmenters.build.build_segmenter` for this family."""
+        raise TypeError(f"{cls.__name__} is not built from a recipe")
+
+    @classmethod
+    def read(cls, folder: Path, saved: Saved) -> Self:
+        """Read what :meth:`write` wrote, without network.
+
+        Raises:
+            WeightsError: a file is missing, is damaged, or does not fit.
+        """
+        raise TypeError(f"{cls.__name__} has no folder form")
 
     def normalise(self, image: Tensor) -> Tensor:
         """RGB [B, 3, H, W] in [0, 1] to what the network was pretrained on."""
@@ -105,11 +130,45 @@ class Segmenter(nn.Module, ABC):
     def save_pretrained(self, folder: str | Path, extra: Mapping[str, Any] | None = None) -> None:
         """Write a folder that :func:`~stylebridge.networks.segmenters.build.load_segmenter` reads.
 
-        What lies in it and which errors are raised: :mod:`stylebridge.networks.segmenters.folder`.
-        """
-        from stylebridge.networks.segmenters.folder import save_segmenter
+        A new folder is written whole or not at all; in one that exists, each file is. What lies in it:
+        :mod:`stylebridge.networks.segmenters.folder`.
 
-        save_segmenter(self, Path(folder), extra)
+        Args:
+            extra: JSON-able facts to keep with it (default: the segmenter's own ``extra``).
+
+        Raises:
+            WeightsError: ``folder`` is a file, or cannot be written.
+        """
+        facts = self.facts(dict(self.extra if extra is None else extra))
+        write_folder(Path(folder), facts, lambda written: self.write(written, facts))
+
+    def write(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        """Write the network's own files into ``folder``, which exists.
+
+        Args:
+            facts: what ``stylebridge.json`` will hold.
+        """
+        raise TypeError(f"{type(self).__name__} has no folder form")
+
+    def facts(self, extra: dict[str, Any]) -> dict[str, Any]:
+        """What ``stylebridge.json`` says about the segmenter, with ``extra`` under its own key."""
+        config, normalisation = self.config, self.normalisation
+        return {
+            "format": 1,
+            "arch": config.arch,
+            "encoder": config.encoder,
+            "num_classes": self.num_classes,
+            "mean": list(normalisation.mean),
+            "std": list(normalisation.std),
+            "channels": "BGR" if normalisation.bgr else "RGB",
+            "multiple_of": self.stride,
+            "at_least": self.smallest,
+            "resize_to": None,
+            "freeze_batch_norm": config.batch_norm_frozen,
+            "freeze_encoder": config.freeze_encoder,
+            "options": config.options,
+            "extra": extra,
+        }
 
 
 def resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:

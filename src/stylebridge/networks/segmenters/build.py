@@ -12,11 +12,19 @@ from pathlib import Path
 
 from stylebridge.errors import RecipeError
 from stylebridge.networks.segmenters.base import Segmenter
-from stylebridge.networks.segmenters.config import DEEPLAB_V2, HF_PREFIX, VIT_LIGHT, SegmenterConfig, unknown
-from stylebridge.networks.segmenters.deeplab import DeepLabV2Segmenter, build_deeplab
+from stylebridge.networks.segmenters.config import DEEPLAB_V2, VIT_LIGHT, SegmenterConfig, unknown
+from stylebridge.networks.segmenters.deeplab import DeepLabV2Segmenter
+from stylebridge.networks.segmenters.folder import read_facts
 from stylebridge.networks.segmenters.hf import TransformersSegmenter
-from stylebridge.networks.segmenters.smp import SMP_ARCHS, SmpSegmenter, build_smp
-from stylebridge.networks.segmenters.vit import ViTSegmenter, build_vit
+from stylebridge.networks.segmenters.smp import SMP_ARCHS, SmpSegmenter
+from stylebridge.networks.segmenters.vit import ViTSegmenter
+
+FAMILIES: tuple[type[Segmenter], ...] = (
+    DeepLabV2Segmenter,
+    ViTSegmenter,
+    SmpSegmenter,
+    TransformersSegmenter,
+)
 
 
 def build_segmenter(config: SegmenterConfig, num_classes: int) -> Segmenter:
@@ -26,21 +34,11 @@ def build_segmenter(config: SegmenterConfig, num_classes: int) -> Segmenter:
         RecipeError: ``segmenter.arch``, ``segmenter.encoder`` or ``segmenter.options`` is not known.
         WeightsError: the weights are out of reach or do not fit.
     """
-    if config.is_transformers:
-        from stylebridge.networks.segmenters.hf_loading import build_transformers
-
-        return build_transformers(config, num_classes)
-    if config.arch == DEEPLAB_V2:
-        return build_deeplab(config, num_classes)
-    if config.arch == VIT_LIGHT:
-        return build_vit(config, num_classes)
-    if config.arch not in SMP_ARCHS:
-        raise RecipeError(
-            unknown(
-                "segmenter.arch", config.arch, [DEEPLAB_V2, VIT_LIGHT, *SMP_ARCHS, f"{HF_PREFIX}ORG/NAME"]
-            )
-        )
-    return build_smp(config, num_classes)
+    family = _family(config)
+    if family is None:
+        known = [arch for family in FAMILIES for arch in family.archs]
+        raise RecipeError(unknown("segmenter.arch", config.arch, known))
+    return family.build(config, num_classes)
 
 
 def load_segmenter(folder: str | Path) -> Segmenter:
@@ -48,9 +46,15 @@ def load_segmenter(folder: str | Path) -> Segmenter:
 
     No network is used. Raises :class:`WeightsError` if the folder is not one, or its files do not fit.
     """
-    from stylebridge.networks.segmenters.folder import read_segmenter
+    saved = read_facts(Path(folder))
+    # smp names the architecture in a file of its own, so a folder of another release of smp may name one more.
+    segmenter = (_family(saved.config) or SmpSegmenter).read(Path(folder), saved)
+    segmenter.extra = saved.extra
+    return segmenter.eval()
 
-    return read_segmenter(Path(folder))
+
+def _family(config: SegmenterConfig) -> type[Segmenter] | None:
+    return next((family for family in FAMILIES if family.accepts(config)), None)
 
 
 __all__ = [

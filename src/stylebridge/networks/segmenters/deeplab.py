@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -18,6 +18,7 @@ from stylebridge.networks.deeplab_v2 import (
 from stylebridge.networks.pretrained import Normalisation
 from stylebridge.networks.segmenters.base import Segmenter, resize_logits
 from stylebridge.networks.segmenters.config import DEEPLAB_V2, SegmenterConfig, unknown
+from stylebridge.networks.segmenters.folder import Saved, write_own_form
 
 #: BGR means of the Caffe VGG-16, for images in 0…255 (here divided by 255: our images are in [0, 1]).
 CAFFE_NORMALISATION = Normalisation(
@@ -32,6 +33,8 @@ class DeepLabV2Segmenter(Segmenter):
     has none). VGG-16 takes BGR images in 0…255 minus the Caffe means; the conversion is inside.
     """
 
+    archs = (DEEPLAB_V2,)
+
     def __init__(self, config: SegmenterConfig, num_classes: int, batch_norm_eps: float = 0.0) -> None:
         vgg = config.encoder == "vgg16"
         super().__init__(config, num_classes, CAFFE_NORMALISATION if vgg else Normalisation())
@@ -41,6 +44,38 @@ class DeepLabV2Segmenter(Segmenter):
         self.feature_channels = self.feature_extractor.out_channels
         self.classifier = AtrousClassifier(self.feature_channels, num_classes)
         self.hold_encoder()
+
+    @classmethod
+    def build(cls, config: SegmenterConfig, num_classes: int) -> Self:
+        """As for every family: the encoder is ``resnet101`` or ``vgg16``, and there are no options."""
+        if config.encoder not in ("resnet101", "vgg16"):
+            raise RecipeError(unknown("segmenter.encoder", config.encoder, ["resnet101", "vgg16"]))
+        if config.options:
+            raise RecipeError(
+                f"segmenter.options: {DEEPLAB_V2} has no option {sorted(config.options)[0]!r}; leave it out."
+            )
+        segmenter = cls(config, num_classes)
+        if config.weights == "imagenet":
+            if config.encoder == "vgg16":
+                segmenter.load_weights(pretrained.caffe_vgg16_weights(), "The Caffe file of VGG-16")
+            else:
+                segmenter.load_weights(pretrained.resnet101_weights(), "The ImageNet file of ResNet-101")
+        elif config.weights is not None:
+            segmenter.load_weights(pretrained.read_weights(Path(config.weights)), config.weights)
+        return segmenter
+
+    @classmethod
+    def read(cls, folder: Path, saved: Saved) -> Self:
+        segmenter = cls(saved.config, saved.num_classes)
+        load_fada_state(segmenter, pretrained.read_weights(folder))
+        set_batch_norm_eps(segmenter, saved.batch_norm_eps)
+        return segmenter
+
+    def write(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        write_own_form(self, folder, facts)
+
+    def facts(self, extra: dict[str, Any]) -> dict[str, Any]:
+        return super().facts(extra) | {"batch_norm_eps": self.batch_norm_eps}
 
     @property
     def batch_norm_eps(self) -> float:
@@ -54,7 +89,7 @@ class DeepLabV2Segmenter(Segmenter):
         return self.classifier(features, size)
 
     def logits_at(self, image: Tensor, size: tuple[int, int]) -> Tensor:
-        """As of any segmenter, but in one resize from 1/8 of the image, as published."""
+        """As for every segmenter, but in one resize from 1/8 of the image, as published."""
         return resize_logits(self.classifier(self.features(image)), size)
 
     def encoder_module(self) -> nn.Module:
@@ -83,27 +118,3 @@ class DeepLabV2Segmenter(Segmenter):
             eps = self.batch_norm_eps
             pretrained.load_first_fit([self.feature_extractor.backbone], state, name)
             set_batch_norm_eps(self, eps)
-
-
-def build_deeplab(config: SegmenterConfig, num_classes: int) -> DeepLabV2Segmenter:
-    """A DeepLab-V2 of K classes with its starting weights.
-
-    Raises:
-        RecipeError: the encoder is not one of the two, or there are options.
-        WeightsError: the weights are out of reach or do not fit.
-    """
-    if config.encoder not in ("resnet101", "vgg16"):
-        raise RecipeError(unknown("segmenter.encoder", config.encoder, ["resnet101", "vgg16"]))
-    if config.options:
-        raise RecipeError(
-            f"segmenter.options: {DEEPLAB_V2} has no option {sorted(config.options)[0]!r}; leave it out."
-        )
-    segmenter = DeepLabV2Segmenter(config, num_classes)
-    if config.weights == "imagenet":
-        if config.encoder == "vgg16":
-            segmenter.load_weights(pretrained.caffe_vgg16_weights(), "The Caffe file of VGG-16")
-        else:
-            segmenter.load_weights(pretrained.resnet101_weights(), "The ImageNet file of ResNet-101")
-    elif config.weights is not None:
-        segmenter.load_weights(pretrained.read_weights(Path(config.weights)), config.weights)
-    return segmenter

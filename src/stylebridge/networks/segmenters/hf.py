@@ -1,11 +1,12 @@
 """Segmenters of transformers: any model of its ``AutoModelForSemanticSegmentation``.
 
-Nothing here imports transformers; reading and building its models: :mod:`stylebridge.networks.segmenters.hf_loading`.
+Nothing here imports transformers; :mod:`stylebridge.networks.segmenters.hf_loading` does, when it reads or builds one.
 """
 
 import copy
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +14,10 @@ from torch.nn import functional as F
 
 from stylebridge.errors import RecipeError
 from stylebridge.networks.pretrained import Normalisation
+from stylebridge.networks.segmenters import hf_loading
 from stylebridge.networks.segmenters.base import Segmenter, logits_on_image, pad_to, round_up
-from stylebridge.networks.segmenters.config import SegmenterConfig
+from stylebridge.networks.segmenters.config import HF_PREFIX, SegmenterConfig
+from stylebridge.networks.segmenters.folder import Saved, write_json
 
 #: Models that take square images only (their tokens are laid out as a square): images are resized to it.
 SQUARE_MODELS = ("dpt", "data2vec-vision")
@@ -49,6 +52,8 @@ class TransformersSegmenter(Segmenter):
         RecipeError: the model's classifier or encoder cannot be told from the rest.
     """
 
+    archs = (f"{HF_PREFIX}ORG/NAME",)
+
     def __init__(self, model: Any, config: SegmenterConfig, normalisation: Normalisation) -> None:
         super().__init__(config, int(model.config.num_labels), normalisation)
         self.model: Any = model
@@ -59,6 +64,52 @@ class TransformersSegmenter(Segmenter):
         self.stride = _stride(model.config)
         self.smallest = 2 * self.stride  # the coarsest map of some models must have more than one cell
         self.hold_encoder()
+
+    @classmethod
+    def accepts(cls, config: SegmenterConfig) -> bool:
+        return config.is_transformers
+
+    @classmethod
+    def build(cls, config: SegmenterConfig, num_classes: int) -> Self:
+        """As for every family; raises RecipeError too if transformers is not installed.
+
+        ``weights: imagenet`` are the repository's own. What they leave out (the classifier always, unless it has K
+        classes too; the whole head, if they are of an image classifier) starts random and is named in the log.
+        """
+        source = hf_loading.find_source(config)
+        with hf_loading.reading(source):
+            model, normalisation = hf_loading.starting_model(source, config, num_classes)
+            return cls(model, config, normalisation)
+
+    @classmethod
+    def read(cls, folder: Path, saved: Saved) -> Self:
+        return cls(hf_loading.saved_model(folder), saved.config, saved.normalisation)
+
+    def write(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        space = facts["extra"].get("label_space")
+        self.name_classes(space.get("classes", ()) if isinstance(space, Mapping) else ())
+        with hf_loading.quietly():
+            self.model.save_pretrained(folder)
+        if self.normalisation.bgr:  # no general image processor of transformers swaps channels
+            return
+        size = self.fixed_size
+        processor = {
+            "image_processor_type": "SegformerImageProcessor",
+            "do_resize": size is not None,
+            "size": None if size is None else {"height": size[0], "width": size[1]},
+            "do_rescale": True,
+            "rescale_factor": 1 / 255,
+            "do_normalize": True,
+            "image_mean": list(self.normalisation.mean),
+            "image_std": list(self.normalisation.std),
+        }
+        write_json({k: v for k, v in processor.items() if v is not None}, folder / hf_loading.PROCESSOR)
+
+    def facts(self, extra: dict[str, Any]) -> dict[str, Any]:
+        facts = super().facts(extra)
+        if self.fixed_size is not None:
+            facts |= {"multiple_of": 1, "at_least": 1, "resize_to": list(self.fixed_size)}
+        return facts
 
     def canvas(self, size: tuple[int, int]) -> tuple[int, int]:
         return size if self.fixed_size else round_up(size, self.stride, self.smallest)

@@ -19,7 +19,6 @@ from stylebridge.errors import RecipeError, WeightsError
 from stylebridge.networks import pretrained
 from stylebridge.networks.pretrained import MEND, Normalisation
 from stylebridge.networks.segmenters.config import HF_ENCODER, HF_PREFIX, SegmenterConfig, unknown
-from stylebridge.networks.segmenters.hf import TransformersSegmenter
 
 log = logging.getLogger(__name__)
 
@@ -66,44 +65,52 @@ class Source(NamedTuple):
         }
 
 
-def build_transformers(config: SegmenterConfig, num_classes: int) -> TransformersSegmenter:
-    """A transformers segmenter of K classes with its starting weights.
-
-    ``weights: imagenet`` are the repository's own. What they leave out (the classifier always, unless it has K
-    classes too; the whole head, if they are of an image classifier) starts random and is named in the log.
+def find_source(config: SegmenterConfig) -> Source:
+    """Where the model of ``config.arch`` lies; nothing is read yet.
 
     Raises:
-        RecipeError: there is no such model, it is of a kind that cannot be used, or an option is wrong; or
-            transformers is not installed.
-        WeightsError: configuration or weights are out of reach or do not fit.
+        RecipeError: transformers is not installed, ``arch`` names no model, or an encoder is given.
     """
     require_transformers()
     if config.encoder != HF_ENCODER:
         raise RecipeError(
             f"segmenter.encoder: {HF_PREFIX} models bring their own encoder, not {config.encoder!r}; leave the key out."
         )
-    source = Source.parse(config.arch)
+    return Source.parse(config.arch)
+
+
+@contextmanager
+def reading(source: Source) -> Iterator[None]:
+    """Inside, transformers is quiet, and asks the hub only for what is not local, and only if the hub answers."""
     with quietly(), nullcontext() if source.local else pretrained.hub_or_cache():
-        settings = _read_settings(source)
-        _check_kind(settings, source)
-        _change(settings, config.options)
-        settings.num_labels = num_classes
-        if hasattr(settings, "use_auxiliary_head"):
-            settings.use_auxiliary_head = False  # its loss is none of our methods'
-        normalisation = _read_normalisation(source)
-        if config.weights is None:
-            model = _from_settings(settings)
-        elif config.weights == "imagenet":
-            model = _from_source(source, settings)
-        else:
-            model = _from_file(settings, Path(config.weights))
-        return TransformersSegmenter(model, config, normalisation)
+        yield
 
 
-def load_transformers(
-    folder: Path, config: SegmenterConfig, normalisation: Normalisation
-) -> TransformersSegmenter:
-    """Read a saved segmenter, without network. Raises :class:`WeightsError` if it is not whole."""
+def starting_model(source: Source, config: SegmenterConfig, num_classes: int) -> tuple[Any, Normalisation]:
+    """A transformers model of K classes with its starting weights, and what is done to an image first.
+
+    Raises:
+        RecipeError: there is no such model, it is of a kind that cannot be used, or an option is wrong.
+        WeightsError: configuration or weights are out of reach or do not fit.
+    """
+    settings = _read_settings(source)
+    _check_kind(settings, source)
+    _change(settings, config.options)
+    settings.num_labels = num_classes
+    if hasattr(settings, "use_auxiliary_head"):
+        settings.use_auxiliary_head = False  # its loss is none of our methods'
+    normalisation = _read_normalisation(source)
+    if config.weights is None:
+        model = _from_settings(settings)
+    elif config.weights == "imagenet":
+        model = _from_source(source, settings)
+    else:
+        model = _from_file(settings, Path(config.weights))
+    return model, normalisation
+
+
+def saved_model(folder: Path) -> Any:
+    """The model of a saved segmenter, without network. Raises :class:`WeightsError` if it is not whole."""
     try:
         require_transformers()
     except RecipeError as error:
@@ -134,7 +141,7 @@ def load_transformers(
         raise WeightsError(
             f"The segmenter in {folder} lacks {_listed(absent)}, or has it in another shape; save it again."
         )
-    return TransformersSegmenter(model, config, normalisation)
+    return model
 
 
 def require_transformers() -> None:

@@ -1,19 +1,23 @@
 """Segmenters of segmentation-models-pytorch (smp): any architecture, any encoder."""
 
+import contextlib
 import inspect
+import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import segmentation_models_pytorch as smp
 import timm
 from torch import Tensor, nn
 
+from stylebridge.data.text_files import read_json
 from stylebridge.errors import RecipeError, WeightsError
 from stylebridge.networks import pretrained
 from stylebridge.networks.pretrained import MEND, Normalisation
 from stylebridge.networks.segmenters.base import Segmenter, logits_on_image, pad_to, round_up
 from stylebridge.networks.segmenters.config import SegmenterConfig, unknown
+from stylebridge.networks.segmenters.folder import Saved
 
 SMP_ARCHS = tuple(smp.MODEL_ARCHITECTURES_MAPPING)
 #: What a segmenter sets itself, so it cannot be an option.
@@ -29,6 +33,8 @@ class SmpSegmenter(Segmenter):
     training mode; its weight and bias are still trained.
     """
 
+    archs = SMP_ARCHS
+
     def __init__(self, model: Any, config: SegmenterConfig, normalisation: Normalisation) -> None:
         convs = [m for m in model.segmentation_head.modules() if isinstance(m, nn.Conv2d)]
         super().__init__(config, convs[-1].out_channels, normalisation)
@@ -39,6 +45,72 @@ class SmpSegmenter(Segmenter):
         self.smallest = self.stride * (8 if isinstance(model, smp.PAN) else 1)
         self.training = model.training
         self.hold_encoder()
+
+    @classmethod
+    def build(cls, config: SegmenterConfig, num_classes: int) -> Self:
+        _check_encoder(config.encoder)
+        _check_options(config)
+        weights = config.weights
+        if weights is None:
+            return cls._of_random_weights(config, num_classes)
+        if weights in _hub_weights(config.encoder):
+            packaged = pretrained.packaged_weights(config.encoder) if weights == "imagenet" else None
+            if packaged is None:
+                return cls._from_hub(config, num_classes, weights)
+            segmenter = cls._of_random_weights(config, num_classes)
+            _load_encoder(segmenter, packaged, "The packaged ImageNet file")
+            return segmenter
+        state = pretrained.read_weights(Path(weights))
+        segmenter = cls._of_random_weights(config, num_classes)
+        _load_encoder(segmenter, state, weights)
+        return segmenter
+
+    @classmethod
+    def _of_random_weights(cls, config: SegmenterConfig, num_classes: int) -> Self:
+        return cls(_create(config, num_classes, None), config, _normalisation(config, None))
+
+    @classmethod
+    def _from_hub(cls, config: SegmenterConfig, num_classes: int, weights: str) -> Self:
+        try:
+            with pretrained.hub_or_cache():
+                model = _create(config, num_classes, weights)
+                normalisation = _normalisation(config, weights)
+        except RecipeError:
+            raise
+        except Exception as error:  # of the hub client, of its HTTP client, of timm or of smp
+            raise WeightsError(
+                f"The {weights} weights of {config.encoder} are neither in the Hugging Face cache nor within "
+                f"reach; {MEND}."
+            ) from error
+        # A saved model must load without asking the hub for weights that it then overwrites.
+        model.config["encoder_weights"] = None
+        return cls(model, config, normalisation)
+
+    @classmethod
+    def read(cls, folder: Path, saved: Saved) -> Self:
+        # Without this check the hub client would go looking for the missing file online.
+        for name in ("config.json", "model.safetensors"):
+            if not (folder / name).is_file():
+                raise WeightsError(f"{folder} has no {name}; save the segmenter again.")
+        path = folder / "config.json"
+        try:
+            whole = "_model_class" in dict(read_json(path))
+        except (OSError, ValueError, TypeError):
+            whole = False
+        if not whole:
+            raise WeightsError(f"{path} is damaged: save the segmenter again.")
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # the hub client prints that it loads
+                model = smp.from_pretrained(str(folder))
+        except Exception as error:
+            reason = str(error).strip().split("\n")[0]
+            raise WeightsError(
+                f"The segmenter in {folder} cannot be loaded ({reason}); save it again."
+            ) from error
+        return cls(model, saved.config, saved.normalisation)
+
+    def write(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        self.model.save_pretrained(folder)
 
     def canvas(self, size: tuple[int, int]) -> tuple[int, int]:
         return round_up(size, self.stride, self.smallest)
@@ -59,48 +131,6 @@ class SmpSegmenter(Segmenter):
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         return self.groups_by_encoder()
-
-
-def build_smp(config: SegmenterConfig, num_classes: int) -> SmpSegmenter:
-    """An smp segmenter of K classes with its starting weights.
-
-    Raises:
-        RecipeError: the encoder or an option is not known.
-        WeightsError: the weights are out of reach or do not fit.
-    """
-    _check_encoder(config.encoder)
-    _check_options(config)
-    weights = config.weights
-    if weights is None:
-        return SmpSegmenter(_create(config, num_classes, None), config, _normalisation(config, None))
-    if weights in _hub_weights(config.encoder):
-        packaged = pretrained.packaged_weights(config.encoder) if weights == "imagenet" else None
-        if packaged is not None:
-            segmenter = SmpSegmenter(_create(config, num_classes, None), config, _normalisation(config, None))
-            _load_encoder(segmenter, packaged, "The packaged ImageNet file")
-            return segmenter
-        return _from_hub(config, num_classes, weights)
-    state = pretrained.read_weights(Path(weights))
-    segmenter = SmpSegmenter(_create(config, num_classes, None), config, _normalisation(config, None))
-    _load_encoder(segmenter, state, weights)
-    return segmenter
-
-
-def _from_hub(config: SegmenterConfig, num_classes: int, weights: str) -> SmpSegmenter:
-    try:
-        with pretrained.hub_or_cache():
-            model = _create(config, num_classes, weights)
-            normalisation = _normalisation(config, weights)
-    except RecipeError:
-        raise
-    except Exception as error:  # of the hub client, of its HTTP client, of timm or of smp
-        raise WeightsError(
-            f"The {weights} weights of {config.encoder} are neither in the Hugging Face cache nor within "
-            f"reach; {MEND}."
-        ) from error
-    # A saved model must load without asking the hub for weights that it then overwrites.
-    model.config["encoder_weights"] = None
-    return SmpSegmenter(model, config, normalisation)
 
 
 def _load_encoder(segmenter: SmpSegmenter, state: Mapping[str, Any], name: str) -> None:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import timm
 import torch
@@ -16,6 +16,7 @@ from stylebridge.networks import pretrained
 from stylebridge.networks.pretrained import MEND
 from stylebridge.networks.segmenters.base import Segmenter, logits_on_image, pad_to, round_up
 from stylebridge.networks.segmenters.config import VIT_LIGHT, SegmenterConfig, unknown
+from stylebridge.networks.segmenters.folder import Saved, write_own_form
 from stylebridge.settings import Settings
 
 
@@ -79,6 +80,8 @@ class ViTSegmenter(Segmenter):
     patches; a 1×1 convolution classifies them. Blocks after the last one read are left out of the network.
     """
 
+    archs = (VIT_LIGHT,)
+
     def __init__(self, encoder: Any, config: SegmenterConfig, num_classes: int) -> None:
         super().__init__(config, num_classes, pretrained.timm_normalisation(config.encoder))
         options = parse_options(config)
@@ -91,6 +94,48 @@ class ViTSegmenter(Segmenter):
         self.decoder = LightDecoder(encoder.feature_info[0]["num_chs"], len(self.layers), options)
         self.classifier = nn.Conv2d(options.channels, num_classes, 1)
         self.hold_encoder()
+
+    @classmethod
+    def build(cls, config: SegmenterConfig, num_classes: int) -> Self:
+        """As for every family: the encoder is a plain vision transformer; a ``tu-`` before its name may stay."""
+        name = config.encoder.removeprefix("tu-")
+        _check_encoder(name)
+        parse_options(config)
+        if config.weights == "imagenet":
+            if not pretrained.timm_tags(name):
+                raise WeightsError(f"timm has no released weights of {name}; {MEND}.")
+            try:
+                with pretrained.hub_or_cache():
+                    return cls(_create(name, config, released=True), config, num_classes)
+            except RecipeError:
+                raise
+            except Exception as error:  # of the hub client, of its HTTP client, or of timm
+                raise WeightsError(
+                    f"The released weights of {name} are neither in the Hugging Face cache nor within reach; {MEND}."
+                ) from error
+        segmenter = cls(_create(name, config, released=False), config, num_classes)
+        if config.weights is not None:
+            segmenter.load_weights(pretrained.read_weights(Path(config.weights)), config.weights)
+        return segmenter
+
+    @classmethod
+    def read(cls, folder: Path, saved: Saved) -> Self:
+        try:
+            segmenter = cls.build(saved.config, saved.num_classes)
+        except RecipeError as error:
+            reason = str(error).rstrip(".")
+            raise WeightsError(
+                f"The segmenter in {folder} cannot be built ({reason}); save it again."
+            ) from error
+        state = pretrained.read_weights(folder)
+        problem = pretrained.misfit(segmenter, state)
+        if problem is not None:
+            raise WeightsError(f"The segmenter in {folder} cannot be loaded ({problem}); save it again.")
+        segmenter.load_state_dict(state)
+        return segmenter
+
+    def write(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        write_own_form(self, folder, facts)
 
     def canvas(self, size: tuple[int, int]) -> tuple[int, int]:
         return round_up(size, self.stride)
@@ -160,34 +205,6 @@ def chosen_layers(layers: int | tuple[int, ...], depth: int) -> tuple[int, ...]:
             f"{depth - 1}."
         )
     return layers
-
-
-def build_vit(config: SegmenterConfig, num_classes: int) -> ViTSegmenter:
-    """A ``vit-light`` of K classes with its starting weights. A ``tu-`` before the encoder's name may stay.
-
-    Raises:
-        RecipeError: the encoder is not known, not a plain vision transformer, or an option is wrong.
-        WeightsError: the weights are out of reach or do not fit.
-    """
-    name = config.encoder.removeprefix("tu-")
-    _check_encoder(name)
-    parse_options(config)
-    if config.weights == "imagenet":
-        if not pretrained.timm_tags(name):
-            raise WeightsError(f"timm has no released weights of {name}; {MEND}.")
-        try:
-            with pretrained.hub_or_cache():
-                return ViTSegmenter(_create(name, config, released=True), config, num_classes)
-        except RecipeError:
-            raise
-        except Exception as error:  # of the hub client, of its HTTP client, or of timm
-            raise WeightsError(
-                f"The released weights of {name} are neither in the Hugging Face cache nor within reach; {MEND}."
-            ) from error
-    segmenter = ViTSegmenter(_create(name, config, released=False), config, num_classes)
-    if config.weights is not None:
-        segmenter.load_weights(pretrained.read_weights(Path(config.weights)), config.weights)
-    return segmenter
 
 
 def _check_encoder(name: str) -> None:
