@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from torch.optim import Optimizer
 
 from stylebridge.engine import checkpoint as ckpt
+from stylebridge.engine.config import TrainerConfig
 from stylebridge.engine.logs import MetricLog
+from stylebridge.engine.method import Batch, Method
 from stylebridge.engine.optim import pack_optimizer, unpack_optimizer
 from stylebridge.engine.rng import pack_rng, unpack_rng
 from stylebridge.errors import RunError
 
-if TYPE_CHECKING:
-    from stylebridge.engine.trainer import Trainer
+
+class Resumable(Protocol):
+    """What of a trainer a checkpoint holds, and what it needs to write and read one."""
+
+    method: Method
+    config: TrainerConfig
+    streams: dict[str, Callable[[int], Iterable[Batch]]]
+    optimizers: dict[str, Optimizer]
+    accelerator: Accelerator
+    folder: Path
+    stage: str
+    seed: int
+    step: int
+    log_state: dict[str, Any] | None
+
+    def tell(self, sentence: str) -> None: ...
 
 
-def write_state(trainer: Trainer, log: MetricLog | None) -> None:
+def write_state(trainer: Resumable, log: MetricLog | None) -> None:
     """Write a checkpoint of the complete training state. Every process must call this.
 
     Raises:
@@ -43,7 +62,7 @@ def write_state(trainer: Trainer, log: MetricLog | None) -> None:
         raise
 
 
-def _write_process(trainer: Trainer, folder: Path, rank: int) -> None:
+def _write_process(trainer: Resumable, folder: Path, rank: int) -> None:
     tensors, scalars = pack_rng()
     for name, module in trainer.method.local.items():
         tensors |= {f"local.{name}.{key}": value for key, value in module.state_dict().items()}
@@ -51,7 +70,7 @@ def _write_process(trainer: Trainer, folder: Path, rank: int) -> None:
     ckpt.save_json(scalars, folder / f"process-{rank}.json")
 
 
-def _write_shared(trainer: Trainer, folder: Path, log: MetricLog | None) -> None:
+def _write_shared(trainer: Resumable, folder: Path, log: MetricLog | None) -> None:
     scalars: dict[str, Any] = {}
     for name, network in trainer.method.networks.items():
         ckpt.save_tensors(network.state_dict(), folder / f"network.{name}.safetensors")
@@ -73,7 +92,7 @@ def _write_shared(trainer: Trainer, folder: Path, log: MetricLog | None) -> None
     ckpt.save_json(state, folder / "state.json")
 
 
-def read_state(trainer: Trainer, saved: ckpt.Checkpoint) -> None:
+def read_state(trainer: Resumable, saved: ckpt.Checkpoint) -> None:
     """Load a checkpoint of the trainer's stage.
 
     Raises:
@@ -113,7 +132,7 @@ def read_state(trainer: Trainer, saved: ckpt.Checkpoint) -> None:
     trainer.log_state = state.get("metrics") or {"offset": state.get("metrics_offset", 0)}
 
 
-def newest_whole(trainer: Trainer) -> ckpt.Checkpoint | None:
+def newest_whole(trainer: Resumable) -> ckpt.Checkpoint | None:
     """The newest intact checkpoint of the trainer's stage, or None if there is no checkpoint.
 
     The main process decides for all. Damaged checkpoints are reported on the console and set aside.
@@ -132,7 +151,7 @@ def newest_whole(trainer: Trainer) -> ckpt.Checkpoint | None:
     return saved[name] if name is not None else None
 
 
-def _look_for_whole(trainer: Trainer) -> tuple[str | None, str | None]:
+def _look_for_whole(trainer: Resumable) -> tuple[str | None, str | None]:
     """The name of the newest intact checkpoint, or an error message if all are damaged."""
     damaged: list[tuple[ckpt.Checkpoint, str]] = []
     for saved in reversed(ckpt.find_checkpoints(trainer.folder)):

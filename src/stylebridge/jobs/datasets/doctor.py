@@ -7,13 +7,12 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from stylebridge.cli.doctor_tables import print_doctor, stopping
 from stylebridge.data.doctor import (
     Examined,
     ExaminedBoxes,
@@ -40,43 +39,13 @@ from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.runs.outputs import COPY, ensure_apart, ensure_free, replaced_folder
 from stylebridge.report.doctor_page import DoctorPage, SetSheet, is_doctor_page, write_doctor_page
+from stylebridge.report.doctor_tables import DoctorReport, print_doctor
 
 #: Number of pictures on all contact sheets, and the least number for one set.
 _PICTURES, _FEWEST = 24, 8
 
 #: Lists the changes in a corrected copy, file by file.
 CHANGES_FILE = "changes.csv"
-
-
-@dataclass(frozen=True)
-class DoctorReport:
-    """The result of the doctor.
-
-    Attributes:
-        findings: the worst first.
-        sets: the statistics of each set, in the order given.
-        page: the HTML page.
-        seconds: reading time.
-        fixes: the corrected copies by set; empty without ``fix``.
-        left: findings in the corrected copies, read again, and in the evaluation sets; the worst first.
-    """
-
-    findings: list[Finding]
-    sets: list[SetSummary]
-    page: Path
-    seconds: float
-    fixes: dict[str, FixSummary]
-    left: list[Finding] = field(default_factory=list)
-
-    @property
-    def healthy(self) -> bool:
-        """Whether no finding stops training."""
-        return stopping(self.findings) == 0
-
-    @property
-    def ready(self) -> bool:
-        """Whether no finding stops training, in the corrected copies if written, else in the sets."""
-        return stopping(self.left) == 0 if self.fixes else self.healthy
 
 
 def doctor(

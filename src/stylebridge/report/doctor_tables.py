@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,13 +15,41 @@ from stylebridge.data.doctor import Finding, FixSummary, SetSummary, Severity
 from stylebridge.report.doctor_page import file_size
 from stylebridge.report.formats import share
 
-if TYPE_CHECKING:
-    from stylebridge.jobs.datasets.doctor import DoctorReport
-
 _STYLES = {Severity.STOPS: "bold red", Severity.MISLEADS: "bold yellow", Severity.KNOW: "bold cyan"}
 
 #: Limits of what is printed; the HTML page contains everything.
 _MOST_CLASSES, _MOST_ROWS, _MOST_EXAMPLES = 24, 5, 2
+
+
+@dataclass(frozen=True)
+class DoctorReport:
+    """The result of the doctor.
+
+    Attributes:
+        findings: the worst first.
+        sets: the statistics of each set, in the order given.
+        page: the HTML page.
+        seconds: reading time.
+        fixes: the corrected copies by set; empty without ``fix``.
+        left: findings in the corrected copies, read again, and in the evaluation sets; the worst first.
+    """
+
+    findings: list[Finding]
+    sets: list[SetSummary]
+    page: Path
+    seconds: float
+    fixes: dict[str, FixSummary]
+    left: list[Finding] = field(default_factory=list)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether no finding stops training."""
+        return stopping(self.findings) == 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether no finding stops training, in the corrected copies if written, else in the sets."""
+        return stopping(self.left) == 0 if self.fixes else self.healthy
 
 
 def print_doctor(report: DoctorReport, console: Console) -> None:
