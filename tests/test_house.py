@@ -77,13 +77,13 @@ def test_upward_import_is_found(tmp_path):
         losses__y="from stylebridge.metrics import z\n",
         metrics__z="",
         jobs__train="from stylebridge.jobs.runs import r\n",
-        jobs__runs__r="from stylebridge.jobs.recipe import q\n",
-        jobs__recipe__q="",
+        jobs__runs__r="",
+        jobs__recipe__q="from stylebridge.jobs.runs import r\n",
     )
     assert tree.upward() == [
         "data.domain:2 imports networks.x",
         "errors:1 imports data.domain",
-        "jobs.runs.r:1 imports jobs.recipe.q",
+        "jobs.recipe.q:1 imports jobs.runs.r",
     ]
 
 

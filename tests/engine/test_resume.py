@@ -164,6 +164,7 @@ class TestFullDisk:
             check=False,
         )
 
+    @pytest.mark.slow
     def test_is_an_error_that_leaves_the_previous_checkpoint_intact(self, tmp_path):
         assert self.child(tmp_path, None).returncode == 0
         before = {f: f.read_bytes() for f in (tmp_path / "trainer_state").rglob("*") if f.is_file()}

@@ -203,6 +203,7 @@ class _Seven:
         num_classes = 7
 
 
+@pytest.mark.slow
 def test_tensors_that_do_not_fit_are_named(frozen: Reference, tmp_path: Path) -> None:
     content = frozen.released(prefix="")
     del content["feature_extractor"]["backbone.layer3.7.conv2.weight"]

@@ -125,6 +125,7 @@ def put(name: str, key: str, value: Tensor):
     return lambda made: made[name].update({f"module.{key}": value})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "file", "message"),
     [

@@ -80,6 +80,7 @@ def test_a_small_recipe_makes_a_whole_run(recipe: str, runs: Callable[[str], Pat
         assert all(math.isfinite(value) for value in losses)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", STAGES)
 def test_the_segmenter_is_the_last_stages_and_loads_for_use(
     recipe: str, runs: Callable[[str], Path], world: World

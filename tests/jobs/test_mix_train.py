@@ -71,6 +71,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 # --- what a run leaves ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_average_generator_is_kept(whole: Path) -> None:
     """And the second stage's generator is that one, unchanged."""
     kept = load_file(whole / "networks" / "generator.safetensors")
@@ -84,6 +85,7 @@ def test_the_average_generator_is_kept(whole: Path) -> None:
     assert same(mixer.extractor.state_dict(), extractor)
 
 
+@pytest.mark.slow
 def test_facts_pictures_log_and_report(whole: Path, data: Path) -> None:
     facts = yaml.safe_load((whole / "run.yaml").read_text(encoding="utf-8"))
     assert (facts["kind"], facts["images"], facts["data"]) == ("mix", 6, str(data))
@@ -146,6 +148,7 @@ def check_handed_on(run: Path, whole: Path) -> None:
     assert same(encoders, load_file(whole / "networks" / "encoders.safetensors"))
 
 
+@pytest.mark.slow
 def test_a_finished_run_has_nothing_left_to_do(whole: Path, tmp_path: Path) -> None:
     run = shutil.copytree(whole, tmp_path / "run")
     files = sorted((run / "networks").iterdir())
@@ -268,6 +271,7 @@ def test_a_batch_is_shared_between_processes() -> None:
 # --- runs that cannot be resumed ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_runs_that_cannot_be_resumed_are_named(whole: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()

@@ -319,6 +319,7 @@ HOLD = "import sys,time; from pathlib import Path; from stylebridge.jobs.runs im
 HOLD += "run_lock.hold(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
 
 
+@pytest.mark.slow
 def test_a_second_process_learns_who_holds_a_run(tmp_path: Path):
     run = begun(tmp_path / "run").path
     a, b = photos(tmp_path / "a"), photos(tmp_path / "b")

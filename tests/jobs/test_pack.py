@@ -215,6 +215,7 @@ def resumed_after_a_kill(world: World, out: Path) -> Path:
     return tiny_adapt(world, out, overrides=overrides, resume=True).run
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues_in_the_middle_of_an_epoch(in_shards: World, tmp_path: Path):
     """Six samples in batches of four: the kill after one step falls inside the first epoch."""
     overrides = [f"stages.0.trainer.{key}" for key in ("steps=5", "batch=4")]

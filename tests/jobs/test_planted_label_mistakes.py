@@ -14,6 +14,8 @@ from support import folders
 from support.folders import CommandLine, tiny_overrides
 from support.street_maps import CAMVID, CITYSCAPES, FACADES, IDD, write_maps
 
+pytestmark = pytest.mark.slow
+
 own_cache, stylebridge = folders.own_cache, folders.stylebridge
 
 

@@ -140,6 +140,7 @@ def test_a_recipe_of_another_task_is_named(stylebridge: CommandLine, tmp_path: P
 # --- the commands ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_all_recipes_are_listed_and_shown(stylebridge: CommandLine) -> None:
     listed = stylebridge("recipes", "list").out
     for name, task in recipe_names().items():

@@ -175,6 +175,7 @@ def test_a_size_that_fits_is_drawn_as_it_is_and_others_are_padded(run: Path, dat
     assert np.array_equal(drawn, synthesizer.render(padded)[:36, :40])
 
 
+@pytest.mark.slow
 def test_a_folder_of_maps(stylebridge: CommandLine, run: Path, data: Path, tmp_path: Path) -> None:
     done = stylebridge(
         "synthesize", "apply", run, "--labels", data / "labels", "--out", tmp_path / "out", "--quiet"
@@ -222,6 +223,7 @@ def test_an_imported_sean_draws_what_the_published_networks_give(
         ).refused("--style")  # fmt: skip
 
 
+@pytest.mark.slow
 def test_spade_takes_no_styles(data: Path, tmp_path: Path) -> None:
     run = train(data, tmp_path / "spade", "spade-small")
     assert draw(run, data, tmp_path / "a.png").shape == (36, 40, 3)
@@ -232,6 +234,7 @@ def test_spade_takes_no_styles(data: Path, tmp_path: Path) -> None:
 # --- what users get wrong -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_style_options_that_do_not_fit_are_named(run: Path, data: Path, tmp_path: Path) -> None:
     photo = data / "images" / "0.png"
     for wishes, named in (

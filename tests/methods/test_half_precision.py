@@ -16,6 +16,7 @@ def losses(folder: Path) -> dict[str, float]:
     return {key: value for key, value in json.loads(line).items() if key.startswith("loss/")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_losses_of_the_first_step(name, tmp_path):
     """Same weights, images and draws. bfloat16 has 8 bits: some per cent where layers follow one another."""

@@ -289,6 +289,7 @@ def calls(module: nn.Module) -> list[bool]:
     return seen
 
 
+@pytest.mark.slow
 def test_fakes_and_codes_are_made_once_a_step(tmp_path: Path) -> None:
     """One pass with a graph for all phases; for the free codes one through the generator, without a graph."""
     networks = make_networks()
@@ -298,6 +299,7 @@ def test_fakes_and_codes_are_made_once_a_step(tmp_path: Path) -> None:
     assert of_encoders == [True]  # real images and those of free codes together
 
 
+@pytest.mark.slow
 def test_discriminators_see_fakes_without_a_graph(tmp_path: Path) -> None:
     method, seen = MixNMatch(make_networks()), []
     for network in (method.model.background_discriminator.trunk, method.model.child_discriminator.trunk):

@@ -34,6 +34,7 @@ def prepared(image: Tensor, facts: dict[str, Any]) -> Tensor:
     return F.pad(image, (0, width - image.shape[-1], 0, height - image.shape[-2]), mode="reflect")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_transformers_loads_what_is_saved(family: Callable[[], Any], tmp_path: Path) -> None:
     segmenter = build(folder(tmp_path / "model", family())).eval()

@@ -103,6 +103,7 @@ def test_resizing_equals_torch_fidelitys(height: int, width: int) -> None:
     torch.testing.assert_close(resize_like_tensorflow(image, (299, 299)), expected, rtol=0, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_inception_takes_the_released_files_form(inception: dict[str, Tensor], tmp_path: Path) -> None:
     """With and without the counters that batch norm has kept since; as .pth or .safetensors."""
     bare = {k: v for k, v in inception.items() if not k.endswith("num_batches_tracked")}
