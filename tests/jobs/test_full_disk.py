@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from stylebridge.data.domain import open_domain
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import WriteError
 from stylebridge.jobs.apply import labelled_set as translated_set
+from stylebridge.jobs.pictures import write_png
 from stylebridge.jobs.recipe.adapt import InferenceConfig
-from stylebridge.jobs.runs.networks_folder import write_png
 from stylebridge.jobs.runs.outputs import TRANSLATED, mark
 from stylebridge.jobs.tasks.adaptation import report as adapt_report
 from stylebridge.jobs.train import adapt
@@ -47,8 +46,8 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def noise(size: tuple[int, int] = (64, 64)) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8))
+def noise(size: tuple[int, int] = (64, 64)) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
 def test_a_picture(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from stylebridge.errors import DataError, RunError
-from stylebridge.jobs.apply.models.inference import predict_files, predict_labels, resize_image
+from stylebridge.jobs.apply.models.inference import predict_files, predict_labels
 from stylebridge.jobs.apply.models.segmenter import load_adapted
 from stylebridge.jobs.apply.segment import segment
 from stylebridge.jobs.evaluate.model import evaluate
@@ -335,14 +335,6 @@ def test_files_are_predicted_in_order_equally_alone_and_in_batches(
         assert labels.dtype == np.uint8
         ((_, _, alone),) = predict_files(segmenter, [path], config, CPU)
         assert (alone == labels).mean() > 0.999
-
-
-def test_resizing_is_bicubic_and_leaves_a_fitting_image_alone() -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
-    assert resize_image(pixels, None) is pixels
-    assert resize_image(pixels, (16, 12)) is pixels
-    expected = np.array(Image.fromarray(pixels).resize((7, 9), Image.Resampling.BICUBIC))
-    np.testing.assert_array_equal(resize_image(pixels, (7, 9)), expected)
 
 
 def test_predicting_puts_a_training_network_into_use(photos: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from stylebridge.errors import RunError
-from stylebridge.report.training_page import TrainingPage, render, spread, write_training_page
+from stylebridge.report.training_page import TrainingPage, render, write_training_page
 
 
 @pytest.fixture
@@ -39,16 +39,6 @@ def test_everything_is_on_it_and_nothing_is_fetched(page: TrainingPage) -> None:
         assert text in html, text
     for sign in ("http://", "https://", "<script", "<b>cats"):
         assert sign not in html
-
-
-def test_first_and_last_samples_are_among_those_shown() -> None:
-    paths = [Path(f"{n}.png") for n in range(1, 24)]
-    for wanted in (1, 2, 6, 40):
-        chosen = spread(paths, wanted)
-        assert len(chosen) == min(wanted, 23)
-        assert chosen == sorted(chosen, key=paths.index)
-        assert chosen[0] == paths[0]
-        assert wanted == 1 or chosen[-1] == paths[-1]
 
 
 def test_a_run_without_samples_has_a_page(page: TrainingPage, tmp_path: Path) -> None:

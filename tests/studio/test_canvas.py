@@ -13,7 +13,7 @@ from PIL import Image
 
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import DataError
-from stylebridge.studio.canvas import fitted, label_url, pack, resize_labels, shares, unpack
+from stylebridge.studio.canvas import fitted, label_url, pack, shares, unpack
 
 MAPS = arrays(
     np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.sampled_from([0, 1, 4, 255])
@@ -63,12 +63,6 @@ def test_a_fitted_size_keeps_the_shape(width: int, height: int, longest: int) ->
     scale = max(new) / max(width, height)
     assert abs(min(new) - max(1, scale * min(width, height))) <= 0.5 + 1e-9
     assert (new[0] >= new[1]) == (width >= height) or new[0] == new[1]
-
-
-def test_resizing_a_map_makes_no_new_class() -> None:
-    labels = np.repeat(np.repeat(np.array([[0, 7], [255, 3]], np.uint8), 8, 0), 8, 1)
-    np.testing.assert_array_equal(resize_labels(labels, (2, 2)), [[0, 7], [255, 3]])
-    assert set(np.unique(resize_labels(labels, (5, 7)))) == {0, 3, 7, 255}
 
 
 def test_a_saved_map_holds_indices_and_the_colours_of_the_space() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -13,14 +13,11 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from stylebridge.data.label_space import IGNORE
+from stylebridge.data.resizing import Resample, resized
 from stylebridge.settings import Settings
 
 _Side = Annotated[int, Field(gt=0)]
 _Size = tuple[_Side, _Side]
-
-
-#: Filters for resizing images; both are antialiased.
-Resample = Literal["bicubic", "bilinear"]
 
 
 class Jitter(Settings):
@@ -184,12 +181,8 @@ def _scaled_size(augmentation: Augmentation, shape: tuple[int, ...], drawn: Draw
 def resize(
     image: np.ndarray, label: np.ndarray | None, size: _Size, resample: Resample = "bicubic"
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Resize uint8 [H, W, 3] (antialiased) and uint8 [H, W] (nearest) to (width, height)."""
-    if (image.shape[1], image.shape[0]) != tuple(size):
-        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling[resample.upper()]))
-    if label is not None and (label.shape[1], label.shape[0]) != tuple(size):
-        label = np.asarray(Image.fromarray(label).resize(size, Image.Resampling.NEAREST))
-    return image, label
+    """Resize an image and its label map to (width, height); see :func:`~stylebridge.data.resizing.resized`."""
+    return resized(image, size, resample), None if label is None else resized(label, size)
 
 
 def crop(

@@ -16,6 +16,7 @@ from stylebridge.data.files import FileRef, LabelRef, MaskStack, open_file
 from stylebridge.data.image_limits import pages, raw_mode, refuse_costly
 from stylebridge.data.quiet import quiet
 from stylebridge.data.regular import NoRegularFileError
+from stylebridge.data.resizing import resized
 from stylebridge.errors import DataError
 
 #: Larger images are rejected before decoding; a file of a few bytes can declare any size.
@@ -359,9 +360,9 @@ def _paint(stack: MaskStack, size: tuple[int, int] | None) -> np.ndarray:
             raise DataError(f"{stack} has no mask: remove its image.")
         return np.full((size[1], size[0]), stack.background, kind)
     height, width = painted.shape
-    if size is None or (width, height) == tuple(size) or width * size[1] != height * size[0]:
+    if size is not None and width * size[1] != height * size[0]:
         return painted  # the caller rejects another aspect ratio
-    return np.array(Image.fromarray(painted).resize(size, Image.Resampling.NEAREST))
+    return resized(painted, size)
 
 
 def read_palette(path: FileRef | str) -> list[tuple[int, int, int]] | None:

@@ -12,6 +12,7 @@ import numpy as np
 from stylebridge.data.files import LabelRef, MaskStack
 from stylebridge.data.images import read_header, read_label, read_label_colours, read_palette
 from stylebridge.data.label_space import IGNORE, LabelSpace, builtin_label_spaces
+from stylebridge.data.spread import evenly_spaced
 from stylebridge.errors import DataError
 
 Colour = tuple[int, int, int]
@@ -123,7 +124,7 @@ def _form(label: LabelRef) -> object:
 
 
 def _kind(form: object, files: list[LabelRef], pool: ThreadPoolExecutor) -> MapKind:
-    chosen = [files[int(i)] for i in np.linspace(0, len(files) - 1, min(_SAMPLE, len(files)))]
+    chosen = [files[i] for i in evenly_spaced(len(files), _SAMPLE)]
     if form == "colours":
         found = list(pool.map(_colours_in, chosen))
         if not all(colours is None for colours in found):

@@ -25,6 +25,7 @@ from stylebridge.data.label_evidence import (
 )
 from stylebridge.data.label_space import IGNORE, LabelSpace
 from stylebridge.data.layouts.names import is_label_folder
+from stylebridge.data.spread import evenly_spaced
 from stylebridge.data.zip_files import ZipMember
 from stylebridge.errors import DataError
 
@@ -185,7 +186,7 @@ def ensure_layout_agrees(
     Raises:
         DataError: an id is another class by the palette of most files.
     """
-    chosen = [labels[int(i)] for i in np.linspace(0, len(labels) - 1, min(_LAYOUT_SAMPLE, len(labels)))]
+    chosen = [labels[i] for i in evenly_spaced(len(labels), _LAYOUT_SAMPLE)]
     kinds = [kind for kind in kinds_of_maps(chosen) if kind.palette is not None]
     main = main_space(kinds, candidates([space]), 1)
     clash = _clash_with_palette(space, main, kinds)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stylebridge.data.files import FileRef, LabelRef, MaskStack
@@ -132,9 +133,20 @@ class LabelSpace:
 
     def colourise(self, labels: np.ndarray) -> np.ndarray:
         """Paint train ids uint8 [H, W] in the class colours: RGB uint8 [H, W, 3], ignore = black."""
+        return self._palette[labels]
+
+    def as_picture(self, labels: np.ndarray) -> Image.Image:
+        """Train ids uint8 [H, W] as an 8-bit palette picture: values are train ids, colours the classes'."""
+        picture = Image.fromarray(labels)  # mode L
+        picture.putpalette(self._palette.tobytes())
+        return picture
+
+    @cached_property
+    def _palette(self) -> np.ndarray:
+        """The colour of every train id, uint8 [256, 3]; black where there is no class."""
         table = np.zeros((256, 3), np.uint8)
         table[: self.num_classes] = self.colours
-        return table[labels]
+        return table
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able form; :meth:`from_dict` reads it back."""

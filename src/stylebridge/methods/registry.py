@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import nn
 
-from stylebridge.data.augment import Resample
+from stylebridge.data.resizing import Resample
 from stylebridge.engine.config import OptimizerConfig
 from stylebridge.engine.method import Method
 from stylebridge.errors import RecipeError, did_you_mean, one_line

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from stylebridge.data.label_space import IGNORE
+from stylebridge.data.resizing import resized
 
 Picture = NDArray[np.uint8]
 
@@ -123,8 +124,7 @@ def shrink(picture: Picture, max_width: int) -> Picture:
     if width <= max_width:
         return picture
     size = (max_width, max(1, round(height * max_width / width)))
-    how = Image.Resampling.LANCZOS if picture.ndim == 3 else Image.Resampling.NEAREST
-    return np.array(Image.fromarray(np.ascontiguousarray(picture)).resize(size, how))
+    return resized(picture, size, "lanczos")
 
 
 def photo_uri(image: Picture, quality: int = 85) -> str:

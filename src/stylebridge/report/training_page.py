@@ -11,6 +11,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
+from stylebridge.data.spread import evenly_spaced
 from stylebridge.report import curves
 from stylebridge.report.page import open_environment, write_page
 from stylebridge.report.pictures import photo_uri
@@ -62,15 +63,11 @@ def render(page: TrainingPage) -> str:
         version=__version__,
         style=Markup(environment.get_template("style.css.j2").render()),
         last=_grid(page.samples[-1]) if page.samples else None,
-        history=[_grid(path) for path in spread(page.samples, _HISTORY)] if len(page.samples) > 1 else [],
+        history=[_grid(page.samples[i]) for i in evenly_spaced(len(page.samples), _HISTORY, rounded=True)]
+        if len(page.samples) > 1
+        else [],
         panels=curves.panels(curves.loss_curves(records)),
     )
-
-
-def spread(samples: Sequence[Path], wanted: int) -> list[Path]:
-    """The first, the last, and some in between, evenly spaced."""
-    chosen = np.linspace(0, len(samples) - 1, min(wanted, len(samples))).round().astype(int)
-    return [samples[i] for i in sorted(set(chosen.tolist()))]
 
 
 def _grid(path: Path) -> dict[str, Any]:

@@ -62,20 +62,6 @@ def fitted(size: tuple[int, int], longest: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A label map resized to (width, height) by nearest neighbour."""
-    if (labels.shape[1], labels.shape[0]) == size:
-        return labels
-    return np.array(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
-
-
-def resize_picture(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """RGB uint8 [H, W, 3] resized to (width, height)."""
-    if (picture.shape[1], picture.shape[0]) == size:
-        return picture
-    return np.array(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
-
-
 def shares(labels: np.ndarray, classes: int) -> list[float]:
     """The share of pixels of each of K classes, 0 to 1."""
     counts = np.bincount(labels.ravel(), minlength=256)[:classes]
@@ -89,11 +75,7 @@ def picture_url(picture: np.ndarray) -> str:
 
 def label_url(labels: np.ndarray, space: LabelSpace) -> str:
     """A label map as an 8-bit palette PNG in a ``data:`` URL: values are class indices."""
-    image = Image.fromarray(labels)
-    palette = np.zeros((256, 3), np.uint8)
-    palette[: space.num_classes] = space.colours
-    image.putpalette(palette.tobytes())
-    return _url(image)
+    return _url(space.as_picture(labels))
 
 
 def _url(image: Image.Image) -> str:

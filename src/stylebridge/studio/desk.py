@@ -15,7 +15,8 @@ from stylebridge.jobs.apply.models.bridge import BridgeRun
 from stylebridge.jobs.apply.models.inference import predict_arrays
 from stylebridge.jobs.apply.models.segmenter import AdaptedModel, load_adapted
 from stylebridge.jobs.apply.models.synthesizer import Synthesizer
-from stylebridge.jobs.apply.models.translator import as_pixels, as_tensor, load_networks
+from stylebridge.jobs.apply.models.translator import load_networks
+from stylebridge.jobs.pictures import as_pixels, as_tensor
 from stylebridge.studio.runs import Models, Runs, identity, kind_of
 from stylebridge.studio.style_wells import StyleStore
 from stylebridge.studio.uploads import read_map, read_photo
@@ -83,7 +84,7 @@ class Desk:
 
         translator = self.models.get(("translate", to), path, opened)
         with self.models.lock, torch.inference_mode():
-            return as_pixels(translator(as_tensor(photo)[None].to(device))[0].float().cpu())
+            return as_pixels(translator(as_tensor(photo)[None].to(device))[0])
 
     def predict(self, model: AdaptedModel, photo: np.ndarray) -> np.ndarray:
         """The label map uint8 [H, W] that a segmenter gives a photo uint8 [H, W, 3]."""

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from stylebridge.data.resizing import resized
 from stylebridge.studio.canvas import (
     fitted,
     label_url,
     pack,
     picture_url,
-    resize_picture,
     unpack,
 )
 from stylebridge.studio.desk import Desk, described, text, whole
@@ -59,7 +59,7 @@ class Paint:
             return {"error": "A style needs a photo: choose one together with its label map."}
         with self.desk.models.lock:
             style = synthesizer.encode(photo, labels)
-        small = resize_picture(photo, fitted((photo.shape[1], photo.shape[0]), _THUMBNAIL))
+        small = resized(photo, fitted((photo.shape[1], photo.shape[0]), _THUMBNAIL), "lanczos")
         return {
             "id": self.desk.styles.add(self.desk.identity(text(request, "run")), style),
             "thumbnail": picture_url(small),

@@ -14,9 +14,10 @@ import numpy as np
 from stylebridge.data.files import PackedFile
 from stylebridge.data.images import UnreadableError, read_header, read_image
 from stylebridge.data.label_space import LabelSpace
+from stylebridge.data.resizing import resized
 from stylebridge.errors import DataError
 from stylebridge.jobs.datasets.label_options import space_of_map
-from stylebridge.studio.canvas import fitted, resize_labels, resize_picture
+from stylebridge.studio.canvas import fitted
 
 #: Limits of the studio, shown on the page.
 MAX_MEGABYTES, MAX_MEGAPIXELS = 20, 24
@@ -90,7 +91,7 @@ def read_photo(sent: Any, longest: int) -> np.ndarray:
     upload = take(sent)
     with _saying():
         photo = read_image(upload)
-    return resize_picture(photo, fitted((photo.shape[1], photo.shape[0]), longest))
+    return resized(photo, fitted((photo.shape[1], photo.shape[0]), longest), "lanczos")
 
 
 def read_map(sent: Any, space: LabelSpace, size: tuple[int, int] | None, longest: int) -> np.ndarray:
@@ -107,7 +108,7 @@ def read_map(sent: Any, space: LabelSpace, size: tuple[int, int] | None, longest
         labels = space_of_map(upload, space).read(upload)
     height, width = labels.shape
     if size is None:
-        return resize_labels(labels, fitted((width, height), longest))
+        return resized(labels, fitted((width, height), longest))
     # The sides of a scaled photo are rounded: the shapes agree to within a pixel.
     wanted = fitted((width, height), max(size))
     if abs(wanted[0] - size[0]) > 1 or abs(wanted[1] - size[1]) > 1:
@@ -115,4 +116,4 @@ def read_map(sent: Any, space: LabelSpace, size: tuple[int, int] | None, longest
             f"{upload} is {width}×{height} and has another aspect ratio than its photo: choose the label map of "
             "this photo."
         )
-    return resize_labels(labels, size)
+    return resized(labels, size)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-import numpy as np
-
 from stylebridge.data.doctor.findings import Finding, Severity, by_severity, examples, many
 from stylebridge.data.domain import Domain
 from stylebridge.data.files import FileRef, LabelRef, MaskStack
 from stylebridge.data.images import ImageHeader, read_header
 from stylebridge.data.shards import ShardSequence
+from stylebridge.data.spread import evenly_spaced
 from stylebridge.errors import DataError
 
 #: Most pairs checked, spread over the set, and the time limit in seconds.
@@ -33,7 +32,7 @@ def quick_check(domain: Domain) -> list[Finding]:
     sizes: Counter[tuple[int, int]] = Counter()
     begin = time.monotonic()
     looked = 0
-    for i in np.unique(np.linspace(0, max(0, total - 1), min(SAMPLE, total)).astype(int)).tolist():
+    for i in evenly_spaced(total, SAMPLE):
         if time.monotonic() - begin > SECONDS:
             break
         looked += 1

@@ -16,6 +16,8 @@ from stylebridge.data.doctor.findings import Finding
 from stylebridge.data.doctor.translate import reading_space, to_train_ids
 from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
+from stylebridge.data.resizing import resized
+from stylebridge.data.spread import evenly_spaced
 from stylebridge.errors import DataError
 
 #: Largest width and height of a picture in the page, in pixels: on the contact sheet, and beside a finding.
@@ -49,8 +51,7 @@ def contact_sheet(examined: Examined, most: int) -> list[SheetPicture]:
     shown = [i for i, f in enumerate(examined.facts) if f.image is not None and not f.image.error]
     odd = _in_turn({i: note for i, note in notes.items() if i in set(shown)}, most // 3)
     rest = [i for i in shown if i not in set(odd)]
-    spread = np.unique(np.linspace(0, max(0, len(rest) - 1), min(most - len(odd), len(rest))).astype(int))
-    chosen = sorted({*odd, *(rest[i] for i in spread.tolist())})
+    chosen = sorted({*odd, *(rest[i] for i in evenly_spaced(len(rest), most - len(odd)))})
     pictures = (_picture(examined, i, notes.get(i, ""), _SHEET) for i in chosen)
     return [picture for picture in pictures if picture is not None]
 
@@ -161,8 +162,4 @@ def _label(
         ids, unknown = to_train_ids(file, reading_space(examined.space, facts), full)
     except DataError:
         return None, None
-    nearest = Image.Resampling.NEAREST
-    return (
-        np.array(Image.fromarray(ids).resize(size, nearest)),
-        np.array(Image.fromarray(unknown.astype(np.uint8)).resize(size, nearest)) > 0,
-    )
+    return resized(ids, size), resized(unknown.astype(np.uint8), size) > 0

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
-from PIL import Image
 
 from stylebridge.data.domain import Domain, check_size
 from stylebridge.data.files import open_file
@@ -150,12 +149,8 @@ def _prepare(domain: Domain, space: LabelSpace | None, number: int) -> _Packed:
 
 
 def _label_png(train_ids: np.ndarray, space: LabelSpace) -> bytes:
-    image = Image.fromarray(train_ids)  # mode L
-    palette = np.zeros((IGNORE + 1, 3), np.uint8)
-    palette[: space.num_classes] = space.colours
-    image.putpalette(palette.tobytes())
     written = io.BytesIO()
-    image.save(written, format="PNG")
+    space.as_picture(train_ids).save(written, format="PNG")
     return written.getvalue()
 
 

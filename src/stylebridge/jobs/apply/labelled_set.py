@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
@@ -19,15 +18,16 @@ from stylebridge.data.domain import Domain, DomainSpec, open_domain
 from stylebridge.data.files import path_below
 from stylebridge.data.images import read_image
 from stylebridge.data.label_space import IGNORE, LabelSpace
+from stylebridge.data.resizing import resized
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError
 from stylebridge.jobs.apply.models.bridge import BridgeRun, domain_of
 from stylebridge.jobs.apply.models.inference import write_label_png
-from stylebridge.jobs.apply.models.translator import as_pixels, as_tensor, load_networks, resample_of
+from stylebridge.jobs.apply.models.translator import load_networks, resample_of
 from stylebridge.jobs.datasets.domains import open_labelled, reopen_adaptation
+from stylebridge.jobs.pictures import as_pixels, as_tensor, write_png
 from stylebridge.jobs.recipe.adapt import size_for
 from stylebridge.jobs.runs.folder import RunFolder, data_of, find_run
-from stylebridge.jobs.runs.networks_folder import write_png
 from stylebridge.jobs.runs.outputs import TRANSLATED, ensure_apart, ensure_free, replaced_folder
 from stylebridge.terminal import open_console
 
@@ -105,7 +105,7 @@ def _write_one(domain: Domain, index: int, paint: Paint, folder: Path) -> dict[s
     parts = [part for part in name.parts if part not in ("images", "leftImg8bit")]
     places = {kind: Path(kind, *parts) for kind in ("images", "labels")}
     made, style = paint(index, image, labels)
-    write_png(Image.fromarray(made), folder / places["images"])
+    write_png(made, folder / places["images"])
     write_label_png(labels, domain.space, folder / places["labels"])
     present, counts = np.unique(labels[labels != IGNORE], return_counts=True)
     pixels = {domain.space.classes[int(k)]: int(n) for k, n in zip(present, counts, strict=True)}
@@ -171,10 +171,8 @@ def _of_translator(
     def paint(index: int, image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, str | None]:
         height, width = image.shape[:2]
         size = size_for(pixels, (width, height)) if pixels else None
-        made = as_pixels(translator(as_tensor(image, size, resample)[None].to(device))[0].float().cpu())
-        if made.shape != image.shape:
-            made = np.array(Image.fromarray(made).resize((width, height), Image.Resampling.BICUBIC))
-        return made, None
+        made = as_pixels(translator(as_tensor(image, size, resample)[None].to(device))[0])
+        return resized(made, (width, height)), None
 
     return domain, paint
 

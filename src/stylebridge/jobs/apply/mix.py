@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from PIL import Image
 from torch import Tensor
 
 from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.apply.models.mixer import FACTORS, Mixed, Mixing, Mode, check_mode, pixels
-from stylebridge.jobs.runs.networks_folder import write_png
+from stylebridge.jobs.pictures import write_png
 from stylebridge.jobs.runs.outputs import ensure_writable
 
 
@@ -46,7 +45,7 @@ def mix_images(
     coded = {factor: mixing.encode(factor, mixing.read([Path(file)])) for factor, file in files.items()}
     (made,) = mixing.paint(coded, {factor: [0] for factor in files})
     for place, picture in beside(path, made, masks).items():
-        write_png(Image.fromarray(pixels(picture)[0]), place)
+        write_png(pixels(picture)[0], place)
     return path
 
 

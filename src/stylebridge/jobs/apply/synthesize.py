@@ -8,22 +8,22 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
-from PIL import Image
 from rich.progress import track
 from torch import Tensor
 
 from stylebridge.data.augment import resize
 from stylebridge.data.files import FileRef, is_image_name
 from stylebridge.data.images import check_image, read_image
+from stylebridge.data.resizing import resized
 from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.apply.files.inputs import collect_inputs
-from stylebridge.jobs.apply.files.instances import InstanceMaps, label_ids_only, nearest
+from stylebridge.jobs.apply.files.instances import InstanceMaps, label_ids_only
 from stylebridge.jobs.apply.models.segmenter import load_adapted
 from stylebridge.jobs.apply.models.styles import MEAN, RegionStyle, StylePhotos, parse_region_styles, read_map
 from stylebridge.jobs.apply.models.synthesizer import MAX_PIXELS, Style, Synthesizer, mix
 from stylebridge.jobs.datasets.label_options import parse_read_as, space_of_map
+from stylebridge.jobs.pictures import write_png
 from stylebridge.jobs.runs.claimed_files import claimed_files, ensure_unclaimed
-from stylebridge.jobs.runs.networks_folder import write_png
 from stylebridge.jobs.runs.outputs import (
     PICTURES,
     ensure_apart,
@@ -112,13 +112,13 @@ def synthesize(
         ):
             maps = read_map(space, file, check_image(file), spaces[file])
             picture = synthesizer.render(
-                maps if size is None else nearest(maps, size),
+                resized(maps, size),
                 codes(maps) if codes is not None else None,
                 seed,
                 edges=edges.edges(file, names[file], maps, size) if edges is not None else None,
                 look=look,
             )
-            write_png(Image.fromarray(picture), path)
+            write_png(picture, path)
             if wrote is not None:
                 wrote(path)
     return len(outputs)
@@ -247,6 +247,6 @@ class _Codes:
             image, labels = self.photos.read(photo)
             if self.size is not None:
                 image = np.array(resize(image, None, self.size)[0])
-                labels = nearest(labels, self.size)
+                labels = resized(labels, self.size)
             self._styles[photo] = self.synthesizer.encode(image, labels)
         return self._styles[photo]

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from rich.progress import track
 
 from stylebridge.data.images import read_image
@@ -17,9 +16,9 @@ from stylebridge.jobs.apply.models.bridge import BridgeRun
 from stylebridge.jobs.apply.models.styles import StylePhotos, parse_region_styles
 from stylebridge.jobs.apply.models.translator import outputs_of, translate
 from stylebridge.jobs.datasets.label_options import parse_read_as
+from stylebridge.jobs.pictures import write_png
 from stylebridge.jobs.runs.claimed_files import claimed_files
 from stylebridge.jobs.runs.folder import find_run
-from stylebridge.jobs.runs.networks_folder import write_png
 from stylebridge.jobs.runs.outputs import PICTURES
 from stylebridge.terminal import open_console
 
@@ -108,6 +107,6 @@ def apply_translator(
     outputs = outputs_of(images, out, overwrite)
     with claimed_files(Path(out), PICTURES) as wrote:
         for file, path in track(outputs.items(), "translate", console=open_console(stderr=True, quiet=quiet)):
-            write_png(Image.fromarray(opened.translate(read_image(file), None, to, wanted)), path)
+            write_png(opened.translate(read_image(file), None, to, wanted), path)
             wrote(path)
     return len(outputs)

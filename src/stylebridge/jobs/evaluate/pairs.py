@@ -19,6 +19,7 @@ from stylebridge.data.images import read_image
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RecipeError
 from stylebridge.jobs.evaluate.images import images_of, open_progress, output_file, write_scores
+from stylebridge.jobs.pictures import as_tensor
 from stylebridge.metrics.perceptual import random_pairs
 from stylebridge.networks.perceptual import SMALLEST, PerceptualDistance, open_perceptual
 from stylebridge.terminal import open_console, say
@@ -164,7 +165,7 @@ def _distances(
     """Distances of the pairs in order, float64 [P] on the CPU."""
 
     def read(file: FileRef) -> Tensor:
-        image = torch.from_numpy(read_image(file)).permute(2, 0, 1)[None].float() / 255
+        image = as_tensor(read_image(file))[None]
         side = (size, size)
         resized = F.interpolate(image, size=side, mode="bilinear", align_corners=False, antialias=True)
         return resized[0].clamp(0, 1)

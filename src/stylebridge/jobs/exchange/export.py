@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from stylebridge.data.images import read_image
 from stylebridge.errors import DataError, RunError, WeightsError
 from stylebridge.interop.onnx import OnnxSegmenter, export_onnx
 from stylebridge.jobs.apply.models.segmenter import AdaptedModel, load_adapted
+from stylebridge.jobs.pictures import as_tensor
 from stylebridge.jobs.runs.folder import open_run
 from stylebridge.jobs.runs.outputs import ensure_writable
 from stylebridge.terminal import open_console
@@ -145,6 +145,5 @@ def _compare(
 def _batch(files: Sequence[FileRef], count: int, width: int, height: int) -> Tensor:
     if not files:
         return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(count))
-    chosen = [files[int(i)] for i in np.linspace(0, len(files) - 1, count)]
-    arrays = [np.asarray(Image.fromarray(read_image(f)).resize((width, height))) for f in chosen]
-    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float().div_(255)
+    chosen = np.linspace(0, len(files) - 1, count).astype(int)  # one file several times, where there are few
+    return torch.stack([as_tensor(read_image(files[i]), (width, height)) for i in chosen])

@@ -1,4 +1,4 @@
-"""``networks/`` of a run: the networks' weights and their settings; and writing pictures."""
+"""``networks/`` of a run: the networks' weights and their settings."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from stylebridge.atomic import OTHER_OUT, written_file, written_folder
+from stylebridge.atomic import written_folder
 from stylebridge.data.text_files import MAX_JSON_BYTES, read_text
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.errors import RunError
@@ -66,9 +65,3 @@ def load_parts(
         reason = " ".join(str(error).split())[:160]
         raise RunError(f"{folder} is damaged ({reason}): train or import it again.") from error
     return networks
-
-
-def write_png(picture: Image.Image, path: Path) -> None:
-    """Write a picture atomically; its folder is created if needed."""
-    with written_file(path, mend=OTHER_OUT) as beside:
-        picture.save(beside, format="PNG")

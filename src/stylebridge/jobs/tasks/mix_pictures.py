@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from stylebridge.data.boxes import BoxedImages, ViewDraw, object_view
 from stylebridge.data.images import read_image
-from stylebridge.jobs.apply.models.translator import as_pixels
-from stylebridge.jobs.runs.networks_folder import write_png
+from stylebridge.data.spread import evenly_spaced
+from stylebridge.jobs.pictures import as_pixels, as_tensor, write_png
 from stylebridge.networks.mixnmatch import Categories, Mixer, MixNMatchConfig, one_hot, parent_of, to_unit
 
 #: What each row of a sample grid shows, from the top.
@@ -39,13 +38,12 @@ class MixPictures:
 
     def __init__(self, run: Path, images: BoxedImages, config: MixNMatchConfig, device: torch.device) -> None:
         self.run, self.config, self.device = run, config, device
-        chosen = np.linspace(0, len(images) - 1, min(COLUMNS, len(images))).astype(int)
         views = []
-        for i in (int(number) for number in chosen):
+        for i in evenly_spaced(len(images), COLUMNS):
             image = read_image(images.images[i])
             box = images.boxes.inside(images.names[i], image.shape[1], image.shape[0])
             views.append(object_view(image, box, images.side, ViewDraw(0.5, 0.5, False)))
-        self.photos = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).float() / 255
+        self.photos = as_tensor(np.stack(views))
         textures = torch.linspace(0, config.textures - 1, len(views)).long()
         categories = Categories(textures, parent_of(textures, config), textures)
         pose = torch.randn(len(views), config.pose, generator=torch.Generator().manual_seed(0))
@@ -70,7 +68,7 @@ class MixPictures:
             if mixer.extractor is None
             else to_unit(mixer.mix_features(photos, after, after).image),
         ]
-        write_png(Image.fromarray(as_pixels(_grid(rows))), self.run / "samples" / f"{step:06}.png")
+        write_png(as_pixels(_grid(rows)), self.run / "samples" / f"{step:06}.png")
 
 
 def _grid(rows: list[Tensor]) -> Tensor:

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
@@ -19,16 +17,16 @@ from stylebridge.data.dataset import DomainDataset
 from stylebridge.data.domain import Domain, DomainSummary, open_domain
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.sampling import UniformSampler
+from stylebridge.data.spread import evenly_spaced
 from stylebridge.engine.processes import Share
 from stylebridge.jobs.apply.models.synthesizer import save_synthesizer
-from stylebridge.jobs.apply.models.translator import as_pixels
 from stylebridge.jobs.datasets.domains import open_labelled
 from stylebridge.jobs.datasets.label_options import ensure_classes_present
 from stylebridge.jobs.datasets.together import check_together, progress_bar
+from stylebridge.jobs.pictures import as_pixels, as_tensor, write_png
 from stylebridge.jobs.recipe.synthesize import SynthesizeRecipe
 from stylebridge.jobs.runs.data_files import Files, files_of
 from stylebridge.jobs.runs.folder import RunFolder
-from stylebridge.jobs.runs.networks_folder import write_png
 from stylebridge.jobs.runs.start import check_training
 from stylebridge.jobs.tasks.base import Plan, Request, Role, Task, Work
 from stylebridge.jobs.tasks.report import write_training_report
@@ -219,8 +217,7 @@ class _Pictures:
         self.run, self.method, self.space = work.run.path, method, work.data.space
         self.device = work.accelerator.device
         dataset = _Whole(work.data.domain, work.recipe)
-        chosen = np.linspace(0, len(dataset) - 1, min(4, len(dataset))).astype(int)
-        self.samples = [dataset[int(i)] for i in chosen]
+        self.samples = [dataset[i] for i in evenly_spaced(len(dataset), 4)]
 
     @torch.no_grad()
     def __call__(self, step: int) -> None:
@@ -230,12 +227,11 @@ class _Pictures:
         columns = []
         for image, label in self.samples:
             drawn = networks(label[None].to(self.device), image[None].to(self.device))[0].float().cpu()
-            colours = torch.from_numpy(self.space.colourise(label.numpy())).permute(2, 0, 1) / 255
+            colours = as_tensor(self.space.colourise(label.numpy()))
             columns.append(torch.cat([colours, drawn, image], 1))
         networks.train(training)
         torch.set_rng_state(state)
-        picture = Image.fromarray(as_pixels(torch.cat(columns, 2)))
-        write_png(picture, self.run / "samples" / f"{step:06}.png")
+        write_png(as_pixels(torch.cat(columns, 2)), self.run / "samples" / f"{step:06}.png")
 
 
 def _report(work: _Work, seconds: float) -> None:

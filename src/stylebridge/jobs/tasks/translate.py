@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from PIL import Image
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -20,13 +18,14 @@ from stylebridge.data.domain import Domain, open_domain, titles
 from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
 from stylebridge.data.sampling import UniformSampler
-from stylebridge.jobs.apply.models.translator import as_pixels, as_tensor, save_networks
+from stylebridge.data.spread import evenly_spaced
+from stylebridge.jobs.apply.models.translator import save_networks
 from stylebridge.jobs.datasets.together import check_together
+from stylebridge.jobs.pictures import as_pixels, as_tensor, write_png
 from stylebridge.jobs.recipe.adapt import size_for
 from stylebridge.jobs.recipe.translate import TranslateRecipe
 from stylebridge.jobs.runs.data_files import Files, files_of
 from stylebridge.jobs.runs.folder import RunFolder
-from stylebridge.jobs.runs.networks_folder import write_png
 from stylebridge.jobs.runs.start import check_training
 from stylebridge.jobs.tasks.base import Plan, Request, Role, Task, Work
 from stylebridge.jobs.tasks.report import write_training_report
@@ -150,7 +149,8 @@ class _Pictures:
         domains = work.data.domains
         count = min(4, *(len(domain.images) for domain in domains.values()))
         self.images = {
-            n: [_sample(d.images[i], work.recipe) for i in _spread(d, count)] for n, d in domains.items()
+            n: [_sample(d.images[i], work.recipe) for i in evenly_spaced(len(d.images), count)]
+            for n, d in domains.items()
         }
 
     @torch.no_grad()
@@ -162,12 +162,7 @@ class _Pictures:
             out = translate(torch.stack(images).to(self.device)).cpu()
             rows += [torch.cat(list(images), 2), torch.cat(list(out), 2)]
         torch.set_rng_state(state)
-        picture = Image.fromarray(as_pixels(torch.cat(rows, 1)))
-        write_png(picture, self.run / "samples" / f"{step:06}.png")
-
-
-def _spread(domain: Domain, count: int) -> list[int]:
-    return [int(i) for i in np.linspace(0, len(domain.images) - 1, count)]
+        write_png(as_pixels(torch.cat(rows, 1)), self.run / "samples" / f"{step:06}.png")
 
 
 def _sample(file: FileRef, recipe: TranslateRecipe) -> Tensor:

@@ -6,10 +6,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
-from PIL import Image
 
 from stylebridge.data.files import FileRef, is_image_name
 from stylebridge.data.images import read_label
+from stylebridge.data.resizing import resized
 from stylebridge.errors import DataError
 from stylebridge.jobs.apply.files.inputs import collect_inputs
 from stylebridge.layers.label_maps import instance_edges
@@ -63,7 +63,7 @@ class InstanceMaps:
                 f"Instance map {found} is {columns}×{rows} and label map {file} {width}×{height}: "
                 f"give both at the same size."
             )
-        instances = instances if size is None else nearest(instances, size)
+        instances = resized(instances, size)
         return instance_edges(torch.from_numpy(instances)[None])[0].numpy()
 
     def _find(self, file: FileRef, name: PurePosixPath) -> FileRef:
@@ -73,11 +73,6 @@ class InstanceMaps:
             if wanted in self.files:
                 return self.files[wanted]
         raise DataError(f"{self.given} holds no instance map for {file}: give one of the same name.")
-
-
-def nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A map [H, W] of uint8 or int32 resized to (width, height) by nearest neighbour."""
-    return np.array(Image.fromarray(values).resize(size, Image.Resampling.NEAREST))
 
 
 def label_ids_only(files: dict[FileRef, PurePosixPath]) -> dict[FileRef, PurePosixPath]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from stylebridge.data.files import FileRef, open_tree
 from stylebridge.errors import DataError
@@ -14,7 +13,7 @@ from stylebridge.jobs.apply.mix import check_photos, mask_paths, output_path, ph
 from stylebridge.jobs.apply.mixing.sheet import Reference, sheet
 from stylebridge.jobs.apply.models.mixer import FACTORS, Mixing, Mode, check_mode, pixels
 from stylebridge.jobs.evaluate.images import open_progress
-from stylebridge.jobs.runs.networks_folder import write_png
+from stylebridge.jobs.pictures import write_png
 from stylebridge.terminal import open_console
 
 #: Most mixes on one sheet.
@@ -78,7 +77,7 @@ def mix_grid(
     edges = [references[f][0] for f in mixing.factors if f not in varied], across, down[0] if down else []
     for kind, place in zip(kinds, (path, *mask_paths(path)), strict=False):
         cells = np.concatenate(kind).reshape(*form, mixing.side, mixing.side, 3)
-        write_png(Image.fromarray(sheet(*edges, cells)), place)
+        write_png(sheet(*edges, cells), place)
     return path
 
 

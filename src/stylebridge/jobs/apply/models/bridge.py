@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from stylebridge.data.label_space import LabelSpace
+from stylebridge.data.resizing import resized
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.apply.models.segmenter import AdaptedModel, load_adapted
 from stylebridge.jobs.apply.models.styles import MEAN, RegionStyle, StylePhotos, predict_map
-from stylebridge.jobs.apply.models.translator import as_pixels, as_tensor
+from stylebridge.jobs.pictures import as_pixels, as_tensor
 from stylebridge.jobs.recipe.adapt import AdaptRecipe
 from stylebridge.jobs.runs.folder import RunFolder, open_run
 from stylebridge.methods.bridge import Bridge, BridgeOptions
@@ -104,11 +104,8 @@ class BridgeRun:
         """
         translator = BridgeTranslator(self.critics, self.painters, domain_of(to))
         tensor, maps = self._prepare(image, labels)
-        made = as_pixels(translator(tensor, maps, wanted)[0].float().cpu())
-        if made.shape != image.shape:
-            size = (image.shape[1], image.shape[0])
-            made = np.array(Image.fromarray(made).resize(size, Image.Resampling.BICUBIC))
-        return made
+        made = as_pixels(translator(tensor, maps, wanted)[0])
+        return resized(made, (image.shape[1], image.shape[0]))
 
     @torch.inference_mode()
     def styles(self, image: np.ndarray, labels: np.ndarray | None, of: str) -> Styles:
@@ -124,9 +121,7 @@ class BridgeRun:
         labels = predict_map(self.model, image) if labels is None else labels
         tensor = as_tensor(image, self.size)[None].to(self.device)
         height, width = tensor.shape[-2:]
-        if labels.shape != (height, width):
-            labels = np.array(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))
-        return tensor, torch.from_numpy(labels).long()[None].to(self.device)
+        return tensor, torch.from_numpy(resized(labels, (width, height))).long()[None].to(self.device)
 
     def wanted(
         self, to: str, photos: StylePhotos, style: str | None, wishes: tuple[RegionStyle, ...]

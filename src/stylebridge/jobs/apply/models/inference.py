@@ -12,7 +12,6 @@ from typing import TypeVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from stylebridge.atomic import OTHER_OUT, written_file
@@ -20,19 +19,13 @@ from stylebridge.data.domain import Domain
 from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
 from stylebridge.data.label_space import LabelSpace
+from stylebridge.data.resizing import resized
 from stylebridge.jobs.recipe.adapt import InferenceConfig
 from stylebridge.metrics.segmentation import ConfusionMatrix
 from stylebridge.networks.segmenters.base import resize_logits
 from stylebridge.networks.segmenters.build import Segmenter
 
 Key = TypeVar("Key")
-
-
-def resize_image(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    """Resize uint8 [H, W, 3] to (width, height), bicubic as in FADA's test program."""
-    if size is None or (image.shape[1], image.shape[0]) == tuple(size):
-        return image
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
 @torch.inference_mode()
@@ -148,7 +141,7 @@ def predict_arrays(
 ) -> Iterator[tuple[Key, np.ndarray, np.ndarray]]:
     """Predict (key, image uint8 [H, W, 3]) pairs in one batch, or one by one if sizes differ; yields
     (key, image, label map uint8 [H, W])."""
-    inputs = [resize_image(image, config.size) for _, image in loaded]
+    inputs = [resized(image, config.size) for _, image in loaded]
     alike = len({(x.shape, image.shape) for x, (_, image) in zip(inputs, loaded, strict=True)}) == 1
     groups = [list(range(len(loaded)))] if alike else [[i] for i in range(len(loaded))]
     for group in groups:
@@ -179,14 +172,10 @@ def confusion_of(
     return confusion
 
 
-def write_label_png(labels: np.ndarray, space: LabelSpace | None, path: Path) -> None:
-    """Write uint8 [H, W] atomically as an 8-bit palette PNG: values are class indices, colours are the label
-    space's."""
-    image = Image.fromarray(labels)  # mode L
-    if space is not None:
-        palette = np.zeros((256, 3), np.uint8)
-        palette[: space.num_classes] = space.colours
-        image.putpalette(palette.tobytes())
+def write_label_png(labels: np.ndarray, space: LabelSpace, path: Path) -> None:
+    """Write uint8 [H, W] as an 8-bit palette PNG: values are class indices, colours are the label space's. The file
+    is whole or not there."""
+    image = space.as_picture(labels)
     with written_file(path, mend=OTHER_OUT) as beside:
         # Label maps compress well at any level; the fast one takes a fraction of the time.
         image.save(beside, format="PNG", compress_level=1)

@@ -9,15 +9,16 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
+from stylebridge.data.resizing import resized
 from stylebridge.data.text_files import parse_json
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import RunError, did_you_mean
+from stylebridge.jobs.pictures import as_pixels
 from stylebridge.jobs.runs.folder import open_run
 from stylebridge.jobs.runs.networks_folder import load_parts, save_parts
 from stylebridge.networks.mixnmatch import (
@@ -155,15 +156,12 @@ def check_mode(mode: str) -> None:
 
 def squared(photo: np.ndarray, side: int) -> np.ndarray:
     """RGB uint8 [H, W, 3] resized to [side, side, 3] regardless of aspect ratio."""
-    if photo.shape[:2] == (side, side):
-        return photo
-    return np.array(Image.fromarray(photo).resize((side, side), Image.Resampling.BILINEAR))
+    return resized(photo, (side, side), "bilinear")
 
 
 def pixels(pictures: Tensor) -> np.ndarray:
     """Pictures or masks [B, 3 or 1, H, W] in [0, 1] as RGB uint8 [B, H, W, 3]."""
-    rgb = pictures.expand(-1, 3, -1, -1)
-    return (rgb.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return as_pixels(pictures.expand(-1, 3, -1, -1))
 
 
 def save_mixer(mixer: Mixer, run: Path) -> None:

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
 from stylebridge.data.label_space import LabelSpace
+from stylebridge.data.resizing import resized
 from stylebridge.errors import DataError
 from stylebridge.jobs.apply.models.inference import predict_labels
 from stylebridge.jobs.apply.models.segmenter import AdaptedModel
 from stylebridge.jobs.datasets.label_options import space_of_map
+from stylebridge.jobs.pictures import as_tensor
 
 #: In place of a photo: the mean style of the class.
 MEAN = "mean"
@@ -133,7 +134,7 @@ def _reduced(image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
     if fitted is image:
         return image, labels
     size = (fitted.shape[1], fitted.shape[0])
-    return fitted, np.array(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
+    return fitted, resized(labels, size)
 
 
 def _fitted(image: np.ndarray) -> np.ndarray:
@@ -143,7 +144,7 @@ def _fitted(image: np.ndarray) -> np.ndarray:
         return image
     scale = (MAX_STYLE_PIXELS / (width * height)) ** 0.5
     size = max(1, int(width * scale)), max(1, int(height * scale))
-    return np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0))
+    return resized(image, size, reducing_gap=2.0)
 
 
 def read_style_map(
@@ -191,7 +192,7 @@ def read_map(
 def predict_map(model: AdaptedModel, image: np.ndarray) -> np.ndarray:
     """The label map uint8 [H, W] that a segmenter gives an image uint8 [H, W, 3]."""
     device = next(model.segmenter.parameters()).device
-    tensor = torch.from_numpy(image).permute(2, 0, 1)[None].to(device).float() / 255
+    tensor = as_tensor(image)[None].to(device)
     return predict_labels(model.segmenter, tensor, image.shape[:2], model.inference)[0].cpu().numpy()
 
 

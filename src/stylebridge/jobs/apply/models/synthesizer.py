@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,7 +14,7 @@ from stylebridge.data.label_space import IGNORE, LabelSpace
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import RunError
 from stylebridge.interop.label_channels import PUBLISHED
-from stylebridge.jobs.apply.models.translator import as_pixels, as_tensor
+from stylebridge.jobs.pictures import as_pixels, as_tensor
 from stylebridge.jobs.runs.folder import open_run
 from stylebridge.jobs.runs.networks_folder import load_parts, save_parts
 from stylebridge.networks.sean import SEANNetworks
@@ -118,8 +117,7 @@ class Synthesizer:
         """
         assert isinstance(self.networks, SPADENetworks)
         assert self.networks.encoder is not None
-        photo = np.array(Image.fromarray(image).resize(self.size, Image.Resampling.BICUBIC))
-        return self.networks.encoder(as_tensor(photo)[None].to(self.device))
+        return self.networks.encoder(as_tensor(image, self.size)[None].to(self.device))
 
     @torch.inference_mode()
     def encode(self, image: np.ndarray, labels: np.ndarray) -> Style:
@@ -175,7 +173,7 @@ class Synthesizer:
         else:
             code = None if look is None else look.sample(noise)
             picture = self.networks.generator(maps, code, generator=noise)
-        return as_pixels(picture[0, :, :height, :width].float().cpu())
+        return as_pixels(picture[0, :, :height, :width])
 
     def complete(self, style: Style | None) -> Tensor:
         """Codes [K, S]: the style's, and the class means for classes that it lacks; None: class means alone.

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from rich.progress import track
-from torch import Tensor, nn
+from torch import nn
 
-from stylebridge.data.augment import Resample, resize
 from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
+from stylebridge.data.resizing import Resample, resized
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.apply.files.inputs import collect_inputs, places_of
+from stylebridge.jobs.pictures import as_pixels, as_tensor, write_png
 from stylebridge.jobs.recipe.adapt import size_for
 from stylebridge.jobs.runs.claimed_files import claimed_files, ensure_unclaimed
 from stylebridge.jobs.runs.folder import RunFolder, open_run
-from stylebridge.jobs.runs.networks_folder import load_parts, save_parts, write_png
+from stylebridge.jobs.runs.networks_folder import load_parts, save_parts
 from stylebridge.jobs.runs.outputs import PICTURES, ensure_apart
 from stylebridge.terminal import open_console
 
@@ -135,23 +134,7 @@ def translate_files(
         image = read_image(file)
         height, width = image.shape[:2]
         asked = (size, size) if size is not None else size_for(pixels, (width, height)) if pixels else None
-        result = translator(as_tensor(image, asked, resample)[None].to(device))[0].float().cpu()
-        picture = Image.fromarray(as_pixels(result))
-        if pixels is not None and picture.size != (width, height):
-            picture = picture.resize((width, height), Image.Resampling.BICUBIC)
-        write_png(picture, path)
+        result = translator(as_tensor(image, asked, resample)[None].to(device))[0]
+        made = as_pixels(result)
+        write_png(made if pixels is None else resized(made, (width, height)), path)
         wrote(path)
-
-
-def as_tensor(
-    image: np.ndarray, size: tuple[int, int] | None = None, resample: Resample = "bicubic"
-) -> Tensor:
-    """RGB uint8 [H, W, 3] as float [3, H, W] in [0, 1], resized to a (width, height) first."""
-    if size is not None:
-        image = np.array(resize(image, None, size, resample)[0])
-    return torch.from_numpy(image).permute(2, 0, 1).float() / 255
-
-
-def as_pixels(image: Tensor) -> np.ndarray:
-    """Float [3, H, W] in [0, 1] as RGB uint8 [H, W, 3]."""
-    return (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()

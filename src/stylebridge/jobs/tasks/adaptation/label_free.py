@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
@@ -14,9 +13,10 @@ from torch import Tensor
 from stylebridge.atomic import RESUME, write_text, written_file
 from stylebridge.data.domain import Domain
 from stylebridge.data.images import read_image
+from stylebridge.data.spread import evenly_spaced
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.engine.processes import Share
-from stylebridge.jobs.apply.models.inference import resize_image
+from stylebridge.jobs.pictures import as_tensor
 from stylebridge.jobs.recipe.adapt import InferenceConfig, LabelFreeConfig
 from stylebridge.jobs.runs.folder import RunFolder
 from stylebridge.methods.mixing import blur, jitter_colour
@@ -45,9 +45,7 @@ class LabelFreeScores:
         accelerator: Accelerator,
     ) -> None:
         self.run, self.stage, self.config = run, stage, config
-        count = len(target.images)
-        chosen = np.unique(np.linspace(0, count - 1, min(config.images, count)).astype(int))
-        self.files = [target.images[int(i)] for i in chosen]
+        self.files = [target.images[i] for i in evenly_spaced(len(target.images), config.images)]
         self.inference, self.accelerator = inference, accelerator
 
     def __call__(self, step: int, segmenter: Segmenter) -> dict[str, float]:
@@ -97,8 +95,7 @@ class LabelFreeScores:
         return {"certainty": score.certainty, "agreement": score.agreement}
 
     def _read(self, file: Any) -> Tensor:
-        image = torch.from_numpy(np.array(resize_image(read_image(file), self.inference.size)))
-        return image.to(self.accelerator.device).permute(2, 0, 1)[None].float() / 255
+        return as_tensor(read_image(file), self.inference.size)[None].to(self.accelerator.device)
 
     def read(self) -> list[dict[str, Any]]:
         """This stage's lines, in the order of steps."""

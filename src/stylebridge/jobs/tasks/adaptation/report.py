@@ -15,6 +15,7 @@ from stylebridge.data.dataset import read_pair
 from stylebridge.data.domain import Domain, titles
 from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
+from stylebridge.data.spread import evenly_spaced
 from stylebridge.engine.processes import Share
 from stylebridge.errors import DataError, UserError
 from stylebridge.jobs.apply.models.bridge import BridgeRun, bridge_stage
@@ -211,17 +212,13 @@ def _write_scores(path: Path, before: SegmentationScores | None, after: Segmenta
     write_text(path, text, mend=RESUME)
 
 
-def _spread(count: int, wanted: int) -> list[int]:
-    return sorted(set(np.linspace(0, count - 1, min(wanted, count)).round().astype(int).tolist()))
-
-
 def _source_samples(work: AdaptWork) -> list[SourceSample]:
     source, bridge = work.data.domains.source, None
     if bridge_stage(work.run, work.recipe) is not None:
         bridge = BridgeRun.open(work.run.path, work.accelerator.device)
-    styles = _spread(len(work.data.domains.target.images), 4)
+    styles = evenly_spaced(len(work.data.domains.target.images), 4, rounded=True)
     samples: list[SourceSample] = []
-    for i in _spread(len(source.images), 4):
+    for i in evenly_spaced(len(source.images), 4, rounded=True):
         image, label = read_pair(source, i)
         assert label is not None
         translated = None
@@ -238,7 +235,7 @@ def _target_samples(
     work: AdaptWork, evaluation: Domain | None, before: _Predict | None, after: _Predict
 ) -> list[TargetSample]:
     domain = evaluation or work.data.domains.target
-    chosen = _spread(len(domain.images), _PICTURES)
+    chosen = evenly_spaced(len(domain.images), _PICTURES, rounded=True)
     paths = [domain.images[i] for i in chosen]
     new = list(after(paths))
     old: list[np.ndarray | None] = [None] * len(paths)
@@ -253,7 +250,10 @@ def _target_samples(
 
 def _label_free(work: AdaptWork, before: _Predict | None, after: _Predict) -> list[tuple[str, str]]:
     """What can be said without truth: how much changed, and which share of the target each class takes."""
-    paths = [work.data.domains.target.images[i] for i in _spread(len(work.data.domains.target.images), 24)]
+    paths = [
+        work.data.domains.target.images[i]
+        for i in evenly_spaced(len(work.data.domains.target.images), 24, rounded=True)
+    ]
     counts = np.zeros(work.data.domains.space.num_classes, np.int64)
     new = []
     for labels in after(paths):

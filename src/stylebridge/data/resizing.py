@@ -1,0 +1,31 @@
+"""Resizing images and label maps that are arrays."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+#: Filters that recipes can resize images with; both are antialiased.
+Resample = Literal["bicubic", "bilinear"]
+
+
+def resized(
+    pixels: np.ndarray,
+    size: tuple[int, int] | None,
+    how: Resample | Literal["lanczos"] = "bicubic",
+    reducing_gap: float | None = None,
+) -> np.ndarray:
+    """An image or label map at another size; as it is, not copied, where it has that size.
+
+    Args:
+        pixels: an image uint8 [H, W, 3], or a map uint8 or int32 [H, W], which takes each value from the nearest pixel.
+        size: (width, height); None: as it is.
+        how: the filter for an image.
+        reducing_gap: Pillow's: above 1, a much larger image is shrunk by a whole factor first, which is faster.
+    """
+    if size is None or (pixels.shape[1], pixels.shape[0]) == tuple(size):
+        return pixels
+    resample = Image.Resampling.NEAREST if pixels.ndim == 2 else Image.Resampling[how.upper()]
+    return np.array(Image.fromarray(pixels).resize(size, resample, reducing_gap=reducing_gap))
