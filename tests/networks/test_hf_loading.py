@@ -38,7 +38,7 @@ def refused(kind: type[UserError], *parts: str, **values) -> None:
 
 
 def test_out_of_reach(no_network: None) -> None:
-    refused(WeightsError, "nvidia/mit-b0", "within reach", "hf:FOLDER", arch="hf:nvidia/mit-b0")
+    refused(WeightsError, "nvidia/mit-b0", "nor downloadable", "hf:FOLDER", arch="hf:nvidia/mit-b0")
 
 
 def test_a_cached_configuration_without_weights(

@@ -1,4 +1,4 @@
-"""The segmenter, the model that is adapted: what all families of architectures have in common."""
+"""The segmenter, the model that is adapted: the base of all families of architectures."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -15,17 +15,17 @@ from stylebridge.networks.segmenters.folder import Saved, write_folder
 
 
 class Segmenter(nn.Module, ABC):
-    """A segmentation network in two halves: features, and the classifier that reads classes off them.
+    """A segmentation network in two parts: features, and the classifier on them.
 
     Attributes:
-        config: what it was built from.
+        config: its settings.
         num_classes: K.
         feature_channels: C of :meth:`features`.
-        stride, smallest: an image is padded to multiples of ``stride``, and no side stays below ``smallest``.
-        extra: free JSON-able facts that travel with a saved segmenter (the label space, for one).
+        stride, smallest: images are padded to multiples of ``stride``, and to sides of at least ``smallest``.
+        extra: JSON-serialisable facts saved with a segmenter (such as the label space).
     """
 
-    #: What ``segmenter.arch`` may be for this family.
+    #: The values of ``segmenter.arch`` for this family.
     archs: ClassVar[tuple[str, ...]] = ()
     feature_channels: int
     stride: int = 1
@@ -39,23 +39,23 @@ class Segmenter(nn.Module, ABC):
         self.num_classes = num_classes
         self.normalisation = normalisation
         self.extra: dict[str, Any] = {}
-        # Not persistent: the state dict holds what is learnt, and the folder's stylebridge.json holds these.
+        # Not persistent: the state dict has what is learned, stylebridge.json has these.
         self.register_buffer("mean", torch.tensor(normalisation.mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(normalisation.std).view(1, -1, 1, 1), persistent=False)
 
     @classmethod
     def accepts(cls, config: SegmenterConfig) -> bool:
-        """Whether ``config.arch`` is of this family."""
+        """Whether ``config.arch`` belongs to this family."""
         return config.arch in cls.archs
 
     @classmethod
     def build(cls, config: SegmenterConfig, num_classes: int) -> Self:
-        """The work of :func:`stylebridge.networks.segmenters.build.build_segmenter` for this family."""
+        """:func:`stylebridge.networks.segmenters.build.build_segmenter` for this family."""
         raise TypeError(f"{cls.__name__} is not built from a recipe")
 
     @classmethod
     def read(cls, folder: Path, saved: Saved) -> Self:
-        """Read what :meth:`write` wrote, without network.
+        """Read the files of :meth:`write`, offline.
 
         Raises:
             WeightsError: a file is missing, is damaged, or does not fit.
@@ -63,7 +63,7 @@ class Segmenter(nn.Module, ABC):
         raise TypeError(f"{cls.__name__} has no folder form")
 
     def normalise(self, image: Tensor) -> Tensor:
-        """RGB [B, 3, H, W] in [0, 1] to what the network was pretrained on."""
+        """RGB [B, 3, H, W] in [0, 1], normalised as in pretraining."""
         if self.normalisation.bgr:
             image = image.flip(1)
         return (image - self.mean) / self.std
@@ -78,18 +78,18 @@ class Segmenter(nn.Module, ABC):
 
     @abstractmethod
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """All parameters, as ``encoder`` (pretrained) and ``head`` (fresh), for two learning rates."""
+        """All parameters, as ``encoder`` (pretrained) and ``head`` (new), for two learning rates."""
 
     def canvas(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The (H, W) that features of an image of ``size`` cover: the size itself, or padded below and right.
+        """The (H, W) that features of an image of ``size`` cover: the size itself, or padded at the bottom and right.
 
-        Whoever resizes a map that lies on the features' grid (a discriminator's output) to the image must
-        resize it to the canvas and cut out the upper left ``size``.
+        To resize a map on the features' grid (a discriminator's output) to the image, resize it to the canvas and crop
+        the upper left ``size``.
         """
         return size
 
     def encoder_module(self) -> nn.Module | None:
-        """The pretrained part, which ``freeze_encoder`` and ``freeze_batch_norm`` keep as it is."""
+        """The pretrained part, to which ``freeze_encoder`` and ``freeze_batch_norm`` apply."""
         return None
 
     def groups_by_encoder(self) -> dict[str, list[nn.Parameter]]:
@@ -100,14 +100,14 @@ class Segmenter(nn.Module, ABC):
         return {"encoder": encoder, "head": [p for p in self.parameters() if id(p) not in ours]}
 
     def hold_encoder(self) -> None:
-        """Take a frozen encoder's weights out of training; called once the network is built."""
+        """Exclude a frozen encoder's weights from training; called after the network is built."""
         encoder = self.encoder_module()
         if encoder is not None and self.config.freeze_encoder:
             encoder.requires_grad_(False)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """Training or evaluation mode; what is frozen stays in evaluation mode."""
+        """Training or evaluation mode; frozen parts stay in evaluation mode."""
         super().train(mode)
         encoder = self.encoder_module()
         if encoder is not None and self.config.freeze_encoder:
@@ -124,17 +124,17 @@ class Segmenter(nn.Module, ABC):
         return self.classify(self.features(image), (height, width))
 
     def logits_at(self, image: Tensor, size: tuple[int, int]) -> Tensor:
-        """Logits [B, K, *size] of images [B, 3, H, W] in [0, 1], brought from the image's size to ``size`` (H, W)."""
+        """Logits [B, K, *size] of images [B, 3, H, W] in [0, 1], resized from the image's size to ``size`` (H, W)."""
         return resize_logits(self(image), size)
 
     def save_pretrained(self, folder: str | Path, extra: Mapping[str, Any] | None = None) -> None:
-        """Write a folder that :func:`~stylebridge.networks.segmenters.build.load_segmenter` reads.
+        """Write a folder for :func:`~stylebridge.networks.segmenters.build.load_segmenter`.
 
-        A new folder is written whole or not at all; in one that exists, each file is. What lies in it:
+        A new folder is written atomically; in an existing one, each file is. For its contents see
         :mod:`stylebridge.networks.segmenters.folder`.
 
         Args:
-            extra: JSON-able facts to keep with it (default: the segmenter's own ``extra``).
+            extra: JSON-serialisable facts to save (default: the segmenter's ``extra``).
 
         Raises:
             WeightsError: ``folder`` is a file, or cannot be written.
@@ -143,15 +143,15 @@ class Segmenter(nn.Module, ABC):
         write_folder(Path(folder), facts, lambda written: self.write(written, facts))
 
     def write(self, folder: Path, facts: Mapping[str, Any]) -> None:
-        """Write the network's own files into ``folder``, which exists.
+        """Write the network's files into the existing ``folder``.
 
         Args:
-            facts: what ``stylebridge.json`` will hold.
+            facts: the contents of ``stylebridge.json``.
         """
         raise TypeError(f"{type(self).__name__} has no folder form")
 
     def facts(self, extra: dict[str, Any]) -> dict[str, Any]:
-        """What ``stylebridge.json`` says about the segmenter, with ``extra`` under its own key."""
+        """The contents of ``stylebridge.json``, with ``extra`` under a separate key."""
         config, normalisation = self.config, self.normalisation
         return {
             "format": 1,
@@ -172,21 +172,21 @@ class Segmenter(nn.Module, ABC):
 
 
 def resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """[B, K, H, W] to [B, K, *size] in float32, bilinear with aligned corners; nothing is done at that size."""
+    """[B, K, H, W] to [B, K, *size] in float32, bilinear with aligned corners; unchanged if it has this size."""
     if logits.shape[-2:] == size:
         return logits
     return F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=True)
 
 
 def round_up(size: tuple[int, int], stride: int, smallest: int = 0) -> tuple[int, int]:
-    """(H, W) up to multiples of ``stride``, no side below ``smallest``."""
+    """(H, W) rounded up to multiples of ``stride``, with sides of at least ``smallest``."""
     height, width = (max(-(-side // stride) * stride, smallest) for side in size)
     return height, width
 
 
 def pad_to(image: Tensor, canvas: tuple[int, int]) -> Tensor:
-    """Pad [B, C, H, W] below and to the right to [B, C, *canvas]: mirrored, or with the edge's pixels repeated
-    where the image is too small for that."""
+    """Pad [B, C, H, W] at the bottom and right to [B, C, *canvas]: by reflection, or by replication if the image is too
+    small."""
     height, width = image.shape[-2:]
     down, right = canvas[0] - height, canvas[1] - width
     if not down and not right:
@@ -196,14 +196,14 @@ def pad_to(image: Tensor, canvas: tuple[int, int]) -> Tensor:
 
 
 def logits_on_image(logits: Tensor, canvas: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Logits [B, K, h, w] that cover ``canvas`` to [B, K, *size]: bilinear with aligned corners, then cut.
+    """Logits [B, K, h, w] that cover ``canvas`` to [B, K, *size]: bilinear with aligned corners, then cropped.
 
-    Raises ValueError if their grid has not the canvas's proportions: they are not of images of ``size``.
+    Raises ValueError if their grid has another aspect ratio than the canvas.
     """
     height, width = logits.shape[-2:]
     if height * canvas[1] != width * canvas[0]:
         raise ValueError(
-            f"features of {tuple(logits.shape[-2:])} are not those of images of size {tuple(size)}"
+            f"features of {tuple(logits.shape[-2:])} do not belong to images of size {tuple(size)}"
         )
     if (height, width) != canvas:
         logits = F.interpolate(logits, size=canvas, mode="bilinear", align_corners=True)

@@ -5,7 +5,7 @@
 * a plain vision transformer of timm, such as DINOv2, with a light decoder (:class:`ViTSegmenter`);
 * any semantic segmenter of transformers, ``hf:ORG/NAME`` (:class:`TransformersSegmenter`).
 
-All take RGB images in [0, 1], normalise inside, and give logits at the image's size.
+All take RGB images in [0, 1], normalise them, and return logits at the image's size.
 """
 
 from pathlib import Path
@@ -28,11 +28,11 @@ FAMILIES: tuple[type[Segmenter], ...] = (
 
 
 def build_segmenter(config: SegmenterConfig, num_classes: int) -> Segmenter:
-    """Build a segmenter of K classes and load its starting weights.
+    """Build a segmenter of K classes with its initial weights.
 
     Raises:
-        RecipeError: ``segmenter.arch``, ``segmenter.encoder`` or ``segmenter.options`` is not known.
-        WeightsError: the weights are out of reach or do not fit.
+        RecipeError: ``segmenter.arch``, ``segmenter.encoder`` or ``segmenter.options`` is unknown.
+        WeightsError: the weights are not available or do not fit.
     """
     family = _family(config)
     if family is None:
@@ -42,12 +42,12 @@ def build_segmenter(config: SegmenterConfig, num_classes: int) -> Segmenter:
 
 
 def load_segmenter(folder: str | Path) -> Segmenter:
-    """Read a folder that :meth:`Segmenter.save_pretrained` wrote; in evaluation mode, on the CPU.
+    """Load a folder of :meth:`Segmenter.save_pretrained`, in evaluation mode, on the CPU.
 
-    No network is used. Raises :class:`WeightsError` if the folder is not one, or its files do not fit.
+    Works offline. Raises :class:`WeightsError` if it is not such a folder, or its files do not fit.
     """
     saved = read_facts(Path(folder))
-    # smp names the architecture in a file of its own, so a folder of another release of smp may name one more.
+    # smp stores the architecture in a separate file, so a folder of another smp release may have a new one.
     segmenter = (_family(saved.config) or SmpSegmenter).read(Path(folder), saved)
     segmenter.extra = saved.extra
     return segmenter.eval()

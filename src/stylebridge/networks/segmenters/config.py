@@ -1,4 +1,4 @@
-"""The ``segmenter`` block of a recipe, and how a wrong name in it is answered."""
+"""The ``segmenter`` block of a recipe, and messages about wrong names in it."""
 
 from difflib import get_close_matches
 from typing import Any
@@ -9,10 +9,10 @@ from stylebridge.settings import Settings
 
 DEEPLAB_V2 = "deeplab-v2"
 VIT_LIGHT = "vit-light"
-#: Before the name (ORG/NAME, ORG/NAME@REVISION) or the folder of a transformers model.
+#: Prefix of the name (ORG/NAME, ORG/NAME@REVISION) or folder of a transformers model.
 HF_PREFIX = "hf:"
 DEFAULT_ENCODER = "tu-tf_efficientnet_lite0"
-#: What ``encoder`` is for transformers models, which bring their own.
+#: The value of ``encoder`` for transformers models, which have their own.
 HF_ENCODER = "transformers"
 
 
@@ -23,13 +23,12 @@ class SegmenterConfig(Settings):
     (``fpn``, ``unet``, ``segformer``, ``deeplabv3plus`` …); or ``hf:ORG/NAME``, ``hf:ORG/NAME@REVISION``,
     ``hf:FOLDER``: a transformers model.
     ``encoder``: ``resnet101`` or ``vgg16`` for ``deeplab-v2``, a timm name for ``vit-light``, else any smp encoder
-    (``tu-…`` is timm's). Transformers models bring their own.
-    ``weights``: ``imagenet`` (the released ones of that name, whatever they were trained on), a file
+    (``tu-…`` is timm's). Transformers models have their own.
+    ``weights``: ``imagenet`` (the released weights of that encoder, whatever their training data), a file
     (``.safetensors``, ``.pth``) or ``none``.
-    ``freeze_batch_norm``: keep the encoder's batch normalisation at its pretrained statistics; default: on
-    for ``deeplab-v2``, off for all others.
-    ``freeze_encoder``: do not train the encoder at all: no gradients for its weights, and it stays in evaluation
-    mode.
+    ``freeze_batch_norm``: keep the encoder's batch normalisation at its pretrained statistics; default: true for
+    ``deeplab-v2``, else false.
+    ``freeze_encoder``: do not train the encoder: no gradients for its weights, and evaluation mode.
     ``options``: keyword arguments of the smp model (``decoder_segmentation_channels: 64``), fields of
     :class:`~stylebridge.networks.segmenters.vit.ViTOptions`, or entries of the transformers configuration.
     """
@@ -68,11 +67,11 @@ class SegmenterConfig(Settings):
 
     @property
     def batch_norm_frozen(self) -> bool:
-        """``freeze_batch_norm`` with its default filled in."""
+        """``freeze_batch_norm`` with its default applied."""
         return self.arch == DEEPLAB_V2 if self.freeze_batch_norm is None else self.freeze_batch_norm
 
 
 def unknown(key: str, value: str, known: list[str]) -> str:
-    """One sentence about a value of ``key`` that is not known, with those that may have been meant."""
+    """One sentence about an unknown value of ``key``, with suggestions."""
     close = get_close_matches(value.lower(), known, n=3, cutoff=0.5) or known[:12]
     return f"{key}: {value!r} is not known; did you mean {', '.join(close)}?"

@@ -20,7 +20,7 @@ from stylebridge.networks.segmenters.base import Segmenter, resize_logits
 from stylebridge.networks.segmenters.config import DEEPLAB_V2, SegmenterConfig, unknown
 from stylebridge.networks.segmenters.folder import Saved, write_own_form
 
-#: BGR means of the Caffe VGG-16, for images in 0…255 (here divided by 255: our images are in [0, 1]).
+#: BGR means of the Caffe VGG-16 for images in 0…255, divided by 255 for images in [0, 1].
 CAFFE_NORMALISATION = Normalisation(
     mean=(103.939 / 255, 116.779 / 255, 123.68 / 255), std=(1 / 255, 1 / 255, 1 / 255), bgr=True
 )
@@ -29,8 +29,8 @@ CAFFE_NORMALISATION = Normalisation(
 class DeepLabV2Segmenter(Segmenter):
     """FADA's DeepLab-V2: features at 1/8 of the image, logits upsampled with aligned corners.
 
-    The backbone's batch normalisation is constant unless ``freeze_batch_norm: false`` (ResNet-101; VGG-16
-    has none). VGG-16 takes BGR images in 0…255 minus the Caffe means; the conversion is inside.
+    The backbone's batch normalisation is constant unless ``freeze_batch_norm: false`` (ResNet-101; VGG-16 has none).
+    VGG-16 was trained on BGR images in 0…255 minus the Caffe means; the conversion is built in.
     """
 
     archs = (DEEPLAB_V2,)
@@ -47,12 +47,12 @@ class DeepLabV2Segmenter(Segmenter):
 
     @classmethod
     def build(cls, config: SegmenterConfig, num_classes: int) -> Self:
-        """As for every family: the encoder is ``resnet101`` or ``vgg16``, and there are no options."""
+        """As for every family; the encoder is ``resnet101`` or ``vgg16``, without options."""
         if config.encoder not in ("resnet101", "vgg16"):
             raise RecipeError(unknown("segmenter.encoder", config.encoder, ["resnet101", "vgg16"]))
         if config.options:
             raise RecipeError(
-                f"segmenter.options: {DEEPLAB_V2} has no option {sorted(config.options)[0]!r}; leave it out."
+                f"segmenter.options: {DEEPLAB_V2} has no option {sorted(config.options)[0]!r}; omit it."
             )
         segmenter = cls(config, num_classes)
         if config.weights == "imagenet":
@@ -79,7 +79,7 @@ class DeepLabV2Segmenter(Segmenter):
 
     @property
     def batch_norm_eps(self) -> float:
-        """eps of the frozen batch normalisation: 0, or 1e-5 after a checkpoint that was trained with it."""
+        """eps of the frozen batch normalisation: 0, or 1e-5 with a checkpoint that was trained with it."""
         return getattr(getattr(self.feature_extractor.backbone, "bn1", None), "eps", 0.0)
 
     def features(self, image: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class DeepLabV2Segmenter(Segmenter):
         return self.classifier(features, size)
 
     def logits_at(self, image: Tensor, size: tuple[int, int]) -> Tensor:
-        """As for every segmenter, but in one resize from 1/8 of the image, as published."""
+        """As for every segmenter, but resized once from 1/8 of the image, as published."""
         return resize_logits(self.classifier(self.features(image)), size)
 
     def encoder_module(self) -> nn.Module:

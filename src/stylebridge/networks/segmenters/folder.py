@@ -1,15 +1,15 @@
-"""Segmenters on disk.
+"""Saved segmenters.
 
-An smp segmenter's folder is what ``segmentation_models_pytorch.from_pretrained(folder)`` reads, with nothing
-of ours installed and without network: ``config.json``, ``model.safetensors``, ``README.md``. A transformers
-segmenter's is what ``AutoModelForSemanticSegmentation.from_pretrained(folder)`` reads: ``config.json`` with the
-classes' names, ``model.safetensors``, ``preprocessor_config.json``. DeepLab-V2's and ``vit-light``'s have the first
-two in a form of our own.
+The folder of an smp segmenter is readable by ``segmentation_models_pytorch.from_pretrained(folder)``, offline and
+without this package: ``config.json``, ``model.safetensors``, ``README.md``. That of a transformers segmenter is
+readable by ``AutoModelForSemanticSegmentation.from_pretrained(folder)``: ``config.json`` with the class names,
+``model.safetensors``, ``preprocessor_config.json``. Those of DeepLab-V2 and ``vit-light`` have the first two in our own
+form.
 
-All hold ``stylebridge.json`` too: architecture, encoder, classes, free facts, and what to do to an image without
-our code. Take it in [0, 1] with its channels in the order of ``channels``, minus ``mean``, over ``std``; then resize
-it to ``resize_to`` (height, width; bilinear, with anti-aliasing) if that is given, else mirror it below and to the
-right to multiples of ``multiple_of``, no side below ``at_least``. Logits are enlarged with aligned corners.
+All have ``stylebridge.json`` with architecture, encoder, classes, further facts, and the preprocessing for use without
+this package: take an image in [0, 1] with channels in the order of ``channels``, minus ``mean``, over ``std``; resize
+it to ``resize_to`` (height, width; bilinear, with anti-aliasing) if given, else pad it by reflection at the bottom and
+right to multiples of ``multiple_of``, sides at least ``at_least``. Logits are upsampled with aligned corners.
 """
 
 import json
@@ -33,9 +33,9 @@ FACTS = "stylebridge.json"
 
 
 class Saved(NamedTuple):
-    """What ``stylebridge.json`` says that is needed to read the network.
+    """The part of ``stylebridge.json`` that is needed to read the network.
 
-    ``batch_norm_eps`` is DeepLab-V2's alone; ``extra`` are the free facts.
+    ``batch_norm_eps`` is only for DeepLab-V2; ``extra`` are further facts.
     """
 
     config: SegmenterConfig
@@ -46,11 +46,11 @@ class Saved(NamedTuple):
 
 
 def write_folder(folder: Path, facts: Mapping[str, Any], write: Callable[[Path], None]) -> None:
-    """Write ``folder``: whole or not at all if it is new; file by file, each whole, if it exists.
+    """Write ``folder``: atomically if it is new; file by file, each atomically, if it exists.
 
     Args:
-        facts: what ``stylebridge.json`` is to hold.
-        write: writes the network's own files into the folder that it is given.
+        facts: the contents of ``stylebridge.json``.
+        write: writes the network's files into a given folder.
 
     Raises:
         WeightsError: ``folder`` is a file, or cannot be written.
@@ -64,7 +64,7 @@ def write_folder(folder: Path, facts: Mapping[str, Any], write: Callable[[Path],
             write_json(facts, written / FACTS)
             write_model_card(
                 written
-            )  # in place of the hub client's, which claims a licence and a place on the hub
+            )  # replaces the hub client's, which claims a licence and a hub repository
             if not folder.exists():
                 put_in_place(written, folder)
             else:
@@ -74,14 +74,14 @@ def write_folder(folder: Path, facts: Mapping[str, Any], write: Callable[[Path],
 
 
 def _move(written: Path, folder: Path) -> None:
-    # Other files of the user's may lie in the folder, so it is not swapped. The facts come last.
+    # The folder may have other files of the user, so it is not replaced. The facts come last.
     give_usual_modes(written)
     for path in sorted(written.iterdir(), key=lambda path: path.name == FACTS):
         os.replace(path, folder / path.name)
 
 
 def write_own_form(network: nn.Module, folder: Path, facts: Mapping[str, Any]) -> None:
-    """Write ``config.json`` and ``model.safetensors`` of a network that no other library reads."""
+    """Write ``config.json`` and ``model.safetensors`` of a network that other libraries cannot read."""
     keys = ("arch", "encoder", "num_classes", "freeze_batch_norm", "batch_norm_eps", "options")
     write_json({key: facts[key] for key in keys if key in facts}, folder / "config.json")
     tensors = {key: value.detach().contiguous() for key, value in network.state_dict().items()}
@@ -89,7 +89,7 @@ def write_own_form(network: nn.Module, folder: Path, facts: Mapping[str, Any]) -
 
 
 def write_json(data: Mapping[str, Any], path: Path) -> None:
-    """Write indented JSON with a line end."""
+    """Write indented JSON with a final newline."""
     path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -98,7 +98,7 @@ def read_facts(folder: Path) -> Saved:
     path = folder / FACTS
     if not path.is_file():
         raise WeightsError(
-            f"{folder} is not a saved segmenter (it has no {FACTS}); give a folder that holds one."
+            f"{folder} is not a saved segmenter (it has no {FACTS}); give the folder of a saved segmenter."
         )
     try:
         facts = read_json(path)

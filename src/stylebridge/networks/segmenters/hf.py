@@ -1,6 +1,6 @@
-"""Segmenters of transformers: any model of its ``AutoModelForSemanticSegmentation``.
+"""Segmenters of transformers: any model of ``AutoModelForSemanticSegmentation``.
 
-Nothing here imports transformers; :mod:`stylebridge.networks.segmenters.hf_loading` does, when it reads or builds one.
+Does not import transformers; :mod:`stylebridge.networks.segmenters.hf_loading` does, to read or build a model.
 """
 
 import copy
@@ -19,15 +19,15 @@ from stylebridge.networks.segmenters.base import Segmenter, logits_on_image, pad
 from stylebridge.networks.segmenters.config import HF_PREFIX, SegmenterConfig
 from stylebridge.networks.segmenters.folder import Saved, write_json
 
-#: Models that take square images only (their tokens are laid out as a square): images are resized to it.
+#: Models that only accept square images (their tokens form a square): images are resized.
 SQUARE_MODELS = ("dpt", "data2vec-vision")
-#: Models whose own output is enlarged to their input without aligned corners.
+#: Models that upsample their output to the input without aligned corners.
 ENLARGING_MODELS = ("upernet",)
 
 
 class _Tap(nn.Module):
-    """Stands in the classifier's place during one pass and keeps what reaches it. One channel goes on, so that
-    what the model does behind its classifier (it may enlarge to the image's size) costs next to nothing."""
+    """Replaces the classifier during one pass and stores its input. One channel is passed on, so that what the model
+    does after its classifier (it may upsample to the image's size) costs almost nothing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,15 +41,15 @@ class _Tap(nn.Module):
 class TransformersSegmenter(Segmenter):
     """A transformers model for semantic segmentation, for images of any size.
 
-    Images are padded below and to the right to a multiple of ``stride``, or resized to ``fixed_size`` (height,
-    width) where the model takes no other. Features are what reaches the model's last convolution, the classifier.
-    Logits are the model's own, enlarged with aligned corners to the padded image, and cut.
+    Images are padded at the bottom and right to a multiple of ``stride``, or resized to ``fixed_size`` (height, width)
+    if the model accepts no other. Features are the input of the model's last convolution, the classifier. Logits are
+    the model's, upsampled with aligned corners to the padded image, and cropped.
 
     Args:
         model: with K labels, without auxiliary head.
 
     Raises:
-        RecipeError: the model's classifier or encoder cannot be told from the rest.
+        RecipeError: the model's classifier or encoder cannot be identified.
     """
 
     archs = (f"{HF_PREFIX}ORG/NAME",)
@@ -62,7 +62,7 @@ class TransformersSegmenter(Segmenter):
         self.encoder_path = _find_encoder(model, self.classifier_path, config.arch)
         self.fixed_size = _fixed_size(model.config)
         self.stride = _stride(model.config)
-        self.smallest = 2 * self.stride  # the coarsest map of some models must have more than one cell
+        self.smallest = 2 * self.stride  # the coarsest map of some models needs more than one cell
         self.hold_encoder()
 
     @classmethod
@@ -71,10 +71,10 @@ class TransformersSegmenter(Segmenter):
 
     @classmethod
     def build(cls, config: SegmenterConfig, num_classes: int) -> Self:
-        """As for every family; raises RecipeError too if transformers is not installed.
+        """As for every family; also raises RecipeError if transformers is not installed.
 
-        ``weights: imagenet`` are the repository's own. What they leave out (the classifier always, unless it has K
-        classes too; the whole head, if they are of an image classifier) starts random and is named in the log.
+        ``weights: imagenet`` are the repository's weights. Missing parts (always the classifier, unless it also has K
+        classes; the whole head for weights of an image classifier) start with random weights and are logged.
         """
         source = hf_loading.find_source(config)
         with hf_loading.reading(source):
@@ -90,7 +90,7 @@ class TransformersSegmenter(Segmenter):
         self.name_classes(space.get("classes", ()) if isinstance(space, Mapping) else ())
         with hf_loading.quietly():
             self.model.save_pretrained(folder)
-        if self.normalisation.bgr:  # no general image processor of transformers swaps channels
+        if self.normalisation.bgr:  # no generic image processor of transformers swaps channels
             return
         size = self.fixed_size
         processor = {
@@ -152,7 +152,7 @@ class TransformersSegmenter(Segmenter):
         return self.groups_by_encoder()
 
     def name_classes(self, names: Iterable[str]) -> None:
-        """Write the classes' names into the model's configuration, if there are K of them."""
+        """Write the class names into the model's configuration, if there are K of them."""
         named = {index: str(name) for index, name in enumerate(names)}
         if len(named) == self.num_classes:
             self.model.config.id2label = named
@@ -160,11 +160,11 @@ class TransformersSegmenter(Segmenter):
 
 
 def find_classifier(model: Any, arch: str) -> tuple[str, str]:
-    """Paths of the convolution whose outputs are the classes, and of the largest module that holds no other weights.
+    """Paths of the convolution whose outputs are the classes, and of the largest module without other weights.
 
-    It is the one that grows with the number of labels: the model is laid out (without memory) with one more.
+    It is the one that depends on the number of labels: the model is built on the meta device with one more.
 
-    Raises RecipeError if not exactly one convolution does.
+    Raises RecipeError unless exactly one convolution does.
     """
     config = copy.deepcopy(model.config)
     config.num_labels = model.config.num_labels + 1
@@ -190,7 +190,7 @@ def _find_encoder(model: Any, classifier_path: str, arch: str) -> str:
         if isinstance(module, nn.Module) and not classifier_path.startswith(f"{path}."):
             return path
     raise RecipeError(
-        f"segmenter.arch: the encoder of {arch} ({type(model).__name__}) cannot be told from its head; choose a "
+        f"segmenter.arch: the encoder of {arch} ({type(model).__name__}) cannot be separated from its head; choose a "
         "model like SegFormer, UperNet, DPT or BEiT."
     )
 
@@ -203,7 +203,7 @@ def _fixed_size(config: Any) -> tuple[int, int] | None:
 
 
 def _stride(config: Any) -> int:
-    """Sides that every pyramid of these models divides: 32, or two patches where 32 holds no whole ones."""
+    """The stride for all pyramids of these models: 32, or two patches if 32 is not a multiple of the patch."""
     patch = getattr(config, "patch_size", None) or getattr(
         getattr(config, "backbone_config", None), "patch_size", 1
     )

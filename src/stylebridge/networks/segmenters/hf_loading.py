@@ -1,5 +1,5 @@
-"""Reading transformers models: from the Hugging Face hub, its cache, or a folder. Only safetensors files are read,
-and never a repository's own code."""
+"""Load transformers models from the Hugging Face hub, its cache, or a folder. Only safetensors files are read, and no
+code of a repository is run."""
 
 import importlib.util
 import logging
@@ -22,7 +22,7 @@ from stylebridge.networks.segmenters.config import HF_ENCODER, HF_PREFIX, Segmen
 
 log = logging.getLogger(__name__)
 
-#: Entries of a configuration that a segmenter sets itself, or that say what the model is.
+#: Configuration entries that a segmenter sets itself, or that define the model.
 RESERVED_OPTIONS = {
     *("num_labels", "id2label", "label2id", "use_auxiliary_head", "architectures", "model_type", "dtype"),
     *("transformers_version", "_name_or_path", "problem_type", "return_dict", "output_hidden_states"),
@@ -31,7 +31,7 @@ PROCESSOR = "preprocessor_config.json"
 
 
 class Source(NamedTuple):
-    """Where a model lies: a folder, or a repository of the hub at a revision."""
+    """The location of a model: a folder, or a hub repository at a revision."""
 
     place: str
     revision: str | None
@@ -57,7 +57,7 @@ class Source(NamedTuple):
 
     @property
     def keywords(self) -> dict[str, Any]:
-        """What every ``from_pretrained`` is called with."""
+        """Keyword arguments of every ``from_pretrained``."""
         return {
             "revision": self.revision or "main",
             "trust_remote_code": False,
@@ -66,39 +66,39 @@ class Source(NamedTuple):
 
 
 def find_source(config: SegmenterConfig) -> Source:
-    """Where the model of ``config.arch`` lies; nothing is read yet.
+    """The location of the model of ``config.arch``, without reading it.
 
     Raises:
-        RecipeError: transformers is not installed, ``arch`` names no model, or an encoder is given.
+        RecipeError: transformers is not installed, ``arch`` is not a model, or an encoder is given.
     """
     require_transformers()
     if config.encoder != HF_ENCODER:
         raise RecipeError(
-            f"segmenter.encoder: {HF_PREFIX} models bring their own encoder, not {config.encoder!r}; leave the key out."
+            f"segmenter.encoder: {HF_PREFIX} models have their own encoder, not {config.encoder!r}; omit the key."
         )
     return Source.parse(config.arch)
 
 
 @contextmanager
 def reading(source: Source) -> Iterator[None]:
-    """Inside, transformers is quiet, and asks the hub only for what is not local, and only if the hub answers."""
+    """Inside, transformers is quiet, and uses the hub only for missing local files, if the hub answers."""
     with quietly(), nullcontext() if source.local else pretrained.hub_or_cache():
         yield
 
 
 def starting_model(source: Source, config: SegmenterConfig, num_classes: int) -> tuple[Any, Normalisation]:
-    """A transformers model of K classes with its starting weights, and what is done to an image first.
+    """A transformers model of K classes with its initial weights, and the image normalisation.
 
     Raises:
-        RecipeError: there is no such model, it is of a kind that cannot be used, or an option is wrong.
-        WeightsError: configuration or weights are out of reach or do not fit.
+        RecipeError: the model does not exist, its kind is not supported, or an option is wrong.
+        WeightsError: configuration or weights are not available or do not fit.
     """
     settings = _read_settings(source)
     _check_kind(settings, source)
     _change(settings, config.options)
     settings.num_labels = num_classes
     if hasattr(settings, "use_auxiliary_head"):
-        settings.use_auxiliary_head = False  # its loss is none of our methods'
+        settings.use_auxiliary_head = False  # our methods do not use its loss
     normalisation = _read_normalisation(source)
     if config.weights is None:
         model = _from_settings(settings)
@@ -110,11 +110,11 @@ def starting_model(source: Source, config: SegmenterConfig, num_classes: int) ->
 
 
 def saved_model(folder: Path) -> Any:
-    """The model of a saved segmenter, without network. Raises :class:`WeightsError` if it is not whole."""
+    """The model of a saved segmenter, offline. Raises :class:`WeightsError` if files are missing or damaged."""
     try:
         require_transformers()
     except RecipeError as error:
-        raise WeightsError(f"{folder} holds a transformers model: {error}") from error
+        raise WeightsError(f"{folder} contains a transformers model: {error}") from error
     if not (folder / "config.json").is_file():
         raise WeightsError(f"{folder} has no config.json; save the segmenter again.")
     if not _has_weights(folder):
@@ -139,7 +139,7 @@ def saved_model(folder: Path) -> Any:
     absent = _fresh(found)
     if absent:
         raise WeightsError(
-            f"The segmenter in {folder} lacks {_listed(absent)}, or has it in another shape; save it again."
+            f"The segmenter in {folder} lacks {_listed(absent)}, or has other shapes; save it again."
         )
     return model
 
@@ -155,7 +155,7 @@ def require_transformers() -> None:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Inside, transformers prints no bars and no advice, and asks nobody to convert a repository's files."""
+    """Inside, transformers prints no progress bars and advice, and requests no conversion of files."""
     from transformers.utils import logging as theirs
 
     verbosity, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
@@ -180,7 +180,7 @@ def _read_settings(source: Source) -> Any:
 
     try:
         return AutoConfig.from_pretrained(source.place, **source.keywords)
-    except Exception as error:  # of the hub client, of its HTTP client, or of transformers
+    except Exception as error:  # from the hub client, its HTTP client, or transformers
         if source.local:
             raise WeightsError(
                 f"{Path(source.place) / 'config.json'} cannot be read ({_reason(error)}); give a transformers "
@@ -188,7 +188,7 @@ def _read_settings(source: Source) -> Any:
             ) from error
         if hub_constants.HF_HUB_OFFLINE:
             raise WeightsError(
-                f"The configuration of {source.place} is neither in the Hugging Face cache nor within reach; "
+                f"The configuration of {source.place} is neither in the Hugging Face cache nor downloadable; "
                 f"download the model and give its folder (segmenter.arch: {HF_PREFIX}FOLDER)."
             ) from error
         raise WeightsError(
@@ -225,7 +225,7 @@ def _change(settings: Any, options: Mapping[str, Any]) -> None:
             raise RecipeError(unknown("segmenter.options", name, known))
         try:
             setattr(settings, name, value)
-        except Exception as error:  # transformers checks types in its own way
+        except Exception as error:  # transformers has its own type checks
             raise RecipeError(
                 f"segmenter.options.{name} is {value!r}: {_reason(error)}; change it."
             ) from error
@@ -238,23 +238,23 @@ def _from_settings(settings: Any) -> Any:
         return AutoModelForSemanticSegmentation.from_config(
             settings, dtype=torch.float32, trust_remote_code=False
         )
-    except Exception as error:  # what a configuration breaks is each model's own affair
+    except Exception as error:  # errors depend on the model
         raise RecipeError(
-            f"segmenter.options: a {settings.model_type} model cannot be built so ({_reason(error)}); change them."
+            f"segmenter.options: no {settings.model_type} model can be built with these ({_reason(error)}); change them."
         ) from error
 
 
 def _from_source(source: Source, settings: Any) -> Any:
     if source.local and not _has_weights(Path(source.place)):
-        raise WeightsError(f"{source.place} has no model.safetensors, and only safetensors are read; {MEND}.")
+        raise WeightsError(f"{source.place} has no model.safetensors, but only safetensors are read; {MEND}.")
     try:
         model, found = _model_class(settings).from_pretrained(
             source.place, **_loading(settings), **source.keywords
         )
-    except Exception as error:  # of the hub client, of its HTTP client, or of transformers
+    except Exception as error:  # from the hub client, its HTTP client, or transformers
         if not source.local and hub_constants.HF_HUB_OFFLINE:
             raise WeightsError(
-                f"The weights of {source.place} are neither in the Hugging Face cache nor within reach; {MEND}."
+                f"The weights of {source.place} are neither in the Hugging Face cache nor downloadable; {MEND}."
             ) from error
         raise WeightsError(
             f"The weights of {source.place} cannot be loaded ({_reason(error)}); only safetensors are read: choose a "
@@ -265,7 +265,7 @@ def _from_source(source: Source, settings: Any) -> Any:
 
 def _from_file(settings: Any, path: Path) -> Any:
     state = pretrained.strip_prefix(pretrained.read_weights(path))
-    # Our checkpoints have the model's keys behind "model."; transformers knows the rest, also of older releases.
+    # Our checkpoints prefix the model's keys with "model."; transformers converts keys of older releases.
     ours = {key.removeprefix("model."): value for key, value in state.items()}
     state = ours if all(key.startswith("model.") for key in state) else state
     try:
@@ -292,14 +292,14 @@ def _model_class(settings: Any) -> Any:
 
 
 def _checked(model: Any, found: Mapping[str, Any], name: str, whole_encoder: bool) -> Any:
-    """The model, once it is clear that its encoder has the weights; what starts random goes to the log."""
+    """Check that the encoder's weights were loaded; log the tensors that start random."""
     fresh = _fresh(found)
     head = tuple(f"{child}." for child, _ in model.named_children() if "head" in child or child == "neck")
     encoder = {key for key in model.state_dict() if not key.startswith(head)}
     lacking = sorted(encoder & set(fresh))
     if lacking and (whole_encoder or len(lacking) == len(encoder)):
         raise WeightsError(
-            f"{name} does not fit the segmenter (missing, or of another shape: {_listed(lacking)}); give weights of "
+            f"{name} does not fit the segmenter (missing, or with another shape: {_listed(lacking)}); give weights of "
             "this architecture."
         )
     if fresh:
@@ -313,7 +313,7 @@ def _fresh(found: Mapping[str, Any]) -> list[str]:
 
 
 def _read_normalisation(source: Source) -> Normalisation:
-    """What the model's image processor does to an image in [0, 1]; ImageNet's statistics where there is none."""
+    """The normalisation of the model's image processor for images in [0, 1]; without one, ImageNet's."""
     if source.local:
         if not (Path(source.place) / PROCESSOR).is_file():
             return Normalisation()
@@ -325,7 +325,7 @@ def _read_normalisation(source: Source) -> Normalisation:
         processor: Any = AutoImageProcessor.from_pretrained(source.place, **source.keywords)
     except Exception as error:
         raise WeightsError(
-            f"{PROCESSOR} of {source.place} cannot be read ({_reason(error)}); give a model that has a good one."
+            f"{PROCESSOR} of {source.place} cannot be read ({_reason(error)}); give a model with a valid one."
         ) from error
     bgr = bool(getattr(processor, "do_flip_channel_order", False))
     if not getattr(processor, "do_normalize", False):
@@ -339,17 +339,17 @@ def _hub_has_processor(source: Source) -> bool:
         return True
     except LocalEntryNotFoundError as error:
         known = try_to_load_from_cache(source.place, PROCESSOR, revision=source.revision)
-        if known is not None and not isinstance(known, str):  # the cache knows that there is none
+        if known is not None and not isinstance(known, str):  # the cache records that there is none
             return False
         raise WeightsError(
-            f"{PROCESSOR} of {source.place} is neither in the Hugging Face cache nor within reach; download the model "
+            f"{PROCESSOR} of {source.place} is neither in the Hugging Face cache nor downloadable; download the model "
             f"and give its folder (segmenter.arch: {HF_PREFIX}FOLDER)."
         ) from error
     except EntryNotFoundError:
         return False
     except Exception as error:
         raise WeightsError(
-            f"{PROCESSOR} of {source.place} cannot be fetched ({_reason(error)}); try again, or give a downloaded "
+            f"{PROCESSOR} of {source.place} cannot be downloaded ({_reason(error)}); try again, or give a downloaded "
             "folder."
         ) from error
 

@@ -20,17 +20,17 @@ from stylebridge.networks.segmenters.config import SegmenterConfig, unknown
 from stylebridge.networks.segmenters.folder import Saved
 
 SMP_ARCHS = tuple(smp.MODEL_ARCHITECTURES_MAPPING)
-#: What a segmenter sets itself, so it cannot be an option.
+#: Arguments that a segmenter sets itself, so that they cannot be options.
 RESERVED_OPTIONS = {"encoder_name", "encoder_weights", "in_channels", "classes", "activation", "aux_params"}
 
 
 class SmpSegmenter(Segmenter):
     """Any segmentation-models-pytorch model, for images of any size.
 
-    Images are padded below and to the right to a multiple of the encoder's stride (mirrored; edge pixels
-    repeated where the image is too small for that), and the logits are cut back. Features are the decoder's
-    output. With frozen batch normalisation the *encoder's* running statistics stay as they are, also in
-    training mode; its weight and bias are still trained.
+    Images are padded at the bottom and right to a multiple of the encoder's stride (by reflection; by replication if
+    the image is too small), and the logits are cropped back. Features are the decoder's output. With frozen batch
+    normalisation the *encoder's* running statistics are unchanged also in training mode; its weight and bias are still
+    trained.
     """
 
     archs = SMP_ARCHS
@@ -38,9 +38,9 @@ class SmpSegmenter(Segmenter):
     def __init__(self, model: Any, config: SegmenterConfig, normalisation: Normalisation) -> None:
         convs = [m for m in model.segmentation_head.modules() if isinstance(m, nn.Conv2d)]
         super().__init__(config, convs[-1].out_channels, normalisation)
-        self.model: Any = model  # smp declares neither its three parts' types nor its hub methods'
+        self.model: Any = model  # smp types neither its three parts nor its hub methods
         self.feature_channels = convs[0].in_channels
-        # DPT's decoder halves the tokens' grid once more; PAN pools its coarsest map three times.
+        # DPT's decoder halves the token grid once more; PAN pools its coarsest map three times.
         self.stride = int(model.encoder.output_stride) * (2 if isinstance(model, smp.DPT) else 1)
         self.smallest = self.stride * (8 if isinstance(model, smp.PAN) else 1)
         self.training = model.training
@@ -77,18 +77,18 @@ class SmpSegmenter(Segmenter):
                 normalisation = _normalisation(config, weights)
         except RecipeError:
             raise
-        except Exception as error:  # of the hub client, of its HTTP client, of timm or of smp
+        except Exception as error:  # from the hub client, its HTTP client, timm or smp
             raise WeightsError(
-                f"The {weights} weights of {config.encoder} are neither in the Hugging Face cache nor within "
-                f"reach; {MEND}."
+                f"The {weights} weights of {config.encoder} are neither in the Hugging Face cache nor "
+                f"downloadable; {MEND}."
             ) from error
-        # A saved model must load without asking the hub for weights that it then overwrites.
+        # A saved model must load without downloading weights that are then overwritten.
         model.config["encoder_weights"] = None
         return cls(model, config, normalisation)
 
     @classmethod
     def read(cls, folder: Path, saved: Saved) -> Self:
-        # Without this check the hub client would go looking for the missing file online.
+        # Without this check the hub client would look for the missing file online.
         for name in ("config.json", "model.safetensors"):
             if not (folder / name).is_file():
                 raise WeightsError(f"{folder} has no {name}; save the segmenter again.")
@@ -149,7 +149,7 @@ def _create(config: SegmenterConfig, num_classes: int, weights: str | None) -> A
     except (TypeError, ValueError, KeyError, AssertionError) as error:
         reason = str(error).strip().split("\n")[0]
         raise RecipeError(
-            f"segmenter.options: {config.arch} with {config.encoder} cannot be built so ({reason}); "
+            f"segmenter.options: {config.arch} with {config.encoder} cannot be built with these ({reason}); "
             "change the options or the encoder."
         ) from error
     return model
@@ -185,7 +185,7 @@ def _check_options(config: SegmenterConfig) -> None:
     accepted = set(inspect.signature(smp.MODEL_ARCHITECTURES_MAPPING[config.arch]).parameters)
     accepted -= RESERVED_OPTIONS | {"self", "args", "kwargs"}
     for name in config.options:
-        # smp hands what it does not know to timm for "tu-" encoders, and drops it without a word for others.
+        # smp passes unknown options to timm for "tu-" encoders, and silently drops them for others.
         to_timm = config.encoder.startswith("tu-") and name not in RESERVED_OPTIONS
         if name not in accepted and not to_timm:
             raise RecipeError(unknown("segmenter.options", name, sorted(accepted)))

@@ -23,9 +23,9 @@ from stylebridge.settings import Settings
 class ViTOptions(Settings):
     """``options`` of ``vit-light``.
 
-    ``layers``: how many blocks the decoder reads, evenly spaced with the last one among them; or their indices
-    from 0. ``channels``: C of the features. ``upsample``: how much finer than the patches the features' grid is.
-    ``dropout``: share of feature channels dropped in training. ``drop_path``: the encoder's stochastic depth.
+    ``layers``: number of blocks that the decoder reads, evenly spaced including the last one; or their indices from 0.
+    ``channels``: C of the features. ``upsample``: ratio of the features' grid to the patch grid. ``dropout``: share of
+    feature channels dropped in training. ``drop_path``: the encoder's stochastic depth.
     """
 
     channels: int = Field(default=128, gt=0)
@@ -36,10 +36,11 @@ class ViTOptions(Settings):
 
 
 class LightDecoder(nn.Module):
-    """Tokens of several layers to one map: each normalised and projected, summed, then refined and enlarged.
+    """Tokens of several layers to one map: each normalised and projected, summed, then refined and upsampled.
 
-    Every doubling is bilinear and is followed by a 3×3 convolution, group normalisation (no statistics that would
-    differ between domains) and GELU. Patches keep their places: the grid's cells are split, not its corners moved.
+    Every doubling is bilinear and followed by a 3×3 convolution, group normalisation (without statistics that would
+    differ between domains) and GELU. Patches keep their positions: cells of the grid are split, corners are not
+    aligned.
     """
 
     def __init__(self, in_channels: int, layers: int, options: ViTOptions) -> None:
@@ -52,7 +53,7 @@ class LightDecoder(nn.Module):
         self.dropout = nn.Dropout2d(options.dropout)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        """Maps [B, D, h, w], one a layer, to features [B, C, upsample·h, upsample·w]."""
+        """Maps [B, D, h, w], one for each layer, to features [B, C, upsample·h, upsample·w]."""
         parts = [
             project(norm(tokens.permute(0, 2, 3, 1)))
             for tokens, norm, project in zip(maps, self.norms, self.projections, strict=True)
@@ -75,9 +76,9 @@ def _refinement(channels: int) -> nn.Sequential:
 class ViTSegmenter(Segmenter):
     """A plain vision transformer and a :class:`LightDecoder`, for images of any size.
 
-    Images are padded below and to the right to a multiple of the patch size; positional embeddings are
-    interpolated to the patches' grid. Features are the decoder's output, ``upsample`` times finer than the
-    patches; a 1×1 convolution classifies them. Blocks after the last one read are left out of the network.
+    Images are padded at the bottom and right to a multiple of the patch size; positional embeddings are interpolated to
+    the patch grid. Features are the decoder's output, ``upsample`` times finer than the patches; a 1×1 convolution
+    classifies them. Blocks after the last one read are not part of the network.
     """
 
     archs = (VIT_LIGHT,)
@@ -97,7 +98,7 @@ class ViTSegmenter(Segmenter):
 
     @classmethod
     def build(cls, config: SegmenterConfig, num_classes: int) -> Self:
-        """As for every family: the encoder is a plain vision transformer; a ``tu-`` before its name may stay."""
+        """As for every family; the encoder is a plain vision transformer, with or without the prefix ``tu-``."""
         name = config.encoder.removeprefix("tu-")
         _check_encoder(name)
         parse_options(config)
@@ -109,9 +110,9 @@ class ViTSegmenter(Segmenter):
                     return cls(_create(name, config, released=True), config, num_classes)
             except RecipeError:
                 raise
-            except Exception as error:  # of the hub client, of its HTTP client, or of timm
+            except Exception as error:  # from the hub client, its HTTP client, or timm
                 raise WeightsError(
-                    f"The released weights of {name} are neither in the Hugging Face cache nor within reach; {MEND}."
+                    f"The released weights of {name} are neither in the Hugging Face cache nor downloadable; {MEND}."
                 ) from error
         segmenter = cls(_create(name, config, released=False), config, num_classes)
         if config.weights is not None:
@@ -168,7 +169,7 @@ class ViTSegmenter(Segmenter):
             convert = getattr(sys.modules[type(self.encoder).__module__], "checkpoint_filter_fn", None)
             try:
                 converted = convert(dict(state), self.encoder) if convert is not None else {}
-            except Exception:  # timm's conversion guesses at the file's origin; a wrong guess is no news
+            except Exception:  # timm's conversion guesses the file's origin; a wrong guess is expected
                 converted = {}
             if pretrained.misfit_of_part(self.encoder, converted) is not None:
                 raise
@@ -191,9 +192,9 @@ def parse_options(config: SegmenterConfig) -> ViTOptions:
 
 
 def chosen_layers(layers: int | tuple[int, ...], depth: int) -> tuple[int, ...]:
-    """Indices of the blocks that are read: evenly spaced, the last one among them, if ``layers`` is a number.
+    """Indices of the blocks that are read; evenly spaced including the last one if ``layers`` is a number.
 
-    Raises RecipeError if they are not blocks of an encoder of ``depth`` blocks, in rising order.
+    Raises RecipeError unless they are ascending indices of an encoder of ``depth`` blocks.
     """
     if isinstance(layers, int):
         if not 0 < layers <= depth:
@@ -201,8 +202,7 @@ def chosen_layers(layers: int | tuple[int, ...], depth: int) -> tuple[int, ...]:
         return tuple((i + 1) * depth // layers - 1 for i in range(layers))
     if not layers or list(layers) != sorted({*layers}) or layers[0] < 0 or layers[-1] >= depth:
         raise RecipeError(
-            f"segmenter.options.layers is {list(layers)}: give indices of blocks in rising order, from 0 to "
-            f"{depth - 1}."
+            f"segmenter.options.layers is {list(layers)}: give ascending block indices from 0 to {depth - 1}."
         )
     return layers
 
@@ -240,6 +240,6 @@ def _patch_size(encoder: Any, name: str) -> int:
 
 def _not_plain(name: str) -> RecipeError:
     return RecipeError(
-        f"segmenter.encoder: {name} is not a plain vision transformer that takes images of any size, as {VIT_LIGHT} "
+        f"segmenter.encoder: {name} is not a plain vision transformer for images of any size, as {VIT_LIGHT} "
         f"needs; choose one (vit_small_patch14_dinov2.lvd142m), or another arch with the encoder tu-{name}."
     )
