@@ -141,7 +141,7 @@ def test_which_layers_are_read(layers: int | tuple[int, ...], depth: int, chosen
         ({"options": {"chanels": 8}}, "segmenter.options", "channels"),
         ({"options": {"upsample": 3}}, "segmenter.options.upsample", "3"),
         ({"options": {"layers": 7}}, "segmenter.options.layers", "6 blocks"),
-        ({"options": {"layers": [3, 1]}}, "segmenter.options.layers", "rising"),
+        ({"options": {"layers": [3, 1]}}, "segmenter.options.layers", "ascending"),
         ({"options": {"layers": [6]}}, "segmenter.options.layers", "0 to 5"),
         ({"arch": "vit-lite"}, "segmenter.arch", "vit-light"),
     ],
