@@ -240,7 +240,7 @@ def _from_settings(settings: Any) -> Any:
         )
     except Exception as error:  # errors depend on the model
         raise RecipeError(
-            f"segmenter.options: {settings.model_type} models cannot be built with these ({_reason(error)}); change them."
+            f"segmenter.options: {settings.model_type} models cannot use these ({_reason(error)}); change them."
         ) from error
 
 
