@@ -1,4 +1,4 @@
-"""Resizing images and label maps that are arrays."""
+"""Resize images and label maps given as arrays."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-#: Filters that recipes can resize images with; both are antialiased.
+#: Filters that recipes can choose for resizing images; both are antialiased.
 Resample = Literal["bicubic", "bilinear"]
 
 
@@ -17,13 +17,13 @@ def resized(
     how: Resample | Literal["lanczos"] = "bicubic",
     reducing_gap: float | None = None,
 ) -> np.ndarray:
-    """An image or label map at another size; as it is, not copied, where it has that size.
+    """Resize an image or label map; returned without a copy if it has this size.
 
     Args:
-        pixels: an image uint8 [H, W, 3], or a map uint8 or int32 [H, W], which takes each value from the nearest pixel.
-        size: (width, height); None: as it is.
+        pixels: an image uint8 [H, W, 3], or a map uint8 or int32 [H, W], resized by nearest neighbour.
+        size: (width, height); None: unchanged.
         how: the filter for an image.
-        reducing_gap: Pillow's: above 1, a much larger image is shrunk by a whole factor first, which is faster.
+        reducing_gap: Pillow's: above 1, a much larger image is first reduced by an integer factor, which is faster.
     """
     if size is None or (pixels.shape[1], pixels.shape[0]) == tuple(size):
         return pixels

@@ -1,4 +1,4 @@
-"""Some of many, evenly spaced: for pictures, samples and quick checks."""
+"""Evenly spaced choices, for pictures, samples and quick checks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def evenly_spaced(count: int, wanted: int, rounded: bool = False) -> list[int]:
-    """At most ``wanted`` of the numbers below ``count``, rising; the first and the last are among them.
+    """At most ``wanted`` of the numbers below ``count``, ascending, including the first and the last.
 
     Args:
         rounded: take the nearest number instead of the one below.

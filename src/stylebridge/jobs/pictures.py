@@ -1,4 +1,4 @@
-"""Between arrays of pixels, tensors that networks take, and picture files."""
+"""Convert between pixel arrays, tensors for networks, and image files."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ def as_pixels(image: Tensor) -> np.ndarray:
 
 
 def write_png(picture: np.ndarray, path: Path) -> None:
-    """Write RGB uint8 [H, W, 3] as a PNG file, whole or not at all; its folder is made if need be."""
+    """Write RGB uint8 [H, W, 3] as a PNG file, atomically; its folder is created if needed."""
     with written_file(path, mend=OTHER_OUT) as beside:
         Image.fromarray(picture).save(beside, format="PNG")

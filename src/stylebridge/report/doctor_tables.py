@@ -152,7 +152,7 @@ def _fixed(name: str, fixed: FixSummary, several: bool) -> str:
     )
     left = f"; {len(fixed.left_out):,} files left out" if fixed.left_out else ""
     of = f" of {name}" if several else ""
-    return f"Corrected copy{of}: {fixed.copied:,} files as they were, {made}{left}, in {fixed.folder}"
+    return f"Corrected copy{of}: {fixed.copied:,} files copied unchanged, {made}{left}, in {fixed.folder}"
 
 
 def _verdict(report: DoctorReport) -> str:
