@@ -389,18 +389,6 @@ def test_a_training_that_breaks_down_is_not_a_mistake_of_the_user(adapt: Adapt) 
     assert not (adapt.out / "segmenter").exists()
 
 
-def test_recipes_and_version(stylebridge: CommandLine) -> None:
-    listed = stylebridge("recipes", "list")
-    assert listed.code == 0
-    assert "fada-small" in listed.out
-    assert "(default)" in listed.out
-    shown = stylebridge("recipes", "show", "fada-small")
-    assert shown.code == 0
-    assert shown.out.startswith("name: fada-small")
-    stylebridge("recipes", "show", "fada-smal").refused("did you mean fada-small")
-    assert stylebridge("--version").out.startswith("stylebridge ")
-
-
 def test_the_toy_world_into_a_folder_that_exists(stylebridge: CommandLine, world: World) -> None:
     stylebridge("data", "toy", world.target).refused(str(world.target), "exists")
     stylebridge("data", "toy", world.target / "new", "--look", "night").refused("night", "camera")

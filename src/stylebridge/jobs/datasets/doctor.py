@@ -85,17 +85,9 @@ def doctor(
     """
     told, console = console or Console(quiet=quiet), console or Console(stderr=True, quiet=quiet)
     page = Path(out)
-    _check_out(page, overwrite)
-    if os.path.lexists(page) and not is_doctor_page(page):  # our own page may be inside the data
-        ensure_apart(page, {f"the data ({p})": DomainSpec.parse(p).path for p in (*paths, *evaluation)})
     named = _named([*((p, "training") for p in paths), *((p, "evaluation") for p in evaluation)])
-    if fix is not None:
-        _check_fix(Path(fix), [spec for spec, _, _ in named], overwrite)
-    space = (
-        label_space
-        if label_space is None or isinstance(label_space, LabelSpace)
-        else LabelSpace.load(label_space)
-    )
+    _check_places(page, fix, (*paths, *evaluation), overwrite)
+    space = LabelSpace.load(label_space) if isinstance(label_space, str | Path) else label_space
     sets = [list_set(spec, name, role, unlabelled) for spec, name, role in named]
     begin = time.perf_counter()
     examined = _examine_all(sets, space, workers, console, quiet)
@@ -199,18 +191,21 @@ def _named(specs: list[tuple[str | Path, str]]) -> list[tuple[str | Path, str, s
 # --- outputs ---------------------------------------------------------------------------------------
 
 
-def _check_out(page: Path, overwrite: bool) -> None:
+def _check_places(page: Path, fix: str | Path | None, data: Sequence[str | Path], overwrite: bool) -> None:
+    """Refuse a page or a corrected copy that would replace something else."""
     if page.is_dir():
         raise RunError(f"{page} is a folder: give a file name as --out, such as doctor.html.")
-    if page.exists() and not overwrite and not is_doctor_page(page):
+    own = is_doctor_page(page)
+    if page.exists() and not overwrite and not own:
         raise RunError(
             f"{page} exists already and is not a page of the doctor: choose another --out, or --overwrite."
         )
-
-
-def _check_fix(folder: Path, specs: Sequence[str | Path], overwrite: bool) -> None:
-    ensure_apart(folder, {f"the data ({spec})": DomainSpec.parse(spec).path for spec in specs}, "--fix")
-    ensure_free(folder, COPY, overwrite, "--fix")
+    places = {f"the data ({spec})": DomainSpec.parse(spec).path for spec in data}
+    if os.path.lexists(page) and not own:  # our own page may be inside the data
+        ensure_apart(page, places)
+    if fix is not None:
+        ensure_apart(Path(fix), places, "--fix")
+        ensure_free(Path(fix), COPY, overwrite, "--fix")
 
 
 def _fix_all(

@@ -105,15 +105,8 @@ def evaluate_mixing(
     with console.status("weights"):
         network, note = open_features(features, weights)
     network.to(mixing.device)
-    groups = draw_groups(count, pairs, seed)
-    sets = [SetFeatures(count, network.kind, 0, seed, mixing.device)] + [
-        SetFeatures(pairs, network.kind, splits_for(pairs), seed, mixing.device) for _ in range(2)
-    ]
     with open_progress(console) as progress:
-        views = _gather(count, read, np.unique(groups), network, sets[0], progress)
-        checks = _mix(mixing, views, groups, network, sets[1:], progress)
-        progress.add_task("distances", total=None)
-        mixes, unmixed = (compare_sets(sets[0], made, network.kind, seed) for made in sets[1:])
+        checks, mixes, unmixed = _measure(mixing, count, read, pairs, seed, network, progress)
     scores = MixScores(
         run=str(run),
         data=str(data),
@@ -136,6 +129,27 @@ def evaluate_mixing(
     if path is not None:
         write_scores(scores.as_dict(), path)
     return scores
+
+
+def _measure(
+    mixing: Mixing,
+    count: int,
+    read: Callable[[int], np.ndarray],
+    pairs: int,
+    seed: int,
+    network: FeatureNetwork,
+    progress: Progress,
+) -> tuple[tuple[Check, ...], tuple[Score, ...], tuple[Score, ...]]:
+    """The kept factors of the mixes, and the distances of mixes and of unmixed photos from all photos."""
+    groups = draw_groups(count, pairs, seed)
+    sets = [SetFeatures(count, network.kind, 0, seed, mixing.device)] + [
+        SetFeatures(pairs, network.kind, splits_for(pairs), seed, mixing.device) for _ in range(2)
+    ]
+    views = _gather(count, read, np.unique(groups), network, sets[0], progress)
+    checks = _mix(mixing, views, groups, network, sets[1:], progress)
+    progress.add_task("distances", total=None)
+    mixes, unmixed = (compare_sets(sets[0], made, network.kind, seed) for made in sets[1:])
+    return checks, mixes, unmixed
 
 
 def _uncounted(checks: Sequence[Check], pairs: int) -> list[str]:
