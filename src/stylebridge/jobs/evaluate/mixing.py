@@ -120,11 +120,7 @@ def evaluate_mixing(
         resize=network.kind.resize,
         mixes=mixes,
         unmixed=unmixed,
-        notes=(
-            *([note] if note else []),
-            *_uncounted(checks, pairs),
-            *limits(count, pairs, network.kind),
-        ),
+        notes=(*filter(None, [note]), *_uncounted(checks, pairs), *limits(count, pairs, network.kind)),
     )
     if path is not None:
         write_scores(scores.as_dict(), path)
