@@ -38,7 +38,6 @@ __all__ = [
     "find_evidence",
     "infer_label_space",
     "plain_space",
-    "space_by_palette",
 ]
 
 #: File beside ``images/`` and ``labels/`` with the label space.
@@ -298,16 +297,6 @@ def classes_file(label: LabelRef) -> FileRef | None:
 def _folders_beside(label: _Place) -> list[_Place]:
     customary = [folder.parent for folder in label.parents if is_label_folder(folder.name)]
     return customary or [label.parent.parent]
-
-
-def space_by_palette(label_paths: Sequence[LabelRef]) -> LabelSpace | None:
-    """The built-in space whose colours match most ids in use in the palettes of most files, or None.
-
-    Raises:
-        DataError: a file is not an image.
-    """
-    kinds = [kind for kind in kinds_of_maps(label_paths) if kind.palette is not None]
-    return main_space(kinds, candidates())
 
 
 def plain_space(
