@@ -17,7 +17,6 @@ from stylebridge.jobs.apply.models.bridge import BridgeRun
 from stylebridge.jobs.apply.translate import apply_translator
 from stylebridge.jobs.tasks.adaptation import report as adapt_report
 from stylebridge.jobs.tasks.adaptation.label_free import SCORES
-from stylebridge.jobs.train import adapt
 from stylebridge.networks.segmenters.build import load_segmenter
 from support import folders
 from support.folders import CommandLine, World, assert_same, tiny_adapt, weights
@@ -70,30 +69,6 @@ def test_stages_hand_on_what_they_trained(done: Path) -> None:
         )
         assert not same(before, trained)
         assert same(trained, after)
-
-
-def test_a_run_killed_in_a_stage_ends_the_same(world: World, done: Path, tmp_path: Path) -> None:
-    class Killed(BaseException):
-        pass
-
-    from stylebridge.engine import Trainer
-
-    run, original = tmp_path / "run", Trainer.save
-    with pytest.MonkeyPatch.context() as patch:
-
-        def save(self, log=None):
-            original(self, log)
-            if self.stage == "3-translators" and self.step == 1:
-                raise Killed
-
-        patch.setattr(Trainer, "save", save)
-        with pytest.raises(Killed):
-            tiny_adapt(world, run, RECIPE, overrides=TINY)
-    adapt(out=run, resume=True, device="cpu", quiet=True)
-    assert_same(weights(run), weights(done))
-    assert same(
-        stage_file(run, "4-self-training", "painters"), stage_file(done, "4-self-training", "painters")
-    )
 
 
 def test_checkpoints_are_scored_and_the_best_is_handed_on(done: Path) -> None:

@@ -9,22 +9,20 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
-from PIL import Image
 
 from stylebridge.engine import Trainer
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.errors import Interrupted
 from stylebridge.jobs.runs.interrupts import resumable
 from support import folders
-from support.folders import CommandLine, World, tiny_overrides
+from support.folders import CommandLine
+from support.tiny_tasks import TASKS, command, write_data
 
-own_cache, world, stylebridge = folders.own_cache, folders.world, folders.stylebridge
+own_cache, stylebridge = folders.own_cache, folders.stylebridge
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
-TRAINER = {"steps": 6, "batch": 2, "checkpoint_every": 100, "sample_every": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -35,58 +33,22 @@ def usual_handlers():
     signal.signal(signal.SIGINT, before)
 
 
-def boxed(root: Path) -> Path:
-    """Eight photos with a box each."""
-    rng = np.random.default_rng(0)
-    (root / "images").mkdir(parents=True)
-    lines = ["image,x,y,width,height"]
-    for i in range(8):
-        Image.fromarray(rng.integers(0, 255, (80, 80, 3), np.uint8)).save(root / "images" / f"{i}.png")
-        lines.append(f"{i}.png,10,10,60,60")
-    (root / "boxes.csv").write_text("\n".join(lines) + "\n")
-    return root
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("data"))
 
 
-def sets(trainer: str = "trainer", **changes: object) -> list[str]:
-    return [word for k, v in (TRAINER | changes).items() for word in ("--set", f"{trainer}.{k}={v}")]
-
-
-def command(task: str, world: World, tmp_path: Path) -> list[object]:
-    """A short training of each task."""
-    if task == "adapt":
-        words: list[object] = ["--source", world.source, "--target", world.target]
-        words += ["--recipe", "source-only-small", "--label-space", world.space]
-        words += [w for c in tiny_overrides("source-only-small") for w in ("--set", c)]
-        return ["adapt", *words, *sets("stages.0.trainer")]
-    if task == "translate train":
-        return ["translate", "train", "--a", world.source, "--b", world.target, *sets()]
-    if task == "synthesize train":
-        words = ["--data", world.source, "--label-space", world.space, "--set", "size=[64, 64]"]
-        return ["synthesize", "train", *words, "--set", "options.perceptual=none", *sets()]
-    words = [
-        "--data",
-        boxed(tmp_path / "photos"),
-        "--set",
-        "networks.textures=4",
-        "--set",
-        "networks.shapes=2",
-    ]
-    words += ["--set", "networks.image_size=64", *sets("feature.trainer", batch=4)]
-    return ["mix", "train", *words, *sets("code.trainer", batch=4)]
+def words_of(task: str, data: Path, steps: int = 6) -> list[object]:
+    """The command line of a short training."""
+    trainers = {TASKS[task].trainer, "feature.trainer."} if task == "mix" else {TASKS[task].trainer}
+    few = {"steps": steps, "checkpoint_every": 100}
+    return command(task, data, *(f"{t}{key}={value}" for t in trainers for key, value in few.items()))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("task", "number"),
-    [
-        ("adapt", signal.SIGTERM),
-        ("translate train", signal.SIGINT),
-        ("synthesize train", signal.SIGTERM),
-        ("mix train", signal.SIGINT),
-    ],
-)
+@pytest.mark.parametrize(("task", "number"), zip(TASKS, [signal.SIGTERM, signal.SIGINT] * 2, strict=True))
 def test_every_training_names_the_line_that_continues_it(
-    task: str, number: int, tmp_path: Path, world: World, stylebridge: CommandLine, monkeypatch
+    task: str, number: int, tmp_path: Path, data: Path, stylebridge: CommandLine, monkeypatch
 ) -> None:
     run = tmp_path / "a run"
     original = Trainer._run_step
@@ -100,11 +62,13 @@ def test_every_training_names_the_line_that_continues_it(
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_run_step", in_the_middle)
         common = ["--device", "cpu", "--workers", "0", "--quiet"]
-        outcome = stylebridge(*command(task, world, tmp_path), "--out", run, *common)
+        outcome = stylebridge(*words_of(task, data), "--out", run, *common)
     assert outcome.code == CODES[number], outcome.err
     assert "Traceback" not in outcome.err
     sentence = outcome.err.strip().splitlines()[-1]
-    line = f"stylebridge {task} --resume --out {shlex.quote(str(run))}"
+    line = (
+        f"stylebridge {task if task == 'adapt' else f'{task} train'} --resume --out {shlex.quote(str(run))}"
+    )
     assert sentence.startswith(
         "Interrupted at step 3 of 6 of stage 1-"
     )  # heard after the second step's transfer
@@ -119,13 +83,13 @@ def test_every_training_names_the_line_that_continues_it(
 @pytest.mark.parametrize("number", list(CODES))
 @pytest.mark.parametrize("moment", ["datasets.together.check_domain", "tasks.adapt.finish_run"])
 def test_outside_of_the_steps_it_is_one_sentence_too(
-    number: int, moment: str, tmp_path: Path, world: World, stylebridge: CommandLine, monkeypatch
+    number: int, moment: str, tmp_path: Path, data: Path, stylebridge: CommandLine, monkeypatch
 ) -> None:
     """While data are checked there is nothing to continue; while the report is written there is."""
     module, function = moment.rsplit(".", 1)
     job = importlib.import_module(f"stylebridge.jobs.{module}")
     monkeypatch.setattr(job, function, lambda *_args, **_kwargs: signal.raise_signal(number))
-    words = command("adapt", world, tmp_path)
+    words = words_of("adapt", data)
     outcome = stylebridge(*words, "--out", tmp_path / "run", "--device", "cpu", "--workers", "0", "--quiet")
     assert outcome.code == CODES[number]
     begun = f" Continue with: stylebridge adapt --resume --out {tmp_path / 'run'}"
@@ -134,9 +98,9 @@ def test_outside_of_the_steps_it_is_one_sentence_too(
 
 @pytest.mark.slow
 def test_a_run_that_was_to_be_replaced_is_not_the_one_to_continue(
-    tmp_path: Path, world: World, stylebridge: CommandLine, monkeypatch
+    tmp_path: Path, data: Path, stylebridge: CommandLine, monkeypatch
 ) -> None:
-    run, words = tmp_path / "run", command("adapt", world, tmp_path)
+    run, words = tmp_path / "run", words_of("adapt", data)
     common = ["--out", run, "--device", "cpu", "--workers", "0", "--quiet"]
     assert stylebridge(*words, *common).code == 0
     job = importlib.import_module("stylebridge.jobs.datasets.together")
@@ -146,10 +110,10 @@ def test_a_run_that_was_to_be_replaced_is_not_the_one_to_continue(
 
 
 @pytest.mark.slow
-def test_ctrl_c_of_a_terminal_ends_the_loaders_processes_too(tmp_path: Path, world: World) -> None:
+def test_ctrl_c_of_a_terminal_ends_the_loaders_processes_too(tmp_path: Path, data: Path) -> None:
     """A terminal sends the signal to the whole group: loader processes must leave it to the training, and then end."""
     run = tmp_path / "run"
-    words = [*command("adapt", world, tmp_path), "--set", "stages.0.trainer.steps=100000"]
+    words = words_of("adapt", data, steps=100000)
     words += [
         "--set",
         "stages.0.trainer.checkpoint_every=2",

@@ -1,20 +1,15 @@
-"""Adaptations that were killed between and inside their stages, and stages that are taken over."""
+"""Adaptations that are resumed, and stages that are copied from another run."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from stylebridge.engine import Trainer
-from stylebridge.engine import checkpoint as ckpt
 from stylebridge.errors import RunError, UserError
-from stylebridge.jobs import train as train_job
 from stylebridge.jobs.recipe.reading import load_recipe
 from stylebridge.jobs.runs.folder import RunFolder
 from stylebridge.jobs.tasks import adapt as adapt_job
-from stylebridge.jobs.tasks.adaptation import pseudo_labels
 from stylebridge.jobs.train import adapt
 from support import folders
 from support.folders import World, assert_same, tiny_adapt, tiny_overrides, told, weights, write_domain
@@ -22,99 +17,6 @@ from support.folders import World, assert_same, tiny_adapt, tiny_overrides, told
 pytestmark = pytest.mark.slow
 
 own_cache, world, runs = folders.own_cache, folders.world, folders.runs
-
-
-# --- going on after a kill ---------------------------------------------------------------------------
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing in the package catches it."""
-
-
-def kill_before_stage(patch: pytest.MonkeyPatch, number: int) -> None:
-    original = train_job.run_stage
-
-    def run_stage(task, work, index):
-        if index == number:
-            raise Killed
-        original(task, work, index)
-
-    patch.setattr(train_job, "run_stage", run_stage)
-
-
-def kill_after_checkpoint(patch: pytest.MonkeyPatch, name: str) -> None:
-    original = Trainer.save
-
-    def save(self, log=None):
-        original(self, log)
-        if ckpt.find_checkpoints(self.folder)[-1].path.name == name:
-            raise Killed
-
-    patch.setattr(Trainer, "save", save)
-
-
-def kill_while_handing_on(patch: pytest.MonkeyPatch, number: int) -> None:
-    original = adapt_job.hand_on
-
-    def hand_on(method, work, folder):
-        if folder.name == work.recipe.stage_name(number):
-            (folder.with_name(f".partial-{folder.name}") / "segmenter").mkdir(parents=True)
-            raise Killed
-        original(method, work, folder)
-
-    patch.setattr(adapt_job, "hand_on", hand_on)
-
-
-def kill_while_labelling(patch: pytest.MonkeyPatch, _: int) -> None:
-    original = pseudo_labels.write_label_png
-    count = iter(range(100))
-
-    def write(labels, space, path):
-        if next(count) == 2:
-            raise Killed
-        original(labels, space, path)
-
-    patch.setattr(pseudo_labels, "write_label_png", write)
-
-
-def kill_before_the_end(patch: pytest.MonkeyPatch, _: int) -> None:
-    def finish_run(*_args):
-        raise Killed
-
-    patch.setattr(adapt_job, "finish_run", finish_run)
-
-
-@pytest.mark.parametrize(
-    ("recipe", "kill", "when"),
-    [
-        ("self-training-small", kill_before_stage, 1),
-        ("fada-small", kill_after_checkpoint, "2-adversarial-00000001"),
-        ("self-training-small", kill_while_handing_on, 1),
-        ("fada-small", kill_while_labelling, 0),
-        ("source-only-small", kill_before_the_end, 0),
-    ],
-)
-def test_a_run_that_was_killed_ends_with_the_same_weights(
-    recipe: str, kill: Callable, when: object, tmp_path: Path, world: World, runs: Callable[[str], Path]
-) -> None:
-    run = tmp_path / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        kill(patch, when)
-        with pytest.raises(Killed):
-            tiny_adapt(world, run, recipe, evaluate_on=world.held_out)
-    assert not (run / "segmenter").exists()
-    # Nothing but the folder is needed to go on: domains, labels, recipe and seed are in it.
-    result = adapt(out=run, resume=True, device="cpu", quiet=True)
-    assert_same(weights(run), weights(runs(recipe)))
-    strip = [{k: v for k, v in line.items() if k not in ("time", "samples_per_second")} for line in told(run)]
-    whole = told(runs(recipe))
-    assert strip == [
-        {k: v for k, v in line.items() if k not in ("time", "samples_per_second")} for line in whole
-    ]
-    assert (run / "report.html").is_file()
-    scores = json.loads((runs(recipe) / "scores.json").read_text())
-    assert result.after is not None
-    assert result.after.as_dict() == scores["after"]
 
 
 def test_the_report_tells_the_time_of_every_start(tmp_path: Path, world: World) -> None:

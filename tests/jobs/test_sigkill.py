@@ -11,9 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from support.folders import write_world
 from support.killed import Moment, Nursery
-from support.mixers import write_boxed
+from support.tiny_tasks import write_data
 
 pytestmark = pytest.mark.slow
 
@@ -89,11 +88,7 @@ MOMENTS: dict[str, list[Moment]] = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data") / "world"
-    root.mkdir()
-    write_world(root)
-    write_boxed(root / "boxed")
-    return root
+    return write_data(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

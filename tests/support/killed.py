@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,101 +79,26 @@ class Nursery:
 # --- the trainings ------------------------------------------------------------------------------------------
 
 
-def adapt(data: Path, out: Path | None, **settings: Any) -> None:
-    """Three stages, the last one on pseudo-labels; scored."""
-    from stylebridge.jobs.train import adapt as job
+def train(task: str, data: Path, out: Path, resume: bool) -> None:
+    """A tiny training of several checkpoints and pictures; of ``adapt`` three stages, the last one on pseudo-labels,
+    and scores."""
     from support.folders import tiny_overrides
+    from support.tiny_tasks import TASKS
 
-    if settings["resume"]:
-        job(out=out, **settings)  # type: ignore[arg-type]
+    tiny = TASKS[task]
+    if resume:
+        tiny.resume(out)
         return
-    recipe = "fada-small"
-    changes = [
-        *tiny_overrides(recipe, steps=STEPS["adapt"]),
-        *(f"stages.{stage}.trainer.log_every=2" for stage in range(3)),
-    ]
-    job(
-        data / "source",
-        data / "target",
-        out,  # type: ignore[arg-type]
-        recipe,
-        overrides=changes,
-        label_space=data / "three.yaml",
-        evaluate_on=data / "held-out",
-        **settings,
-    )
-
-
-def _few(task: str, stage: str, batch: int) -> list[str]:
-    settings = {
-        "steps": STEPS[task],
-        "batch": batch,
-        "checkpoint_every": 1,
-        "log_every": 2,
-        "sample_every": 3,
-    }
-    return [f"{stage}.{key}={value}" for key, value in settings.items()]
-
-
-def translate(data: Path, out: Path | None, **settings: Any) -> None:
-    """CycleGAN: two generators, two critics, buffers of earlier fakes."""
-    from stylebridge.jobs.train import train_translator as job
-    from stylebridge.networks import cyclegan
-
-    tiny = cyclegan.CycleGANConfig(image_size=32, channels=4, blocks=1, layers=2)
-    cyclegan.PRESETS["cyclegan-tiny"] = tiny
-    if settings["resume"]:
-        job(out=out, **settings)  # type: ignore[arg-type]
-        return
-    changes = ["preset=cyclegan-tiny", "load=36", "pixels=null", *_few("translate", "trainer", 1)]
-    job(data / "source", data / "target", out, "cyclegan-small", overrides=changes, **settings)  # type: ignore[arg-type]
-
-
-def synthesize(data: Path, out: Path | None, **settings: Any) -> None:
-    """SEAN: a generator, a style encoder and critics; mean styles at the end."""
-    from stylebridge.jobs.train import train_synthesizer as job
-    from stylebridge.networks import sean
-
-    sean.PRESETS["sean-tiny"] = {
-        "channels": 2,
-        "hidden": 8,
-        "discriminator_channels": 4,
-        "style_channels": 32,
-    }
-    if settings["resume"]:
-        job(out=out, **settings)  # type: ignore[arg-type]
-        return
-    changes = [
-        "preset=sean-tiny",
-        "size=[32, 32]",
-        "load=null",
-        "options.perceptual=none",
-        *_few("synthesize", "trainer", 2),
-    ]
-    job(data / "source", out, "sean-small", label_space=data / "three.yaml", overrides=changes, **settings)  # type: ignore[arg-type]
-
-
-def mix(data: Path, out: Path | None, **settings: Any) -> None:
-    """MixNMatch: both stages."""
-    from stylebridge.jobs.train import train_mixer as job
-    from support.mixers import tiny_mix
-
-    if settings["resume"]:
-        job(out=out, **settings)  # type: ignore[arg-type]
-        return
-    changes = [
-        *tiny_mix(),
-        *(change for stage in ("code", "feature") for change in _few("mix", f"{stage}.trainer", 4)),
-    ]
-    job(data / "boxed", out, overrides=changes, **settings)  # type: ignore[arg-type]
-
-
-TASKS: dict[str, Callable[..., None]] = {
-    "adapt": adapt,
-    "translate": translate,
-    "synthesize": synthesize,
-    "mix": mix,
-}
+    options: dict[str, Any] = {"recipe": tiny.recipe}
+    changes, trainers = list(tiny.changes), [tiny.trainer]
+    if task == "adapt":
+        options = {"recipe": "fada-small", "evaluate_on": data}
+        changes, trainers = tiny_overrides("fada-small"), [f"stages.{n}.trainer." for n in range(3)]
+    elif task == "mix":
+        trainers = ["code.trainer.", "feature.trainer."]
+    few = {"steps": STEPS[task], "log_every": 2, "sample_every": 0 if task == "adapt" else 3}
+    changes += [f"{trainer}{key}={value}" for trainer in trainers for key, value in few.items()]
+    tiny.run(data, out, overrides=changes, **options)
 
 
 # --- children -----------------------------------------------------------------------------------------------
@@ -236,9 +161,7 @@ def _child(wanted: dict[str, Any], told: Path) -> None:
             if moment is not None:
                 _arm(Moment(**moment))
             resume = (out / "run.yaml").is_file()
-            TASKS[wanted["task"]](
-                Path(wanted["data"]), out, resume=resume, device="cpu", quiet=True, workers=0
-            )
+            train(wanted["task"], Path(wanted["data"]), out, resume)
             if moment is None:
                 (told.with_suffix(".modules")).write_text(json.dumps(sorted(sys.modules)))
             os._exit(0)

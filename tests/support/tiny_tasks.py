@@ -116,6 +116,20 @@ TASKS = {
 }
 
 
+def command(name: str, data: Path, *changes: str) -> list[object]:
+    """The words after ``stylebridge`` that train a tiny task, but for ``--out``."""
+    task, words = TASKS[name], [name] if name == "adapt" else [name, "train"]
+    given: dict[str, object] = {
+        "adapt": {"source": data, "target": data, "label-space": data.parent / "three.yaml"},
+        "translate": {"a": data, "b": data},
+        "synthesize": {"data": data, "label-space": data.parent / "three.yaml"},
+        "mix": {"data": data},
+    }[name]
+    options = [part for key, value in given.items() for part in (f"--{key}", value)]
+    sets = [part for change in (*task.changes, *changes) for part in ("--set", change)]
+    return [*words, *options, "--recipe", task.recipe, *sets]
+
+
 def write_data(top: Path) -> Path:
     """A labelled set of three classes that has a box for each photo, beside its label space."""
     root = folders.write_domain(top / "set", 6, seed=1)
