@@ -119,8 +119,13 @@ def classes_of(task: str) -> dict[str, type[Method]]:
 def all_methods() -> Mapping[str, MethodSpec]:
     """All methods by name, sorted: ours and those of installed packages."""
     own = [_own(module.replace("_", "-")) for module in _own_modules()]
-    foreign = [_foreign(name) for name in _entry_points()]
-    return {spec.name: spec for spec in sorted(filter(None, (*own, *foreign)), key=lambda spec: spec.name)}
+    found = filter(None, (*own, *foreign_methods()))
+    return {spec.name: spec for spec in sorted(found, key=lambda spec: spec.name)}
+
+
+def foreign_methods() -> list[MethodSpec]:
+    """The methods of installed packages. Ours are not imported."""
+    return list(filter(None, map(_foreign, _entry_points())))
 
 
 @cache

@@ -16,7 +16,7 @@ from stylebridge.jobs.recipe.base import Recipe
 from stylebridge.jobs.recipe.changes import apply_change
 from stylebridge.jobs.recipe.hints import describe_validation
 from stylebridge.jobs.recipe.older import in_stages
-from stylebridge.methods.registry import all_methods, find_method
+from stylebridge.methods.registry import find_method, foreign_methods
 
 #: The tasks that have recipes; ``jobs/recipe/TASK.py`` holds the model of each.
 TASKS = ("adapt", "translate", "synthesize", "mix")
@@ -39,7 +39,7 @@ def recipe_model(task: str) -> type[Recipe]:
 def recipe_names(task: str | None = None) -> dict[str, str]:
     """The recipes that come with stylebridge and with installed methods: each name and its task."""
     own = {name: of for name, (of, _) in _own_files().items()}
-    foreign = {name: spec.task for spec in all_methods().values() for name in spec.recipes}
+    foreign = {name: spec.task for spec in foreign_methods() for name in spec.recipes}
     return {name: of for name, of in {**own, **foreign}.items() if task in (None, of)}
 
 
@@ -139,7 +139,7 @@ def _find(name_or_path: str | Path, task: str | None, beside: Path | None = None
     path = Path(name_or_path)
     if path.is_file():
         return Found(_read(path, label), None, path.parent)
-    for spec in all_methods().values():
+    for spec in foreign_methods():
         if label in spec.recipes:
             data = copy.deepcopy(dict(spec.recipes[label]))
             return Found({"name": label, **data}, spec.task, Path())
