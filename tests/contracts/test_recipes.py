@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from stylebridge.errors import RecipeError
 from stylebridge.jobs.recipe.reading import load_recipe, recipe_names
 from stylebridge.methods.registry import all_methods, find_method
 
@@ -75,3 +76,13 @@ def test_a_mistake_in_it_is_named(name: str, task: str) -> None:
     with pytest.raises(Exception, match=rf"did you mean {name}"):
         load_recipe(name[:-1], task=task)
     assert load_recipe(name, ["seed=3"], task).seed == 3
+
+
+@pytest.mark.parametrize(("name", "task"), RECIPES.items())
+def test_optimizers_that_do_not_fit_its_last_stage_are_found_at_once(name: str, task: str) -> None:
+    """Not after hours of training the stages before."""
+    stages = written(load_recipe(name, task=task))["stages"]
+    last, (first, *_) = len(stages) - 1, stages[-1]["optimizers"]
+    for wrong in ({first: {"lr": 0.1}, "critic": {"lr": 0.1}}, {"critic": {"lr": 0.1}}):
+        with pytest.raises(RecipeError, match=r"critic"):
+            load_recipe(name, [f"stages.{last}.optimizers={wrong}"], task=task)

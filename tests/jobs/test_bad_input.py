@@ -141,17 +141,9 @@ def test_a_label_space_that_does_not_exist(adapt: Adapt) -> None:
 # --- recipes ------------------------------------------------------------------------------------------------
 
 
-def test_an_unknown_recipe(adapt: Adapt) -> None:
-    adapt(recipe="sourse-only-small").refused("'sourse-only-small'", "did you mean source-only-small")
-    assert not adapt.out.exists()
-
-
 @pytest.mark.parametrize(
     ("override", "named"),
     [
-        ("stages.0.trainer.stepps=3", ("stages[0].trainer.stepps", "did you mean steps")),
-        ("stages.0.trainer.steps=none", ("stages[0].trainer.steps", "none")),
-        ("stages.4.trainer.steps=3", ("stages.4.trainer.steps",)),
         ("seed", ("--set", "'seed'", "=")),
         ("seed=[", ("--set", "seed")),
         ("segmenter.arch=fpm", ("segmenter.arch", "'fpm'", "fpn")),
@@ -163,20 +155,8 @@ def test_an_unknown_recipe(adapt: Adapt) -> None:
     ],
 )
 def test_a_wrong_setting(adapt: Adapt, override: str, named: tuple[str, ...]) -> None:
-    adapt("--set", override).refused(*named)
-
-
-@pytest.mark.parametrize(
-    "override",
-    [
-        "segmenter.arch=fpm",
-        "stages.0.trainer.accumulate=3",
-        "stages.0.optimizers.segmenter.group_lr={haed: 3}",
-    ],
-)
-def test_a_mended_setting_needs_no_other_folder(adapt: Adapt, override: str) -> None:
     """A failure before the first step leaves nothing that blocks the next try."""
-    adapt("--set", override)
+    adapt("--set", override).refused(*named)
     assert not adapt.out.exists()
 
 
@@ -204,34 +184,11 @@ def test_out_below_a_file(adapt: Adapt, tmp_path: Path) -> None:
     adapt(out=tmp_path / "file" / "run").refused(str(tmp_path / "file"))
 
 
-def test_resume_with_another_recipe(adapt: Adapt, finished: Path) -> None:
-    own = {"source": None, "target": None, "label-space": None, "out": finished}
-    adapt("--resume", **own, recipe="colour-transfer-small").refused(str(finished), "name is")
-
-
-def test_resume_with_the_default_recipe_named(
-    finished: Path, stylebridge: CommandLine, tmp_path: Path
-) -> None:
-    run = shutil.copytree(finished, tmp_path / "run")
-    arguments = ["--quiet", "--device", "cpu", "--recipe", "self-training-small"]
-    stylebridge("adapt", "--resume", "--out", run, *arguments).refused(str(run), "recipe")
-
-
-def test_resume_of_nothing(adapt: Adapt, tmp_path: Path, mine: World) -> None:
-    adapt("--resume").refused(str(adapt.out), "does not exist")
-    adapt("--resume", out=mine.target).refused(str(mine.target), "not a stylebridge run")
-
-
 @pytest.mark.parametrize("text", ["", "just words", "kind: [", "kind: adapt\n"])
 def test_resume_of_a_run_whose_facts_are_damaged(adapt: Adapt, text: str) -> None:
     adapt.out.mkdir()
     (adapt.out / "run.yaml").write_text(text)
     adapt("--resume").refused(str(adapt.out))
-
-
-def test_reuse_of_nothing(adapt: Adapt, tmp_path: Path) -> None:
-    adapt("--reuse", tmp_path / "nowhere").refused(str(tmp_path / "nowhere"), "does not exist")
-    assert not adapt.out.exists()
 
 
 # --- segment ------------------------------------------------------------------------------------------------
