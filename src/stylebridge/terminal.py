@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 def open_console(stderr: bool = False, quiet: bool = False) -> Console:
@@ -13,6 +18,15 @@ def open_console(stderr: bool = False, quiet: bool = False) -> Console:
     text is passed as :class:`rich.text.Text` or with a ``style``.
     """
     return Console(stderr=stderr, quiet=quiet, markup=False, emoji=False, highlight=False)
+
+
+def open_progress(console: Console, quiet: bool = False) -> Progress:
+    """A temporary progress bar with counts and the remaining time."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    text = TextColumn("{task.description}", markup=False)
+    columns = text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    return Progress(*columns, console=console, transient=True, disable=quiet)
 
 
 def say(console: Console, text: str | Text, style: str | None = None) -> None:

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stylebridge.data.doctor import (
     Examined,
@@ -40,6 +39,7 @@ from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.runs.outputs import COPY, ensure_apart, ensure_free, replaced_folder
 from stylebridge.report.doctor_page import DoctorPage, SetSheet, is_doctor_page, write_doctor_page
 from stylebridge.report.doctor_tables import DoctorReport, print_doctor
+from stylebridge.terminal import open_progress
 
 #: Number of pictures on all contact sheets, and the least number for one set.
 _PICTURES, _FEWEST = 24, 8
@@ -167,8 +167,7 @@ def _examine_all(
 
 @contextmanager
 def _progress(what: str, total: int, console: Console, quiet: bool) -> Iterator:
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
+    with open_progress(console, quiet) as bar:
         task = bar.add_task(what, total=total)
         yield lambda number: bar.advance(task, number)
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stylebridge.data.domain import Domain, DomainSpec, open_domain
 from stylebridge.data.label_space import LabelSpace
@@ -14,7 +13,7 @@ from stylebridge.data.shards.writer import write_shards
 from stylebridge.errors import DataError
 from stylebridge.jobs.datasets.domains import open_labelled
 from stylebridge.jobs.runs.outputs import SHARDS, ensure_apart, ensure_free, replaced_folder
-from stylebridge.terminal import open_console
+from stylebridge.terminal import open_console, open_progress
 
 
 @dataclass(frozen=True)
@@ -66,17 +65,15 @@ def pack(
     ensure_apart(folder, {"the data": DomainSpec.parse(data).path})
     ensure_free(folder, SHARDS, overwrite)
     domain = _open(data, label_space, read_as, unlabelled, console)
-    with replaced_folder(folder, SHARDS) as beside:
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
-            task = bar.add_task("pack", total=len(domain.images))
-            index = write_shards(
-                domain,
-                beside,
-                int(shard_mb * 1e6),
-                workers,
-                lambda done, total: bar.update(task, completed=done, total=total),
-            )
+    with replaced_folder(folder, SHARDS) as beside, open_progress(console, quiet) as bar:
+        task = bar.add_task("pack", total=len(domain.images))
+        index = write_shards(
+            domain,
+            beside,
+            int(shard_mb * 1e6),
+            workers,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
     shards = index["shards"]
     return PackResult(folder, len(shards), index["samples"], sum(shard["size"] for shard in shards))
 

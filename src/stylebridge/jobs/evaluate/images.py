@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from torch import Tensor
 
@@ -36,7 +35,7 @@ from stylebridge.metrics.image_sets import (
     subset_size_for,
 )
 from stylebridge.networks.image_features import FeatureNetwork, ImageFeatures, Kind, open_features
-from stylebridge.terminal import open_console, say
+from stylebridge.terminal import open_console, open_progress, say
 
 #: Keys in the files of evaluations.
 _SCORE_KEYS = {"confusion", "subset_size", "deviation", "mixes"}
@@ -237,17 +236,6 @@ def _batches(network: FeatureNetwork, images: Sequence[FileRef], batch: int) -> 
 @torch.inference_mode()
 def _features(network: FeatureNetwork, prepared: Tensor) -> ImageFeatures:
     return network(prepared)
-
-
-def open_progress(console: Console) -> Progress:
-    """A temporary progress bar."""
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=console, transient=True)
 
 
 def write_scores(scores: dict[str, Any], path: Path) -> None:

@@ -31,10 +31,10 @@ from stylebridge.jobs.apply.mixing.checks import (
 )
 from stylebridge.jobs.apply.models.mixer import BATCH, Mixing, Mode, check_mode, pixels, squared
 from stylebridge.jobs.datasets.boxed_set import open_boxed_set
-from stylebridge.jobs.evaluate.images import images_of, open_progress, output_file, write_scores
+from stylebridge.jobs.evaluate.images import images_of, output_file, write_scores
 from stylebridge.metrics.image_sets import Score, SetFeatures, compare_sets, limits, splits_for
 from stylebridge.networks.image_features import FeatureNetwork, Kind, open_features
-from stylebridge.terminal import open_console, say
+from stylebridge.terminal import open_console, open_progress, say
 
 BASELINE = (
     "No mixing: of a check, the two photos' own pictures (all factors from one photo), which share nothing; of a "

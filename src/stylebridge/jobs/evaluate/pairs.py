@@ -18,11 +18,11 @@ from stylebridge.data.files import FileRef, path_below
 from stylebridge.data.images import read_image
 from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RecipeError
-from stylebridge.jobs.evaluate.images import images_of, open_progress, output_file, write_scores
+from stylebridge.jobs.evaluate.images import images_of, output_file, write_scores
 from stylebridge.jobs.pictures import as_tensor
 from stylebridge.metrics.perceptual import random_pairs
 from stylebridge.networks.perceptual import SMALLEST, PerceptualDistance, open_perceptual
-from stylebridge.terminal import open_console, say
+from stylebridge.terminal import open_console, open_progress, say
 
 Pair = tuple[FileRef, FileRef]
 
