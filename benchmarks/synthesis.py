@@ -34,8 +34,8 @@ from stylebridge.data.images import read_image
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.jobs.apply.models.synthesizer import Synthesizer
 from stylebridge.jobs.evaluate.images import evaluate_images
-from stylebridge.jobs.evaluate.model import evaluate
 from stylebridge.jobs.evaluate.pairs import evaluate_pairs
+from stylebridge.jobs.evaluate.segmenter import evaluate
 from stylebridge.jobs.recipe.reading import load_recipe
 from stylebridge.jobs.runs.machine import device_name
 from stylebridge.jobs.train import adapt, train_synthesizer

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from stylebridge.jobs.datasets.pack import pack
     from stylebridge.jobs.demo import demo
     from stylebridge.jobs.evaluate.images import evaluate_images
-    from stylebridge.jobs.evaluate.model import evaluate
     from stylebridge.jobs.evaluate.pairs import evaluate_pairs
+    from stylebridge.jobs.evaluate.segmenter import evaluate
     from stylebridge.jobs.exchange.export import export
     from stylebridge.jobs.exchange.import_weights import import_weights
     from stylebridge.jobs.tasks.adapt import AdaptationResult
@@ -32,7 +32,7 @@ _JOBS = {
     "adapt": "train",
     "demo": "demo",
     "doctor": "datasets.doctor",
-    "evaluate": "evaluate.model",
+    "evaluate": "evaluate.segmenter",
     "evaluate_images": "evaluate.images",
     "evaluate_pairs": "evaluate.pairs",
     "export": "exchange.export",

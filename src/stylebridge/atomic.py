@@ -22,8 +22,9 @@ import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from stylebridge.errors import StylebridgeError, WriteError
+from stylebridge.errors import StylebridgeError, WriteError, one_line
 
 PARTIAL = ".partial-"
 #: Remedy for an output that cannot be written, as the end of a sentence.
@@ -259,26 +260,33 @@ def explained(
         raise error(f"{what or path} cannot be written ({why})", f"{first}, or {mend}") from problem
 
 
-def write_problem(problem: Exception) -> tuple[str, str] | None:
-    """Why a write failed, and the remedy; None if the exception has another cause."""
+class WriteProblem(NamedTuple):
+    """Why a write failed, and the remedy."""
+
+    why: str
+    mend: str
+
+
+def write_problem(problem: Exception) -> WriteProblem | None:
+    """What a failed write says; None if the exception has another cause."""
     if isinstance(problem, StylebridgeError):
         return None  # already explained
-    text = " ".join(str(problem).split())
+    text = one_line(problem)
     if not isinstance(problem, OSError):
         if not any(word in text for word in _WRITE_WORDS):
             return None
         full = "No space left" in text or "os error 28" in text
-        return text, "make room" if full else "check the disk"
+        return WriteProblem(text, "make room" if full else "check the disk")
     why = problem.strerror or text or type(problem).__name__
     # PyAV adds its own text to the system's.
     name = os.fspath(problem.filename) if isinstance(problem.filename, str | bytes | os.PathLike) else ""
     named = f"{why}: {os.fsdecode(name)}" if name else why
     if problem.errno in _FULL:
-        return why, "make room"
+        return WriteProblem(why, "make room")
     if problem.errno in _FORBIDDEN:
-        return named, "change the permissions"
+        return WriteProblem(named, "change the permissions")
     if problem.errno == errno.ENAMETOOLONG:
-        return named, "give a shorter name"
+        return WriteProblem(named, "give a shorter name")
     if problem.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP):
-        return named, "move the existing file or folder away"
-    return named, "check the disk"
+        return WriteProblem(named, "move the existing file or folder away")
+    return WriteProblem(named, "check the disk")

@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from stylebridge.jobs.apply.models.segmenter import load_adapted
-from stylebridge.jobs.evaluate.model import evaluate
+from stylebridge.jobs.evaluate.segmenter import evaluate
 from stylebridge.jobs.recipe.reading import load_recipe
 from support import folders
 from support.folders import (

@@ -10,7 +10,6 @@ import yaml
 from PIL import Image
 from rich.console import Console
 
-from stylebridge.data.label_inference import classify_maps
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import DataError
 from stylebridge.jobs.datasets.domains import AdaptationDomains, open_adaptation, open_labelled
@@ -158,19 +157,3 @@ def test_a_layout_whose_files_are_of_another_set_is_named(tmp_path: Path) -> Non
         open_labelled(tmp_path / "set", "data", Console(quiet=True))
     read = open_labelled(tmp_path / "set", "data", Console(quiet=True), read_as=["camvid-11"])
     assert ids(read.space, 11) == list(range(11))
-
-
-def test_maps_are_sorted_by_what_each_shows(tmp_path: Path) -> None:
-    day, city = write_maps(tmp_path / "day", CAMVID), write_maps(tmp_path / "city", CITYSCAPES, count=2)
-    grey, strange = (
-        write_maps(tmp_path / "grey", None, classes=3, count=1),
-        write_maps(tmp_path / "x", FACADES, count=1),
-    )
-    files = {root: sorted((root / "labels").iterdir()) for root in (day, city, grey, strange)}
-    found = classify_maps([file for listed in files.values() for file in listed])
-    assert {name: sorted(map(str, listed)) for name, listed in found.items()} == {
-        "camvid-11": list(map(str, files[day])),
-        "cityscapes-19-trainids": list(map(str, files[city])),
-        "": list(map(str, files[grey])),
-        None: list(map(str, files[strange])),
-    }

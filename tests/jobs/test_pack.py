@@ -18,7 +18,7 @@ from stylebridge.engine import Trainer
 from stylebridge.engine import checkpoint as ckpt
 from stylebridge.errors import DataError, RunError, UserError
 from stylebridge.jobs.datasets.pack import pack
-from stylebridge.jobs.evaluate.model import evaluate
+from stylebridge.jobs.evaluate.segmenter import evaluate
 from support import folders
 from support.folders import World, assert_same, tiny_adapt, told, weights
 

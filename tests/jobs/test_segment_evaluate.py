@@ -14,7 +14,7 @@ from stylebridge.errors import DataError, RunError
 from stylebridge.jobs.apply.models.inference import predict_files, predict_labels
 from stylebridge.jobs.apply.models.segmenter import load_adapted
 from stylebridge.jobs.apply.segment import segment
-from stylebridge.jobs.evaluate.model import evaluate
+from stylebridge.jobs.evaluate.segmenter import evaluate
 from stylebridge.jobs.recipe.adapt import InferenceConfig
 from stylebridge.jobs.runs.outputs import MARKER
 from stylebridge.networks.segmenters.build import Segmenter

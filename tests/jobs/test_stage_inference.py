@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stylebridge.jobs.apply.models.segmenter import load_adapted
-from stylebridge.jobs.evaluate.model import evaluate
+from stylebridge.jobs.evaluate.segmenter import evaluate
 from support import folders
 from support.folders import World, learning, tiny_adapt
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stylebridge.report import overlay, sample_grid, side_by_side
+from stylebridge.report import overlay, sample_grid
 from stylebridge.report.pictures import map_uri, mask_uri, photo_uri, shrink
 
 
@@ -75,9 +75,9 @@ def test_grid_takes_ragged_rows_and_mixed_sizes():
 
 def test_captions_are_drawn_above_their_column_and_stay_inside_it():
     pictures = [photo(200, 300, 255)] * 2
-    plain = side_by_side(pictures, ["", "x"])
-    captioned = side_by_side(
-        pictures, ["a caption far too long to fit over its picture, by any measure", "x"]
+    plain = sample_grid([pictures], ["", "x"])
+    captioned = sample_grid(
+        [pictures], ["a caption far too long to fit over its picture, by any measure", "x"]
     )
     ys, xs = np.nonzero((plain != captioned).any(axis=2))
     assert len(ys) > 50

@@ -50,7 +50,7 @@ def evaluate_model(
 ) -> None:
     """Score an adapted model on labelled images: per-class IoU, mIoU, pixel accuracy."""
     from stylebridge.cli.tables import print_scores
-    from stylebridge.jobs.evaluate.model import evaluate as job
+    from stylebridge.jobs.evaluate.segmenter import evaluate as job
 
     scores = job(
         run,

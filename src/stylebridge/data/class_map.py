@@ -12,7 +12,7 @@ import yaml
 
 from stylebridge.data.label_space import IGNORE, LabelSpace
 from stylebridge.data.text_files import TextFileError, read_yaml
-from stylebridge.errors import DataError
+from stylebridge.errors import DataError, one_line
 
 #: The value in a class map for a class without counterpart.
 IGNORED = "ignore"
@@ -134,9 +134,7 @@ def read_class_map(path: str | Path) -> ClassMap:
     try:
         data: Any = read_yaml(path)
     except (OSError, TextFileError) as error:
-        raise DataError(
-            f"Class map {path} cannot be read ({' '.join(str(error).split())}): give a YAML file."
-        ) from error
+        raise DataError(f"Class map {path} cannot be read ({one_line(error)}): give a YAML file.") from error
     if not isinstance(data, dict) or set(data) != {"from", "to", "map"} or not isinstance(data["map"], dict):
         raise DataError(f"Class map {path} needs the keys from, to and map (class of from: class of to).")
     pairs = {str(k): None if v in (IGNORED, None) else str(v) for k, v in data["map"].items()}

@@ -17,7 +17,7 @@ from stylebridge.data.image_limits import pages, raw_mode, refuse_costly
 from stylebridge.data.quiet import quiet
 from stylebridge.data.regular import NoRegularFileError
 from stylebridge.data.resizing import resized
-from stylebridge.errors import DataError
+from stylebridge.errors import DataError, one_line
 
 #: Larger images are rejected before decoding; a file of a few bytes can declare any size.
 MAX_PIXELS = 100_000_000
@@ -93,7 +93,7 @@ def _reason(error: Exception, path: FileRef) -> str:
         return "the file is empty"
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image, or damaged at its beginning"
-    return " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
+    return one_line(error).rstrip(".")[:200] or type(error).__name__
 
 
 def _is_empty(path: FileRef) -> bool:

@@ -206,33 +206,6 @@ def best_space(kind: MapKind, spaces: Sequence[LabelSpace], in_play: int = 0) ->
     return best[1] if best else None
 
 
-def classify_maps(
-    labels: Sequence[LabelRef], known: Iterable[LabelSpace] = ()
-) -> dict[str | None, list[LabelRef]]:
-    """Label files by the label space that their palette or colours indicate, the most common first.
-
-    The space of most files also takes files with other palettes that it explains. ``None`` holds files whose palette or
-    colours match no known space, ``""`` files without either (plain ids, which fit any space).
-
-    Raises:
-        DataError: a file is not an image.
-    """
-    spaces = candidates(known)
-    kinds = kinds_of_maps(labels)
-    main = main_space(kinds, spaces)
-    found: dict[str | None, list[LabelRef]] = {}
-    for kind in kinds:
-        if not kind.tells:
-            name: str | None = ""
-        elif main is not None and kind.matched(main):
-            name = main.name
-        else:
-            best = best_space(kind, spaces)
-            name = best.name if best is not None else None
-        found.setdefault(name, []).extend(kind.files)
-    return dict(sorted(found.items(), key=lambda item: -len(item[1])))
-
-
 def main_space(kinds: Sequence[MapKind], spaces: Sequence[LabelSpace], in_play: int = 0) -> LabelSpace | None:
     """Of the spaces that best explain some kind, the one that explains most files; None if there is none."""
     telling = [kind for kind in kinds if kind.tells]

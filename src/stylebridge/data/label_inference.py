@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from stylebridge.data.label_evidence import (
     MapKind,
     best_space,
     candidates,
-    classify_maps,
     count_in_play,
     kinds_of_maps,
     main_space,
@@ -34,7 +33,6 @@ __all__ = [
     "Evidence",
     "classes_beside",
     "classes_file",
-    "classify_maps",
     "find_evidence",
     "infer_label_space",
     "plain_space",
@@ -149,15 +147,13 @@ def _ensure_file_agrees(
     if clash is not None:
         assert main is not None
         raise DataError(
-            f"In {file}, {clash[0]} is {clash[1]!r}, but the palette of {kinds[0].files[0]} is that of {main.name}, "
-            f"where it is {clash[2]!r}: correct {CLASSES_FILE}, or remove it"
+            f"In {file}, {clash.what} is {clash.stated!r}, but the palette of {kinds[0].files[0]} is that of "
+            f"{main.name}, where it is {clash.shown!r}: correct {CLASSES_FILE}, or remove it"
             f"{f', or name the space with {override}' if override else ''}."
         )
 
 
-def _clash_with_palette(
-    space: LabelSpace, main: LabelSpace | None, kinds: Sequence[MapKind]
-) -> tuple[str, str, str] | None:
+def _clash_with_palette(space: LabelSpace, main: LabelSpace | None, kinds: Sequence[MapKind]) -> Clash | None:
     """The id that is another class in ``main``, the space of most files' palettes, than in ``space``, as from
     :func:`clashing_class`; None if some files have the palette of ``space``."""
     if main is None or any(kind.matched(space) for kind in kinds):
@@ -192,16 +188,22 @@ def ensure_layout_agrees(
     if clash is not None:
         assert main is not None
         raise DataError(
-            f"In the layout {layout}, {clash[0]} is {clash[1]!r} ({space.name}), but the palette of "
-            f"{kinds[0].files[0]} is {main.name}'s, where it is {clash[2]!r}: put the files of that data set there"
+            f"In the layout {layout}, {clash.what} is {clash.stated!r} ({space.name}), but the palette of "
+            f"{kinds[0].files[0]} is {main.name}'s, where it is {clash.shown!r}: put the files of that data set there"
             f"{f', or name the space with {override}' if override else ''}."
         )
 
 
-def clashing_class(
-    stated: LabelSpace, shown: LabelSpace, used: frozenset[int]
-) -> tuple[str, str, str] | None:
-    """An id (or colour, in words) that two spaces map to different classes, and the two names; None if there is none.
+class Clash(NamedTuple):
+    """An id or colour, in words, that two spaces map to different classes, and the names of these."""
+
+    what: str
+    stated: str
+    shown: str
+
+
+def clashing_class(stated: LabelSpace, shown: LabelSpace, used: frozenset[int]) -> Clash | None:
+    """An id (or colour) that two spaces map to different classes; None if there is none.
 
     Names clash if one space uses the other's name for another id: other names may be the user's own wording, and
     ignored ids contradict nothing.
@@ -211,7 +213,7 @@ def clashing_class(
     for what, first, second in _both_ways(stated, shown, used):
         a, b = stated.classes[first], shown.classes[second]
         if a.casefold() != b.casefold() and (b.casefold() in ours or a.casefold() in theirs):
-            return what, a, b
+            return Clash(what, a, b)
     return None
 
 
@@ -299,9 +301,7 @@ def _folders_beside(label: _Place) -> list[_Place]:
     return customary or [label.parent.parent]
 
 
-def plain_space(
-    label_paths: Sequence[LabelRef], palette: dict[int, Colour] | None = None, read: Callable = read_label
-) -> LabelSpace:
+def plain_space(label_paths: Sequence[LabelRef], palette: dict[int, Colour] | None = None) -> LabelSpace:
     """The plain ids of label files as classes without names, with the colours of ``palette`` where it has them; reads
     all files.
 
@@ -309,7 +309,7 @@ def plain_space(
         DataError: a label file cannot be read, or the ids are not a valid label space.
     """
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        ids = set().union(*pool.map(lambda path: np.unique(read(path)).tolist(), label_paths))
+        ids = set().union(*pool.map(lambda path: np.unique(read_label(path)).tolist(), label_paths))
     first = label_paths[0]
     folder = first.parent if isinstance(first, Path) else str(first).rpartition("/")[0]
     classes = ids - {IGNORE}

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from stylebridge.data.files import FileRef, LabelRef, MaskStack
 from stylebridge.data.images import read_label, read_label_colours
 from stylebridge.data.text_files import TextFileError, read_yaml
-from stylebridge.errors import DataError, did_you_mean
+from stylebridge.errors import DataError, did_you_mean, one_line
 
 #: The value of pixels that losses and scores ignore.
 IGNORE = 255
@@ -213,9 +213,7 @@ class LabelSpace:
         try:
             data = read_yaml(file)
         except (OSError, TextFileError) as error:
-            raise DataError(
-                f"Label space {file} is not valid YAML: {' '.join(str(error).split())}."
-            ) from error
+            raise DataError(f"Label space {file} is not valid YAML: {one_line(error)}.") from error
         return _parse(data, file)
 
 

@@ -20,7 +20,7 @@ from stylebridge.data.augment import resize
 from stylebridge.data.dataset import DomainDataset, read_pair
 from stylebridge.data.domain import Domain
 from stylebridge.data.sampling import Sampler
-from stylebridge.errors import DataError, UserError, WorkerError
+from stylebridge.errors import DataError, UserError, WorkerError, one_line
 
 _Draw = tuple[int, int]
 
@@ -118,9 +118,7 @@ def named_worker_deaths() -> Iterator[None]:
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
             raise
-        reason = (
-            " ".join(str(error).split()).removeprefix("DataLoader worker ").partition(". ")[0].rstrip(".")
-        )
+        reason = one_line(error).removeprefix("DataLoader worker ").partition(". ")[0].rstrip(".")
         raise WorkerError(
             f"A data-loading process died ({reason}), most often because memory ran out: continue with "
             f"--resume and fewer of them (--workers 1, or 0), or make the batch or the images smaller."

@@ -15,7 +15,7 @@ import yaml
 
 from stylebridge.data.packed import PackedFile
 from stylebridge.data.regular import open_regular
-from stylebridge.errors import shorten
+from stylebridge.errors import one_line, shorten
 
 #: Largest YAML file, in bytes. Our longest has 12 thousand.
 MAX_YAML_BYTES = 1 << 20
@@ -97,7 +97,7 @@ def _guarded(parse: Callable[[], _T]) -> _T:
         raise TextFileError("it is nested too deeply") from None
     # YAML constructors raise ValueError, OverflowError, … for values such as the date 2001-99-99.
     except (yaml.YAMLError, ValueError, ArithmeticError, TypeError, LookupError, AttributeError) as error:
-        raise TextFileError(shorten(" ".join(str(error).split()), 300)) from error
+        raise TextFileError(shorten(one_line(error), 300)) from error
 
 
 class _BoundedLoader(yaml.SafeLoader):

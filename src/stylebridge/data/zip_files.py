@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from stylebridge.data.packed import MAX_MEMBER_BYTES, PackedFile
-from stylebridge.errors import DataError
+from stylebridge.errors import DataError, one_line
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def zip_members(archive: Path) -> dict[str, PackedFile]:
         with zipfile.ZipFile(archive) as opened:
             infos = opened.infolist()
     except Exception as error:
-        reason = "it is empty" if archive.stat().st_size == 0 else " ".join(str(error).split())
+        reason = "it is empty" if archive.stat().st_size == 0 else one_line(error)
         raise DataError(
             f"{archive} cannot be read as a zip file ({reason}): copy or download it again."
         ) from error
@@ -111,7 +111,7 @@ def _member(archive: Path, info: zipfile.ZipInfo) -> ZipMember:
 
 
 def _damaged(member: PackedFile, error: Exception) -> DataError:
-    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    reason = one_line(error).rstrip(".") or type(error).__name__
     return DataError(
         f"{member} cannot be read from its archive ({reason}): make or download the archive again."
     )

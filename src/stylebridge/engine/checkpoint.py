@@ -28,7 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from stylebridge.atomic import PARTIAL, flush, partial_path, put_in_place, write_problem
-from stylebridge.errors import CheckpointError, RunError
+from stylebridge.errors import CheckpointError, RunError, one_line
 
 _NAME = re.compile(r"^(?P<stage>.+)-(?P<step>\d{8})$")
 #: The folder of a run's checkpoints.
@@ -60,7 +60,7 @@ class Checkpoint:
             names |= {f"process-{rank}" for rank in range(state["processes"])}
             expected = {f"{name}.safetensors" for name in names} | set(known or ())
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            return f"state.json or {_FILES}: {' '.join(str(error).split()) or type(error).__name__}"
+            return f"state.json or {_FILES}: {one_line(error) or type(error).__name__}"
         for name in sorted(expected):
             reason = _file_damage(self.path / name, known.get(name) if known else None)
             if reason is not None:
@@ -83,7 +83,7 @@ def _file_damage(path: Path, known: dict[str, Any] | None) -> str | None:
                 return None
         json.loads(path.read_text())
     except (OSError, ValueError, SafetensorError) as error:
-        return " ".join(str(error).split())
+        return one_line(error)
     return None
 
 
@@ -193,8 +193,8 @@ def explain_full_disk(what: str, folder: Path) -> Iterator[None]:
             f"the previous checkpoint {kept[-1].path} is intact" if kept else "no earlier checkpoint exists"
         )
         raise CheckpointError(
-            f"{what} could not be written ({reason[0]})",
-            f"{reason[1]}, or choose another --out, then resume; {whole}",
+            f"{what} could not be written ({reason.why})",
+            f"{reason.mend}, or choose another --out, then resume; {whole}",
         ) from error
 
 

@@ -16,7 +16,7 @@ import torch
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
-from stylebridge.errors import WeightsError
+from stylebridge.errors import WeightsError, one_line
 from stylebridge.networks.segmenters.build import Segmenter
 
 OPSET = 18
@@ -121,7 +121,7 @@ def _core(segmenter: Segmenter, stride: int, smallest: int) -> Any:
                 input_names=[names[0]], output_names=[names[1]], verbose=False,
             )  # fmt: skip
     except Exception as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = one_line(error)[:160]
         raise WeightsError(
             f"{segmenter.config.arch} with {segmenter.config.encoder} cannot be exported to ONNX ({reason}): choose "
             f"another architecture."
@@ -171,7 +171,7 @@ class OnnxSegmenter:
                 str(path), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:
-            reason = " ".join(str(error).split())[:160]
+            reason = one_line(error)[:160]
             raise WeightsError(f"{path} cannot be run by onnxruntime ({reason}): export it again.") from error
 
     @property

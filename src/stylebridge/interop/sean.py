@@ -19,7 +19,7 @@ from torch import Tensor
 
 from stylebridge.errors import WeightsError
 from stylebridge.networks.label_gan import LabelGanConfig, MultiScaleDiscriminator
-from stylebridge.networks.pretrained import misfit, read_authors_file, strip_prefix
+from stylebridge.networks.pretrained import abridge, misfit, read_authors_file, strip_prefix
 from stylebridge.networks.sean import SEANConfig, SEANNetworks
 from stylebridge.networks.spade import SPADEConfig, SPADEEncoder, SPADENetworks
 
@@ -31,7 +31,6 @@ _NORM = re.compile(r"generator\.(\w+)\.norm_([01s])\.(norm|mask\.\w+|\w+)(?:\.(\
 _UNUSED = re.compile(r"\.Spade\.param_free_norm\.|\.num_batches_tracked$")
 #: SEAN's linear layer of one class.
 _CLASS_LAYER = re.compile(r"(.+)\.fc_mu(\d+)\.(?:weight|bias)$")
-_SHOWN = 4
 
 
 class Source(NamedTuple):
@@ -262,7 +261,7 @@ def _translate(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Pat
         ("surplus", [name for name in state if name not in wanted and not _UNUSED.search(name)]),
         ("wrong shape", shapes),
     ]
-    problem = "; ".join(f"{kind}: {_abridge(names)}" for kind, names in parts if names)
+    problem = "; ".join(f"{kind}: {abridge(names)}" for kind, names in parts if names)
     if problem:
         raise WeightsError(
             f"{path} does not fit {what} ({problem}): give an unchanged checkpoint (latest_net_G.pth)."
@@ -270,11 +269,6 @@ def _translate(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Pat
     made = {key: source.join([state[n].float() for n in source.names]) for key, source in sources.items()}
     counters = {key: torch.zeros((), dtype=torch.int64) for key in own if key not in made}
     return {key: value.clone(memory_format=torch.contiguous_format) for key, value in made.items()} | counters
-
-
-def _abridge(names: list[str]) -> str:
-    rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + rest
 
 
 def _only(tensors: list[Tensor]) -> Tensor:

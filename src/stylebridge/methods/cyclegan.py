@@ -121,11 +121,6 @@ def published_optimizers() -> dict[str, OptimizerConfig]:
     return dict.fromkeys(CycleGAN.trains, one)
 
 
-def published_steps(images_a: int, images_b: int, batch: int = 1) -> int:
-    """Number of steps of the published epochs for domains with these numbers of images."""
-    return PUBLISHED_EPOCHS * -(-max(images_a, images_b) // batch)
-
-
 METHOD = MethodSpec(
     name="cyclegan",
     task="translate",

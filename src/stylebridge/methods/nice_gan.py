@@ -29,9 +29,6 @@ from stylebridge.networks.nice_gan import (
     NiceGanNetworks,
 )
 
-#: The default number of steps of the published program; the paper's results use 100,000.
-PUBLISHED_STEPS = 300_000
-
 
 class NiceGANOptions(Strict):
     """Weights of the losses; published values are the defaults. All heads weigh the same.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stylebridge.errors import RecipeError, WeightsError
+from stylebridge.errors import RecipeError, WeightsError, one_line
 from stylebridge.metrics.image_sets import FeatureKind
 from stylebridge.networks.fid_inception import CLASSES, DIMS, SIDE, FidInception, resize_like_tensorflow
 from stylebridge.networks.pretrained import misfit, packaged_weights, reachable, read_weights
@@ -197,7 +197,7 @@ def hub_weights(url: str, what: str) -> dict[str, Tensor]:
             url, map_location="cpu", check_hash=True, progress=False, weights_only=True
         )
     except Exception as error:  # torch raises OSError, RuntimeError, UnpicklingError, …
-        reason = " ".join(str(error).split())[:120].rstrip(".")
+        reason = one_line(error)[:120].rstrip(".")
         raise WeightsError(
             f"The {what} ({url}) are not available ({reason}): give the file as --weights, or choose lite0 features."
         ) from error

@@ -126,7 +126,7 @@ def misfit(module: nn.Module, state: Mapping[str, Any]) -> str | None:
         ("surplus", sorted(surplus)),
         ("wrong shape", shapes),
     ]
-    text = "; ".join(f"{what}: {_abridge(keys)}" for what, keys in parts if keys)
+    text = "; ".join(f"{what}: {abridge(keys)}" for what, keys in parts if keys)
     return text or None
 
 
@@ -137,7 +137,8 @@ def misfit_of_part(module: nn.Module, state: Mapping[str, Any]) -> str | None:
     )
 
 
-def _abridge(keys: Sequence[str], shown: int = 4) -> str:
+def abridge(keys: Sequence[str], shown: int = 4) -> str:
+    """The first names, and how many more there are."""
     rest = f" and {len(keys) - shown} more" if len(keys) > shown else ""
     return ", ".join(keys[:shown]) + rest
 

@@ -9,7 +9,7 @@ from stylebridge.report.html import (
     TargetSample,
     write_report,
 )
-from stylebridge.report.pictures import overlay, sample_grid, side_by_side
+from stylebridge.report.pictures import overlay, sample_grid
 
 __all__ = [
     "AdaptationReport",
@@ -20,6 +20,5 @@ __all__ = [
     "TargetSample",
     "overlay",
     "sample_grid",
-    "side_by_side",
     "write_report",
 ]

@@ -52,11 +52,6 @@ def overlay(image: Picture, labels: Picture, space: Palette, alpha: float = 0.6)
     return np.where((labels == IGNORE)[..., None], image, np.rint(mixed).astype(np.uint8))
 
 
-def side_by_side(images: Sequence[Picture], captions: Sequence[str] = ()) -> Picture:
-    """One captioned row of pictures; see `sample_grid`."""
-    return sample_grid([list(images)], captions)
-
-
 def sample_grid(rows: Sequence[Sequence[Picture]], captions: Sequence[str] = ()) -> Picture:
     """Rows of pictures as one picture [H, W, 3], with a caption above each column.
 

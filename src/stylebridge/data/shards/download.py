@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stylebridge.data.shards.place import UrlPath
-from stylebridge.errors import DataError
+from stylebridge.errors import DataError, one_line
 
 #: Seconds before each retry: a long training should survive a short outage.
 RETRY_WAITS = (1.0, 5.0, 20.0)
@@ -198,7 +198,7 @@ def _attempt(action: Callable[[], Any], what: str) -> Any:
             raise
         except Exception as error:  # every protocol raises its own errors
             if wait is None or isinstance(error, PermissionError | DataError):
-                reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+                reason = one_line(error).rstrip(".") or type(error).__name__
                 raise DataError(
                     f"{what} cannot be downloaded ({reason}): check the URL and the connection, or copy the shards "
                     f"there again."
@@ -229,12 +229,12 @@ def _file_system(place: UrlPath) -> tuple[Any, str]:
         system, path = fsspec.core.url_to_fs(str(place), **options)
     except ImportError as error:
         raise DataError(
-            f"{place} cannot be read without another package ({' '.join(str(error).split())}): `pip install "
+            f"{place} cannot be read without another package ({one_line(error)}): `pip install "
             f"'fsspec[{protocol}]'`."
         ) from error
     except ValueError as error:
         raise DataError(
-            f"{place} is not a valid URL ({' '.join(str(error).split())}): use https://, s3:// or "
+            f"{place} is not a valid URL ({one_line(error)}): use https://, s3:// or "
             f"another protocol of fsspec."
         ) from error
     return system, path.rstrip("/")

@@ -16,7 +16,7 @@ from stylebridge.data.files import IMAGE_SUFFIXES
 from stylebridge.data.label_space import IGNORE, LabelSpace
 from stylebridge.data.packed import MAX_MEMBER_BYTES
 from stylebridge.data.shards.place import FORMAT
-from stylebridge.errors import DataError
+from stylebridge.errors import DataError, one_line
 
 #: Incremented when older programs can no longer read the format.
 VERSION = 1
@@ -216,7 +216,7 @@ def open_table(path: Path, dtype: np.dtype, shape: tuple[int, ...], size: int) -
             head = _read_header(file)
             offset, bytes_there = file.tell(), os.fstat(file.fileno()).st_size
     except (OSError, ValueError, EOFError, UnicodeError, SyntaxError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise DataError(f"{path} cannot be read ({reason}): {_MEND}.") from error
     row = dtype.itemsize * int(np.prod(shape))
     if head != (shape, False, dtype) or bytes_there != size or bytes_there != offset + row:

@@ -9,7 +9,7 @@ from typing import Any
 from stylebridge.data.domain import Domain
 from stylebridge.data.files import FileRef, LabelRef, MaskStack, PackedFile, path_below
 from stylebridge.data.text_files import TextFileError, parse_json, read_text
-from stylebridge.errors import RunError
+from stylebridge.errors import RunError, one_line
 from stylebridge.jobs.runs.files import DATA_FILES
 
 #: The files of each set of a run, each with its size, and in archives also a checksum.
@@ -72,7 +72,7 @@ def ensure_unchanged(run: Path, now: Mapping[str, Mapping[str, str]], accept: bo
         changes = [line for name, files in now.items() if (line := _changes(name, kept.get(name, {}), files))]
     except (OSError, TextFileError, ValueError, AttributeError) as error:
         raise RunError(
-            f"{run / DATA_FILES} cannot be read ({' '.join(str(error).split())}): resume with --accept-changed-data."
+            f"{run / DATA_FILES} cannot be read ({one_line(error)}): resume with --accept-changed-data."
         ) from error
     if changes:
         raise RunError(

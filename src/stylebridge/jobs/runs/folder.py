@@ -16,7 +16,7 @@ from stylebridge.atomic import OTHER_OUT, explained, write_text, written_folder
 from stylebridge.data.domain import DomainSpec
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.text_files import TextFileError, read_yaml
-from stylebridge.errors import DataError, RunError
+from stylebridge.errors import DataError, RunError, one_line
 from stylebridge.jobs.recipe.reading import parse_recipe
 from stylebridge.jobs.runs.files import DATA_FILES, HOLDER, LOCK
 from stylebridge.jobs.runs.lock import hold
@@ -96,7 +96,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         data = read_yaml(path)
     except (OSError, TextFileError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise RunError(f"{path} cannot be read ({reason}): the folder is not a stylebridge run.") from error
     if not isinstance(data, dict):
         raise RunError(f"{path} is not a mapping of keys: the folder is not a stylebridge run.")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from stylebridge.atomic import written_folder
 from stylebridge.data.text_files import MAX_JSON_BYTES, read_text
 from stylebridge.engine import checkpoint as ckpt
-from stylebridge.errors import RunError
+from stylebridge.errors import RunError, one_line
 from stylebridge.jobs.runs.outputs import PART, mark
 
 _Networks = TypeVar("_Networks", bound=nn.Module)
@@ -62,6 +62,6 @@ def load_parts(
         RuntimeError,
         SafetensorError,
     ) as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = one_line(error)[:160]
         raise RunError(f"{folder} is damaged ({reason}): train or import it again.") from error
     return networks

@@ -15,7 +15,7 @@ import numpy as np
 from av.error import FFmpegError
 
 from stylebridge.atomic import OTHER_OUT, written_file
-from stylebridge.errors import DataError, RunError
+from stylebridge.errors import DataError, RunError, one_line
 
 #: Encoders for overlays; the first one in this build of FFmpeg is used.
 _ENCODERS = ("libx264", "libopenh264", "mpeg4")
@@ -75,7 +75,7 @@ class Video:
         )
         where = f" after frame {seen}" if seen else ""
         return DataError(
-            f"{self.path} cannot be read as a video{where} ({' '.join(str(reason).split())}): convert or replace it."
+            f"{self.path} cannot be read as a video{where} ({one_line(reason)}): convert or replace it."
         )
 
 

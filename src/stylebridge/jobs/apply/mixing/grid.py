@@ -12,9 +12,8 @@ from stylebridge.errors import DataError
 from stylebridge.jobs.apply.mix import check_photos, mask_paths, output_path, photos_of
 from stylebridge.jobs.apply.mixing.sheet import Reference, sheet
 from stylebridge.jobs.apply.models.mixer import FACTORS, Mixing, Mode, check_mode, pixels
-from stylebridge.jobs.evaluate.images import open_progress
 from stylebridge.jobs.pictures import write_png
-from stylebridge.terminal import open_console
+from stylebridge.terminal import open_console, open_progress
 
 #: Most mixes on one sheet.
 MOST = 2500

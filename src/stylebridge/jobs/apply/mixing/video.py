@@ -13,8 +13,7 @@ from stylebridge.errors import DataError
 from stylebridge.jobs.apply.files.video import Video, VideoWriter
 from stylebridge.jobs.apply.mix import beside, check_photos, mask_paths, output_path, photos_of
 from stylebridge.jobs.apply.models.mixer import BATCH, Mixing, Mode, check_mode, pixels, squared
-from stylebridge.jobs.evaluate.images import open_progress
-from stylebridge.terminal import open_console
+from stylebridge.terminal import open_console, open_progress
 
 
 def mix_video(

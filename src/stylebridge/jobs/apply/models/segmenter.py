@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.text_files import read_json
-from stylebridge.errors import RunError
+from stylebridge.errors import RunError, one_line
 from stylebridge.jobs.recipe.adapt import InferenceConfig
 from stylebridge.jobs.runs.folder import open_run
 from stylebridge.networks.segmenters.build import Segmenter, load_segmenter
@@ -41,7 +41,7 @@ def load_adapted(path: Path) -> AdaptedModel:
         space = LabelSpace.from_dict(extra["label_space"])
         inference = InferenceConfig.model_validate(extra["inference"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise RunError(
             f"{facts} does not say how to use the segmenter ({reason}): give the --out folder of a run that is "
             f"whole."
