@@ -55,7 +55,13 @@ FAMILIES: dict[type[Segmenter], Build] = {
 }
 
 
-@pytest.fixture(params=FAMILIES.values(), ids=[kind.__name__ for kind in FAMILIES])
+#: VGG-16 has no smaller form.
+SLOW = {DeepLabV2Segmenter: [pytest.mark.slow]}
+
+
+@pytest.fixture(
+    params=[pytest.param(each, marks=SLOW.get(kind, []), id=kind.__name__) for kind, each in FAMILIES.items()]
+)
 def build(request: pytest.FixtureRequest, tmp_path: Path) -> Build:
     """Builds a tiny one; keyword arguments are settings."""
 

@@ -222,6 +222,7 @@ def test_options_of_the_start_are_compared(
     assert contents(run) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

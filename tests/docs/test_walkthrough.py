@@ -22,6 +22,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", section, re.S)
 
 
+@pytest.mark.slow
 def test_the_example_method_is_written_trained_and_applied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stylebridge: CommandLine
 ) -> None:

@@ -86,6 +86,7 @@ def test_switches_hold_while_training_and_are_undone(tmp_path, switches, expecte
     assert flags() == before
 
 
+@pytest.mark.slow
 def test_compiled_networks_train_and_save_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(speed, "BACKEND", "eager")
     compiled = []

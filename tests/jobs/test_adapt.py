@@ -37,12 +37,13 @@ from support.folders import (
     write_world,
 )
 
+pytestmark = pytest.mark.slow
+
 own_cache, world, runs = folders.own_cache, folders.world, folders.runs
 
 # --- the run folder -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("recipe", STAGES)
 def test_a_small_recipe_makes_a_whole_run(recipe: str, runs: Callable[[str], Path], world: World) -> None:
     run = runs(recipe)
@@ -80,7 +81,6 @@ def test_a_small_recipe_makes_a_whole_run(recipe: str, runs: Callable[[str], Pat
         assert all(math.isfinite(value) for value in losses)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("recipe", STAGES)
 def test_the_segmenter_is_the_last_stages_and_loads_for_use(
     recipe: str, runs: Callable[[str], Path], world: World
@@ -143,7 +143,6 @@ def test_methods_leave_their_networks_beside_the_segmenter(runs: Callable[[str],
     assert moved
 
 
-@pytest.mark.slow
 def test_training_learns(tmp_path: Path, world: World) -> None:
     """Twenty steps separate ground, wall and sky on the source; guessing gives a third of that score."""
     result = tiny_adapt(world, tmp_path / "run", evaluate_on=world.source, overrides=learning(20))
@@ -154,7 +153,6 @@ def test_training_learns(tmp_path: Path, world: World) -> None:
 # --- pseudo-labels ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_pseudo_labels_are_palette_pngs_of_the_images_own_size(tmp_path: Path, world: World) -> None:
     target = tmp_path / "target"
     write_domain(target / "images" / "morning", 2, (64, 48), labels=False, dark=True)
@@ -192,7 +190,6 @@ def test_pseudo_labels_are_palette_pngs_of_the_images_own_size(tmp_path: Path, w
 # --- what is read -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["fada-small", "self-training-small"])
 def test_a_target_without_labels_folder_has_no_other_file_read(
     recipe: str, tmp_path: Path, world: World
@@ -213,7 +210,6 @@ def test_a_target_without_labels_folder_has_no_other_file_read(
     assert json.loads((tmp_path / "run" / "scores.json").read_text()) == {"before": None, "after": None}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["fada-small", "self-training-small"])
 def test_target_labels_are_not_read_while_training(
     recipe: str, tmp_path: Path, world: World, runs: Callable[[str], Path]
@@ -245,7 +241,6 @@ def test_target_labels_are_not_read_while_training(
     assert_same(weights(tmp_path / "run"), weights(runs(recipe)))
 
 
-@pytest.mark.slow
 def test_damaged_target_labels_do_not_cost_the_training(tmp_path: Path, world: World) -> None:
     """Either a complete model, or an error that names them before anything is written."""
     target, run = tmp_path / "target", tmp_path / "run"
@@ -259,7 +254,6 @@ def test_damaged_target_labels_do_not_cost_the_training(tmp_path: Path, world: W
     assert (run / "segmenter" / "model.safetensors").is_file() or not run.exists()
 
 
-@pytest.mark.slow
 def test_evaluate_on_takes_the_place_of_the_targets_labels(tmp_path: Path, world: World) -> None:
     labelled = World(world.source, world.held_out, world.held_out, world.space)
     other = write_domain(tmp_path / "other", 1, (32, 24), dark=True)
@@ -273,14 +267,12 @@ def test_evaluate_on_takes_the_place_of_the_targets_labels(tmp_path: Path, world
 # --- sizes --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["fada-small", "self-training-small"])
 def test_domains_of_different_aspect_ratios(recipe: str, tmp_path: Path) -> None:
     result = tiny_adapt(write_world(tmp_path / "data", (80, 40)), tmp_path / "run", recipe)
     assert result.report.is_file()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["fada-small", "self-training-small"])
 def test_one_domain_fits_into_the_crop_and_the_other_does_not(recipe: str, tmp_path: Path) -> None:
     crops = [f"stages.1.{stream}.augmentation.crop=[72, 56]" for stream in ("source", "target")]
@@ -292,7 +284,6 @@ def test_one_domain_fits_into_the_crop_and_the_other_does_not(recipe: str, tmp_p
 # --- label spaces -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_a_label_space_beside_the_source_is_found(tmp_path: Path, world: World) -> None:
     source = tmp_path / "source"
     shutil.copytree(world.source, source)
@@ -302,7 +293,6 @@ def test_a_label_space_beside_the_source_is_found(tmp_path: Path, world: World) 
     assert result.segmenter.extra["label_space"]["classes"] == list(NAMES)
 
 
-@pytest.mark.slow
 def test_sample_pictures_do_not_change_the_training(
     tmp_path: Path, world: World, runs: Callable[[str], Path]
 ) -> None:

@@ -89,6 +89,7 @@ def test_a_mapped_run_resumes_as_it_was(world: World, renamed: tuple[Path, Path]
     assert again.after.confusion == whole.after.confusion
 
 
+@pytest.mark.slow
 def test_the_class_map_is_reported(
     stylebridge: CommandLine, renamed: tuple[Path, Path], world: World, tmp_path: Path
 ) -> None:

@@ -97,6 +97,7 @@ def test_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert contents(tmp_path) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["_put_in_place", "_write_scores", "write_model_card", "write_report"])
 def test_the_end_of_an_adaptation_can_be_resumed(
     tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch, place: str

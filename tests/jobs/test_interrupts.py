@@ -80,6 +80,7 @@ def test_every_training_names_the_line_that_continues_it(
     assert [c.step for c in ckpt.find_checkpoints(run / "trainer_state")][-1] == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", list(CODES))
 @pytest.mark.parametrize("moment", ["datasets.together.check_domain", "tasks.adapt.finish_run"])
 def test_outside_of_the_steps_it_is_one_sentence_too(

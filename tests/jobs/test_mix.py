@@ -12,6 +12,8 @@ from stylebridge.networks.mixnmatch import Encoders, FeatureExtractor, Generator
 from support import folders
 from support.folders import CommandLine
 
+pytestmark = pytest.mark.slow
+
 stylebridge = folders.stylebridge
 SIDE = 64
 CONFIG = MixNMatchConfig(
@@ -145,7 +147,6 @@ def test_sketches_and_cartoons_are_taken_whatever_their_kind_and_size(
     )
 
 
-@pytest.mark.slow
 def test_what_users_get_wrong_is_named(
     stylebridge: CommandLine, released: tuple[Path, Mixer], photos: dict[str, Path], run: Path, tmp_path: Path
 ) -> None:

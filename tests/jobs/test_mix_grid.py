@@ -17,6 +17,8 @@ from support import folders
 from support.folders import CommandLine
 from support.mixing import SIDE, as_unit, patches, save_photos, tiny_mixer, tiny_run
 
+pytestmark = pytest.mark.slow
+
 stylebridge = folders.stylebridge
 
 
@@ -55,7 +57,6 @@ def found_in(picture: np.ndarray, cell: np.ndarray) -> Iterator[tuple[int, int]]
             yield top, left
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["code", "feature"])
 def test_mixes_in_batches_are_the_networks_mixes_one_by_one(mixer: Mixer, mode: str) -> None:
     mixing, photos = Mixing(mixer, mode), patches(19, seed=5)  # type: ignore[arg-type]

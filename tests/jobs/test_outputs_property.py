@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -16,6 +17,8 @@ from stylebridge.jobs.datasets.pack import pack
 from stylebridge.jobs.datasets.toy import draw_toy
 from stylebridge.jobs.runs import outputs
 from stylebridge.jobs.runs.claimed_files import claimed_files, ensure_unclaimed
+
+pytestmark = pytest.mark.slow
 
 KINDS = [outputs.RUN, outputs.SHARDS, outputs.TOY, outputs.TRANSLATED]
 #: Among them: the names that our own commands write.

@@ -30,6 +30,7 @@ def refused(*arguments: str) -> str:
     return str(result.exception)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [[], ["photos"], ["--labels", "keep"], ["--region-style", "sky=a.jpg"]])
 def test_translate_apply_names_a_run_that_is_not_there(tmp_path: Path, more: list[str]) -> None:
     said = refused(

@@ -27,6 +27,8 @@ from support import folders
 from support.folders import CommandLine
 from support.published_sean import published_output, published_state
 
+pytestmark = pytest.mark.slow
+
 own_cache, stylebridge = folders.own_cache, folders.stylebridge
 TINY = ["size=[32, 32]", "load=null", "options.perceptual=none", "trainer.batch=2", "trainer.checkpoint_every=1",
         "trainer.sample_every=2", "trainer.log_every=1"]  # fmt: skip
@@ -129,7 +131,6 @@ def draw(run: Path, data: Path, out: Path, **wishes) -> np.ndarray:
     return picture(out)
 
 
-@pytest.mark.slow
 def test_styles_reach_their_regions(run: Path, data: Path, tmp_path: Path) -> None:
     """Where a class's style is another, the picture changes there most; mixtures of share 0 and 1 are their ends."""
     photos = [data / "images" / f"{i}.png" for i in range(4)]
@@ -175,7 +176,6 @@ def test_a_size_that_fits_is_drawn_as_it_is_and_others_are_padded(run: Path, dat
     assert np.array_equal(drawn, synthesizer.render(padded)[:36, :40])
 
 
-@pytest.mark.slow
 def test_a_folder_of_maps(stylebridge: CommandLine, run: Path, data: Path, tmp_path: Path) -> None:
     done = stylebridge(
         "synthesize", "apply", run, "--labels", data / "labels", "--out", tmp_path / "out", "--quiet"
@@ -185,7 +185,6 @@ def test_a_folder_of_maps(stylebridge: CommandLine, run: Path, data: Path, tmp_p
     assert sorted(p.name for p in (tmp_path / "out").glob("*.png")) == [f"{i}.png" for i in range(6)]
 
 
-@pytest.mark.slow
 def test_an_imported_sean_draws_what_the_published_networks_give(
     stylebridge: CommandLine, data: Path, tmp_path: Path
 ) -> None:
@@ -223,7 +222,6 @@ def test_an_imported_sean_draws_what_the_published_networks_give(
         ).refused("--style")  # fmt: skip
 
 
-@pytest.mark.slow
 def test_spade_takes_no_styles(data: Path, tmp_path: Path) -> None:
     run = train(data, tmp_path / "spade", "spade-small")
     assert draw(run, data, tmp_path / "a.png").shape == (36, 40, 3)
@@ -234,7 +232,6 @@ def test_spade_takes_no_styles(data: Path, tmp_path: Path) -> None:
 # --- what users get wrong -----------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_style_options_that_do_not_fit_are_named(run: Path, data: Path, tmp_path: Path) -> None:
     photo = data / "images" / "0.png"
     for wishes, named in (
@@ -263,7 +260,6 @@ def test_label_maps_are_found_beside_photos(data: Path, tmp_path: Path) -> None:
     assert labels_beside(tmp_path / "b.jpg") is None
 
 
-@pytest.mark.slow
 def test_photos_by_their_bare_names(
     run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,7 +288,6 @@ def test_photos_by_their_bare_names(
     assert labels_beside(Path("1.png")) is None
 
 
-@pytest.mark.slow
 def test_a_style_map_may_be_of_another_size_but_not_of_another_shape(
     run: Path, data: Path, tmp_path: Path
 ) -> None:

@@ -20,6 +20,8 @@ from stylebridge.studio.mix import MAX_VARIED
 from stylebridge.studio.runs import Runs
 from support.mixing import as_unit, patches, save_photos, tiny_mixer, tiny_run
 
+pytestmark = pytest.mark.slow
+
 browser, page = pages.browser, pages.page
 FACTORS = ("pose", "background", "shape", "texture")
 
