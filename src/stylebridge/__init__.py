@@ -8,9 +8,10 @@ from stylebridge.version import __version__
 
 if TYPE_CHECKING:
     from stylebridge.jobs.apply.mix import mix_images
-    from stylebridge.jobs.apply.models.translator import translate
+    from stylebridge.jobs.apply.models.model import load
     from stylebridge.jobs.apply.segment import segment
     from stylebridge.jobs.apply.synthesize import synthesize
+    from stylebridge.jobs.apply.translate import translate
     from stylebridge.jobs.datasets.doctor import doctor
     from stylebridge.jobs.datasets.pack import pack
     from stylebridge.jobs.demo import demo
@@ -37,6 +38,7 @@ _JOBS = {
     "evaluate_pairs": "evaluate.pairs",
     "export": "exchange.export",
     "import_weights": "exchange.import_weights",
+    "load": "apply.models.model",
     "mix_images": "apply.mix",
     "pack": "datasets.pack",
     "segment": "apply.segment",
@@ -45,7 +47,7 @@ _JOBS = {
     "train_mixer": "train",
     "train_synthesizer": "train",
     "train_translator": "train",
-    "translate": "apply.models.translator",
+    "translate": "apply.translate",
 }
 
 __all__ = [
@@ -59,6 +61,7 @@ __all__ = [
     "evaluate_pairs",
     "export",
     "import_weights",
+    "load",
     "mix_images",
     "pack",
     "segment",

@@ -14,7 +14,8 @@ from stylebridge.engine import checkpoint as ckpt
 from stylebridge.errors import DataError, RunError, WeightsError
 from stylebridge.interop.onnx import OnnxSegmenter
 from stylebridge.jobs.apply.models.bridge import BridgeRun
-from stylebridge.jobs.apply.translate import apply_translator
+from stylebridge.jobs.apply.models.model import open_model
+from stylebridge.jobs.apply.translate import translate
 from stylebridge.jobs.tasks.adaptation import report as adapt_report
 from stylebridge.jobs.tasks.adaptation.label_free import SCORES
 from stylebridge.networks.segmenters.build import load_segmenter
@@ -97,11 +98,12 @@ def test_pictures_show_translations_and_the_report_too(done: Path) -> None:
 
 
 def test_both_directions_at_any_size_and_styles_reach_their_region(world: World, done: Path) -> None:
-    run = BridgeRun.open(done, torch.device("cpu"))
+    run = open_model(done, "cpu").translator
+    assert isinstance(run, BridgeRun)
     image = np.array(Image.open(next((world.source / "images").iterdir())))
     for to in ("a", "b", "source", "target"):
         torch.manual_seed(0)
-        assert run.translate(image, None, to).shape == image.shape
+        assert run.translate(image, to).shape == image.shape
     labels = np.zeros(image.shape[:2], np.uint8)
     labels[:, : image.shape[1] // 2] = 1
     mean = run.mean_styles("b")
@@ -110,7 +112,7 @@ def test_both_directions_at_any_size_and_styles_reach_their_region(world: World,
     made = []
     for wanted in (mean, mean._replace(looks=looks)):
         torch.manual_seed(0)
-        made.append(run.translate(image, labels, "b", wanted).astype(int))
+        made.append(run.translate(image, "b", wanted, labels=labels).astype(int))
     changed = np.abs(made[0] - made[1]).mean((0, 2))
     middle = image.shape[1] // 2
     assert changed[: middle - 8].mean() > 5 * changed[middle + 8 :].mean()
@@ -118,7 +120,7 @@ def test_both_directions_at_any_size_and_styles_reach_their_region(world: World,
 
 def test_a_labelled_set_comes_out_and_is_read_again(world: World, done: Path, tmp_path: Path) -> None:
     out = tmp_path / "set"
-    count = apply_translator(done, [], out, labels="keep", device="cpu", quiet=True, seed=3)
+    count = translate(done, [], out, labels="keep", device="cpu", quiet=True, seed=3)
     source = open_domain(world.source, "source", labelled=True, space=LabelSpace.load(world.space))
     made = open_domain(out, "made", labelled=True, space=LabelSpace.load(out / "label_space.yaml"))
     assert count == len(made.images) == len(source.images)
@@ -135,7 +137,7 @@ def test_a_labelled_set_comes_out_and_is_read_again(world: World, done: Path, tm
         np.testing.assert_array_equal(kept, truth)
         assert sum(line["pixels"].values()) == int((truth != 255).sum())
     again = tmp_path / "again"
-    apply_translator(done, [], again, labels="keep", device="cpu", quiet=True, seed=3)
+    translate(done, [], again, labels="keep", device="cpu", quiet=True, seed=3)
     assert (again / "manifest.jsonl").read_text() == (out / "manifest.jsonl").read_text()
 
 
@@ -163,12 +165,13 @@ def test_the_built_in_recipe_translates_in_closed_form(world: World, tmp_path: P
     with torch.no_grad():
         torch.testing.assert_close(exported(batch), made.segmenter.cpu()(batch), rtol=1e-3, atol=1e-3)
     assert "segmenter.onnx computes what the segmenter does" in made.report.read_text(encoding="utf-8")
-    run = BridgeRun.open(out, torch.device("cpu"))
+    run = open_model(out, "cpu").translator
+    assert isinstance(run, BridgeRun)
     assert not list(run.critics.parameters())
     assert all(run.painters.heads[domain].known[-1] for domain in ("source", "target"))
     image = np.array(Image.open(next((world.source / "images").iterdir())))
     torch.manual_seed(0)
-    dark, same = (run.translate(image, None, to).mean() for to in ("b", "a"))
+    dark, same = (run.translate(image, to).mean() for to in ("b", "a"))
     assert dark < 0.7 * same, "the target is darker"
     assert same > 0.7 * image.mean()
 
@@ -195,37 +198,40 @@ def test_wrong_style_options_are_refused(
     def refused(*arguments: object, named: tuple[str, ...]) -> None:
         stylebridge("translate", "apply", *arguments, "--out", out, "--device", "cpu").refused(*named)
 
-    refused(finished, images, named=(str(finished), "no translator"))
+    refused(finished, images, named=(f"{finished} (adapt, recipe", "can segment, not translate"))
     refused(done, named=("--labels keep",))
     labels = ("--labels", world.source / "labels", "--out", tmp_path / "p.png")
-    stylebridge("synthesize", "apply", done, *labels).refused("`stylebridge translate apply`")
+    stylebridge("synthesize", "apply", done, *labels).refused("can segment and translate, not synthesize")
     refused(done, images, "--labels", "drop", named=("drop",))
     refused(done, images, "--size", 64, named=("--size",))
-    refused(done, images, "--to", "c", named=("'c'",))
+    refused(done, images, "--to", "c", named=("'c'", f"{world.source.name} (a)", f"{world.target.name} (b)"))
+    refused(done, images, "--samples", 3, named=("--samples", "grade region", "cannot draw"))
+    refused(done, images, "--style-labels", images, named=("--style-labels", "give both"))
     refused(done, images, "--region-style", "nothing=mean", named=("nothing",))
     refused(done, images, images, "--labels", "keep", named=("one labelled set",))
     refused(done, "--labels", "keep", "--to", "a", named=("--to b",))
     assert not out.exists()
     with pytest.raises(DataError, match="no domain"):
-        apply_translator(done, [images], out, to="d", device="cpu")
+        translate(done, [images], out, to="d", device="cpu")
     (out / "x").mkdir(parents=True)
     with pytest.raises(RunError, match="exists already"):
-        apply_translator(done, [], out, labels="keep", device="cpu")
+        translate(done, [], out, labels="keep", device="cpu")
 
 
-def test_the_studio_translates_with_it(world: World, done: Path, finished: Path, tmp_path: Path) -> None:
+def test_the_studio_translates_with_it(
+    world: World, done: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stylebridge.studio import desk as desk_module
     from stylebridge.studio.desk import Desk
     from stylebridge.studio.runs import Runs
 
+    monkeypatch.setattr(desk_module, "open_model", open_model)  # the studio's own tests replace it
     desk = Desk(Runs([done, finished], tmp_path), device="cpu")
-    (name,) = desk.runs.listed("translate")
-    assert set(desk.runs.listed("adapt")) == {
-        name,
-        *(n for n, path in desk.runs.given.items() if path == finished),
-    }
+    (name,) = desk.runs.listed()["translate"]
+    assert set(desk.runs.listed()["segment"]) == set(desk.runs.given) == {name, desk.runs.name_of(finished)}
     image = np.array(Image.open(next((world.source / "images").iterdir())))
     torch.manual_seed(0)
     made = desk.translate(name, "a", image)
     torch.manual_seed(0)
-    expected = BridgeRun.open(done, torch.device("cpu")).translate(image, None, "source")
+    expected = open_model(done, "cpu").translate(image, "source")
     np.testing.assert_array_equal(made, expected)

@@ -18,6 +18,8 @@ from stylebridge.data.domain import open_domain
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import WriteError
 from stylebridge.jobs.apply import labelled_set as translated_set
+from stylebridge.jobs.apply.models.domains import Domains
+from stylebridge.jobs.apply.models.model import Model
 from stylebridge.jobs.pictures import write_png
 from stylebridge.jobs.recipe.adapt import InferenceConfig
 from stylebridge.jobs.runs.outputs import TRANSLATED, mark
@@ -70,14 +72,17 @@ def test_translate_apply(tmp_path: Path, world: World, monkeypatch: pytest.Monke
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("old")
     mark(tmp_path / "out", TRANSLATED)  # an earlier set
-    monkeypatch.setattr(
-        translated_set, "_of_translator", lambda *_: (domain, lambda index, image, labels: (image, None))
+    translator: Any = SimpleNamespace(
+        domains=Domains(("a", "b"), ("a", "b"), (None, None)),
+        styles="none",
+        check=lambda *_: None,
+        translate=lambda image, *_, **__: image,
     )
+    model = Model(tmp_path / "run", "translate", {"translate": lambda _: translator})
+    monkeypatch.setattr(translated_set, "_labelled", lambda *_: domain)
     before = contents(tmp_path)
     with full_disk(4000), pytest.raises(WriteError, match="make room, or choose another --out"):
-        translated_set.write_translated_set(
-            tmp_path / "run", tmp_path / "out", overwrite=True, device="cpu", quiet=True
-        )
+        translated_set.write_translated_set(model, tmp_path / "out", overwrite=True, quiet=True)
     assert contents(tmp_path) == before
 
 
@@ -85,7 +90,7 @@ def test_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model: Any = SimpleNamespace(
         segmenter=None, space=LabelSpace("one", ("a",), ((0, 0, 0),), {0: 0}), inference=InferenceConfig()
     )
-    monkeypatch.setattr(export_job, "load_adapted", lambda run: model)
+    monkeypatch.setattr(export_job, "open_model", lambda *_: SimpleNamespace(segmenter=model))
     monkeypatch.setattr(export_job, "export_onnx", lambda network, path, facts: path.write_bytes(bytes(9000)))
     (tmp_path / "m.onnx").write_bytes(b"old")
     before = contents(tmp_path)

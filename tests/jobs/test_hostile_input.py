@@ -19,8 +19,8 @@ from stylebridge.atomic import partial_path
 from stylebridge.data import loader
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import WorkerError
-from stylebridge.jobs.apply.models import styles as region_styles
-from stylebridge.jobs.apply.models.styles import StylePhotos
+from stylebridge.jobs.apply.models import style_photos
+from stylebridge.jobs.apply.models.style_photos import StylePhotos
 from stylebridge.jobs.exchange.import_weights import flag, importers
 from stylebridge.jobs.runs.outputs import MARKER
 from support import corrupt, folders
@@ -185,7 +185,7 @@ def test_a_large_style_photo_is_made_smaller_with_its_map(tmp_path: Path, monkey
     Image.fromarray(labels).save(tmp_path / "a_labels.png")
     whole, _ = StylePhotos(space).read(tmp_path / "a.png")
     assert whole.shape == (300, 500, 3)
-    monkeypatch.setattr(region_styles, "MAX_STYLE_PIXELS", 150 * 250)
+    monkeypatch.setattr(style_photos, "MAX_STYLE_PIXELS", 150 * 250)
     photo, maps = StylePhotos(space).read(tmp_path / "a.png")
     assert (photo.shape, maps.shape) == ((150, 250, 3), (150, 250))
     assert (maps[:, :120] == 0).all()

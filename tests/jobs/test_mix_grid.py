@@ -11,7 +11,8 @@ from PIL import Image
 from stylebridge.errors import DataError
 from stylebridge.jobs.apply.mixing.grid import crossed, mix_grid, parse_vary
 from stylebridge.jobs.apply.mixing.sheet import Reference, sheet
-from stylebridge.jobs.apply.models.mixer import BATCH, FACTORS, Mixing, pixels
+from stylebridge.jobs.apply.models.mixer import BATCH, FACTORS, Mixing, Mode, pixels
+from stylebridge.jobs.apply.models.model import Model
 from stylebridge.networks.mixnmatch import Mixer
 from support import folders
 from support.folders import CommandLine
@@ -131,17 +132,17 @@ def test_every_photo_is_encoded_once_and_by_its_factor_alone(
     run: Path, photos: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: dict[str, int] = {}
-    opened = Mixing.open
+    opened = Model.mixing
 
-    def counting(*args, **options) -> Mixing:
-        mixing = opened(*args, **options)
+    def counting(model: Model, mode: Mode) -> Mixing:
+        mixing = opened(model, mode)
         for name, encoder in mixing.mixer.encoders.named_children():
             encoder.register_forward_hook(
                 lambda _, images, __, name=name: counted.update({name: counted.get(name, 0) + len(images[0])})
             )
         return mixing
 
-    monkeypatch.setattr(Mixing, "open", counting)
+    monkeypatch.setattr(Model, "mixing", counting)
     fixed = photos["fixed"]
     vary = [f"texture={photos['many'][0].parent}", f"shape={photos['few'][0].parent}"]
     mix_grid(run, tmp_path / "sheet.png", vary=vary, pose=fixed[0], background=fixed[1], quiet=True)

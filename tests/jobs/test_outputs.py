@@ -14,6 +14,7 @@ from PIL import Image
 from stylebridge.errors import RunError, UserError
 from stylebridge.jobs.apply.files.inputs import collect_inputs, places_of
 from stylebridge.jobs.apply.labelled_set import write_translated_set
+from stylebridge.jobs.apply.models.model import Model
 from stylebridge.jobs.datasets.doctor import doctor
 from stylebridge.jobs.datasets.pack import pack
 from stylebridge.jobs.datasets.toy import draw_toy
@@ -94,8 +95,9 @@ def test_translated_sets_do_not_replace_what_holds_their_data(out: str, tmp_path
     data = photos(tmp_path / "data")
     (tmp_path / "up").symlink_to(".", target_is_directory=True)
     before = files(tmp_path)
+    model = Model(tmp_path / "run", "translate", {})
     with pytest.raises(RunError, match="the data"):
-        write_translated_set(tmp_path / "run", tmp_path / out, data, overwrite=True, device="cpu", quiet=True)
+        write_translated_set(model, tmp_path / out, data, overwrite=True, quiet=True)
     assert files(tmp_path) == before
 
 

@@ -12,7 +12,8 @@ from PIL import Image
 from rich.console import Console
 
 from stylebridge.interop.nice_gan import save_nice_gan
-from stylebridge.jobs.apply.models.translator import load_networks, translate
+from stylebridge.jobs.apply.models.translator import load_networks
+from stylebridge.jobs.apply.translate import translate
 from stylebridge.jobs.train import train_translator
 from stylebridge.networks.nice_gan import NiceGanConfig, NiceGanNetworks
 from support import folders

@@ -8,7 +8,7 @@ from PIL import Image
 
 from stylebridge.data.images import read_image
 from stylebridge.errors import RecipeError, RunError
-from stylebridge.jobs.apply.models.translator import translate
+from stylebridge.jobs.apply.translate import translate
 from stylebridge.jobs.recipe.reading import change_recipe, load_recipe
 from stylebridge.jobs.tasks import adapt as adapt_job
 from stylebridge.jobs.tasks import translate as translate_task

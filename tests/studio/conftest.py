@@ -16,8 +16,11 @@ from torch import Tensor, nn
 from studio.pages import TOKEN
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.errors import RunError
+from stylebridge.jobs.apply.models.domains import Domains
+from stylebridge.jobs.apply.models.model import Model, open_model
 from stylebridge.jobs.apply.models.segmenter import AdaptedModel
-from stylebridge.jobs.apply.models.synthesizer import Style, Synthesizer
+from stylebridge.jobs.apply.models.synthesizer import SEANSynthesizer, Style, Synthesizer
+from stylebridge.jobs.apply.models.translator import PlainTranslator
 from stylebridge.jobs.recipe.adapt import InferenceConfig
 from stylebridge.studio import desk as desk_module
 from stylebridge.studio.desk import Desk
@@ -43,18 +46,11 @@ _KINDS = {
 }
 
 
-class ColourSynthesizer(Synthesizer):
+class ColourSynthesizer(SEANSynthesizer):
     """A class's style is the mean colour of its region, and its picture is that colour; black where no class is."""
 
-    networks: Any
-
-    def __init__(self, styles: bool = True) -> None:
-        self.networks, self.space, self.size = styles, SPACE, (48, 32)
-        self.means = MEANS if styles else None
-
-    @property
-    def uses_styles(self) -> bool:
-        return bool(self.networks)
+    def __init__(self) -> None:
+        self.space, self.size, self.means = SPACE, (48, 32), MEANS
 
     def encode(self, image: np.ndarray, labels: np.ndarray) -> Style:
         masks = [labels == k for k in range(4)]
@@ -63,14 +59,22 @@ class ColourSynthesizer(Synthesizer):
             torch.tensor(np.array(codes), dtype=torch.float32), torch.tensor([bool(m.any()) for m in masks])
         )
 
-    def render(self, labels: np.ndarray, codes: Tensor | None = None, seed: int = 0) -> np.ndarray:
+    def render(self, labels: np.ndarray, style: Any = None, seed: int = 0, **_: Any) -> np.ndarray:
         if seed == 13:
             raise ZeroDivisionError("/home/someone/secret/file.py")
-        if codes is None:
-            return SPACE.colourise(labels)
         table = np.zeros((256, 3), np.uint8)
-        table[:4] = np.rint(codes.numpy() * 255)
+        table[:4] = np.rint(style.numpy() * 255)
         return table[labels]
+
+
+class PlainSynthesizer(Synthesizer):
+    """Every class in its own colour."""
+
+    def __init__(self) -> None:
+        self.space, self.size = SPACE, (48, 32)
+
+    def render(self, labels: np.ndarray, style: Any = None, seed: int = 0, **_: Any) -> np.ndarray:
+        return SPACE.colourise(labels)
 
 
 class NearestColour(nn.Module):
@@ -99,27 +103,35 @@ class Inverse(nn.Module):
         return image * self.sign + (self.sign < 0)
 
 
-def _open(run: str | Path, device: str = "auto") -> Synthesizer:
-    if Path(run).name == "broken":
-        raise RunError(f"{run}/networks is damaged: train or import it again.")
-    return ColourSynthesizer(styles=Path(run).name != "spade")
+def _synthesizer(model: Model) -> Synthesizer:
+    if model.path.name == "broken":
+        raise RunError(f"{model.path}/networks is damaged: train or import it again.")
+    return PlainSynthesizer() if model.path.name == "spade" else ColourSynthesizer()
 
 
-def _load(path: Path) -> AdaptedModel:
-    return AdaptedModel(NearestColour(), SPACE, InferenceConfig())  # type: ignore[arg-type]
+def _translator(model: Model) -> PlainTranslator:
+    networks: Any = SimpleNamespace(translator=lambda to: Inverse(to == "b"))
+    domains = Domains(("a", "b"), ("day", "dusk"), (None, None))
+    return PlainTranslator(networks, "bicubic", domains, torch.device("cpu"))
+
+
+_FAKES: dict[str, Callable[[Model], Any]] = {
+    "segment": lambda model: AdaptedModel(NearestColour(), SPACE, InferenceConfig()),  # type: ignore[arg-type]
+    "translate": _translator,
+    "synthesize": _synthesizer,
+}
+
+
+def _opened(path: Path, device: str) -> Model:
+    model = open_model(path, device)
+    return Model(path, model.task, {name: _FAKES[name] for name in model.capabilities}, device)
 
 
 @pytest.fixture(scope="session")
 def fakes() -> Iterator[None]:
     """The models above in place of trained ones."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(desk_module, "Synthesizer", SimpleNamespace(open=_open))
-        patch.setattr(desk_module, "load_adapted", _load)
-        patch.setattr(
-            desk_module,
-            "load_networks",
-            lambda run: SimpleNamespace(translator=lambda to: Inverse(to == "b")),
-        )
+        patch.setattr(desk_module, "open_model", _opened)
         yield
 
 
@@ -130,7 +142,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, kind in {**_KINDS, "runs/broken": "synthesize", "../elsewhere": "synthesize"}.items():
         folder = outer / "work" / name
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "run.yaml").write_text(f"kind: {kind}\n", encoding="utf-8")
+        domains = "a: photos/day\nb: photos/dusk\n" if kind == "translate" else ""
+        (folder / "run.yaml").write_text(f"kind: {kind}\n{domains}", encoding="utf-8")
     return outer / "work"
 
 
@@ -186,6 +199,6 @@ def address(fakes: None, root: Path) -> Iterator[str]:
     from stylebridge.studio.app import build, serve
 
     desk = Desk(Runs([], root), max_side=256, device="cpu")
-    blocks, endpoints = build(desk, run="runs/facades", kind="synthesize", segmenter="runs/town")
+    blocks, endpoints = build(desk, run="runs/facades", segmenter="runs/town")
     yield serve(blocks, endpoints, 0, token=TOKEN).partition("/?")[0]
     blocks.close(verbose=False)

@@ -246,8 +246,11 @@ def test_nothing_is_written_to_the_disk(
 
 def test_wrong_options_are_refused_in_a_sentence(tmp_path: Path) -> None:
     for options, said in [
-        ({"run": tmp_path}, "--run .* is no run"),
-        ({"run": None, "segmenter": tmp_path / "none"}, "--segmenter .* is no run of `stylebridge adapt`"),
+        ({"run": tmp_path}, "is not a stylebridge run"),
+        (
+            {"run": None, "segmenter": tmp_path / "none"},
+            "none does not exist: .* earlier `stylebridge adapt`",
+        ),
         ({"run": None, "port": 70000}, "--port is 70000"),
         ({"run": None, "max_side": 3}, "--max-side is 3"),
     ]:

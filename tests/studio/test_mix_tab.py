@@ -164,7 +164,7 @@ def address(start: Path) -> Iterator[str]:
     from stylebridge.studio.app import build, serve
 
     desk = Desk(Runs([], start), max_side=256, device="cpu")
-    blocks, endpoints = build(desk, run="runs/birds", kind="mix")
+    blocks, endpoints = build(desk, run="runs/birds")
     yield serve(blocks, endpoints, 0, token=TOKEN).partition("/?")[0]
     blocks.close(verbose=False)
 

@@ -7,21 +7,22 @@ import pytest
 
 from stylebridge import studio
 from stylebridge.errors import DataError, RunError
+from stylebridge.jobs.apply.models.model import Model
 from stylebridge.studio.runs import Models, Runs
 from stylebridge.studio.sentences import told, without_paths
 
 
-def test_runs_below_the_folder_are_listed_by_kind(root: Path) -> None:
+def test_runs_below_the_folder_are_listed_by_what_they_can_do(root: Path) -> None:
     runs = Runs([], root)
-    assert runs.listed("synthesize") == ["runs/broken", "runs/castles", "runs/facades", "runs/spade"]
-    assert runs.listed("adapt") == ["runs/town"]
-    assert runs.find("runs/town", "adapt") == root / "runs" / "town"
+    assert runs.listed()["synthesize"] == ["runs/broken", "runs/castles", "runs/facades", "runs/spade"]
+    assert runs.listed()["segment"] == ["runs/town"]
+    assert runs.find("runs/town", "segment") == root / "runs" / "town"
 
 
 def test_a_given_run_elsewhere_has_its_own_name(root: Path) -> None:
     elsewhere = root.parent / "elsewhere"
     runs = Runs([elsewhere], root)
-    assert runs.listed("synthesize")[0] == "elsewhere"
+    assert runs.listed()["synthesize"][0] == "elsewhere"
     assert runs.find("elsewhere", "synthesize") == elsewhere
     assert runs.name_of(elsewhere) == "elsewhere"
 
@@ -34,7 +35,7 @@ def test_two_given_runs_of_one_name_are_distinguished(tmp_path: Path) -> None:
     runs = Runs(given, tmp_path / "start")
     names = [runs.name_of(path) for path in given]
     assert len(set(names)) == 2
-    assert [runs.find(name, "adapt") for name in names] == given
+    assert [runs.find(name, "segment") for name in names] == given
 
 
 def test_no_other_folder_can_be_named(root: Path, tmp_path: Path) -> None:
@@ -62,12 +63,14 @@ def test_no_other_folder_can_be_named(root: Path, tmp_path: Path) -> None:
 def test_models_are_kept_until_their_run_is_made_anew(tmp_path: Path) -> None:
     models, opened = Models(), []
 
-    def get(name: str) -> object:
-        return models.get((name,), tmp_path, lambda: opened.append(name) or object())
+    def get(name: str) -> Model:
+        return models.get(tmp_path / name, lambda: opened.append(name) or Model(tmp_path / name, "adapt", {}))
 
-    (tmp_path / "run.yaml").write_text("kind: adapt", encoding="utf-8")
+    for name in "abcde":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.yaml").write_text("kind: adapt", encoding="utf-8")
     assert get("a") is get("a")
-    os.utime(tmp_path / "run.yaml", ns=(1, 1))
+    os.utime(tmp_path / "a" / "run.yaml", ns=(1, 1))
     get("a")
     assert opened == ["a", "a"]
     for name in "bcde":

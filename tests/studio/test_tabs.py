@@ -97,7 +97,8 @@ def test_a_photo_is_segmented(call, sent, shown, town) -> None:
 
 def test_a_photo_is_translated(call, sent, shown, town) -> None:
     photo = town[0]
-    for to, expected in (("b", 255 - photo), ("a", photo)):
+    assert call("domains", run="runs/dusk")["names"] == ["day", "dusk"]
+    for to, expected in (("b", 255 - photo), ("a", photo), ("dusk", 255 - photo)):
         done = call("translate", run="runs/dusk", photo=sent(photo), to=to)
         np.testing.assert_array_equal(shown(done["picture"]), expected)
 

@@ -50,7 +50,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 @app.command()
 def segment(
-    run: Annotated[Path, typer.Argument(help="Run folder of `stylebridge adapt` or `import`")],
+    run: Annotated[Path, typer.Argument(help="Run folder that can segment")],
     images: Annotated[
         list[str],
         typer.Argument(help="Images, videos, folders, zip files or quoted patterns", metavar="INPUT…"),
@@ -75,7 +75,7 @@ def segment(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files in --out")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Label images and videos with an adapted model: one palette PNG an image, values are class indices."""
+    """Segment images and videos: one palette PNG for each image, whose values are class indices."""
     from stylebridge.jobs.apply.segment import segment as job
 
     written = job(
@@ -98,7 +98,7 @@ adapt_app.command("apply")(segment)
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="Run folder of `stylebridge adapt` or `import`")],
+    run: Annotated[Path, typer.Argument(help="Run folder that can segment")],
     onnx: Annotated[Path, typer.Option(help="The file to write")],
     images: Annotated[
         str | None,
@@ -131,10 +131,10 @@ def demo(
 @app.command()
 def studio(
     run: Annotated[
-        Path | None, typer.Option(help="Run that the page opens with, of any kind; else chosen on the page")
+        Path | None, typer.Option(help="Run that the page opens with; default: chosen on the page")
     ] = None,
     segmenter: Annotated[
-        Path | None, typer.Option(help="Run of `stylebridge adapt` that predicts missing label maps")
+        Path | None, typer.Option(help="Run that can segment: predicts missing label maps")
     ] = None,
     port: Annotated[
         int, typer.Option(help="Port on this machine; 0: any free port", min=0, max=65535)

@@ -16,7 +16,7 @@ mix_app = typer.Typer(
     help="Mix pose, background, shape and texture of four photos (MixNMatch).", no_args_is_help=True
 )
 
-_Run = Annotated[Path, typer.Argument(help="Run folder of `stylebridge mix train` or `import mixnmatch`")]
+_Run = Annotated[Path, typer.Argument(help="Run folder that can mix (MixNMatch)")]
 _Mode = Annotated[
     str, typer.Option(help="code, or feature (pose and shape pixel by pixel from the --shape photo)")
 ]

@@ -59,6 +59,40 @@ AllowMissing = Annotated[
     ),
 ]
 
+# --- styles, alike for all models that take them (jobs/apply/models/styles.py) --------------------------------
+Style = Annotated[
+    Path | None,
+    typer.Option(
+        help="Style photo: its look, or the look of each of its regions; default: mean styles, or a random style"
+    ),
+]
+StyleLabels = Annotated[
+    Path | None,
+    typer.Option(help="Label map of the style photo; default: found next to it by name, or predicted"),
+]
+RegionStyles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--region-style",
+        help="Style of one class from another photo: window=other.jpg (or window=mean); can be repeated",
+        metavar="CLASS=PHOTO",
+    ),
+]
+Mixes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mix",
+        help="Interpolate the style of one class: roof=a.jpg:b.jpg:0.3 is 0.7 of a and 0.3 of b; can be repeated",
+        metavar="CLASS=PHOTO:PHOTO:SHARE",
+    ),
+]
+Samples = Annotated[
+    int | None,
+    typer.Option(
+        help="Write this number of images with random styles for each input: NAME-1.png, NAME-2.png …", min=1
+    ),
+]
+
 
 def parse_size(text: str | None, option: str) -> int | tuple[int, int] | None:
     """Parse ``256`` or ``512x256``. Raises DataError that names the option if the text is neither."""

@@ -9,9 +9,14 @@ import typer
 
 from stylebridge.cli.options import (
     Device,
+    Mixes,
     Overwrite,
     Quiet,
     ReadAs,
+    RegionStyles,
+    Samples,
+    Style,
+    StyleLabels,
     parse_size,
 )
 from stylebridge.cli.train import recipes_of, synthesize_train
@@ -27,37 +32,16 @@ synthesize_app.command("train")(synthesize_train)
 
 @synthesize_app.command("apply")
 def synthesize_apply(
-    run: Annotated[
-        Path, typer.Argument(help="Run folder of `stylebridge synthesize train` or `import sean|spade`")
-    ],
+    run: Annotated[Path, typer.Argument(help="Run folder that can synthesize: SEAN, SPADE …")],
     labels: Annotated[Path, typer.Option(help="Label map, or a folder of label maps")],
     out: Annotated[Path, typer.Option(help="Image to write (PNG); for a folder of label maps, a folder")],
-    style: Annotated[
-        Path | None,
-        typer.Option(
-            help="Style photo, one style per region (SPADE with a VAE: per image); default: mean style of each class"
-        ),
-    ] = None,
-    style_labels: Annotated[
-        Path | None,
-        typer.Option(help="Label map of the style photo; default: found next to it by name, or predicted"),
-    ] = None,
-    region_style: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Style of one class from another photo: window=other.jpg (or window=mean); can be repeated",
-            metavar="CLASS=PHOTO",
-        ),
-    ] = None,
-    mix: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Interpolate the style of one class: roof=a.jpg:b.jpg:0.3 is 0.7 of a and 0.3 of b",
-            metavar="CLASS=PHOTO:PHOTO:SHARE",
-        ),
-    ] = None,
+    style: Style = None,
+    style_labels: StyleLabels = None,
+    region_style: RegionStyles = None,
+    mix: Mixes = None,
+    samples: Samples = None,
     segmenter: Annotated[
-        Path | None, typer.Option(help="Run of `stylebridge adapt` that predicts missing label maps")
+        Path | None, typer.Option(help="Run that can segment: predicts missing label maps")
     ] = None,
     instances: Annotated[
         Path | None,
@@ -75,9 +59,7 @@ def synthesize_apply(
     ] = None,
     seed: Annotated[
         int,
-        typer.Option(
-            help="Random seed of the noise and of a VAE's style: the same seed gives the same image", min=0
-        ),
+        typer.Option(help="Random seed of the noise and of random styles", min=0),
     ] = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
@@ -87,23 +69,13 @@ def synthesize_apply(
     from stylebridge.jobs.apply.synthesize import synthesize
 
     sides = parse_size(size, "--size")
+    square = (sides, sides) if isinstance(sides, int) else sides
+    styles = {"style": style, "style_labels": style_labels, "samples": samples}
+    styles |= {"region_styles": region_style or (), "mixes": mix or (), "segmenter": segmenter}
+    common = {"read_as": read_as, "seed": seed, "device": device, "overwrite": overwrite, "quiet": quiet}
     written = synthesize(
-        run,
-        labels,
-        out,
-        style=style,
-        style_labels=style_labels,
-        region_styles=region_style or (),
-        mixes=mix or (),
-        segmenter=segmenter,
-        instances=instances,
-        size=(sides, sides) if isinstance(sides, int) else sides,
-        read_as=read_as,
-        seed=seed,
-        device=device,
-        overwrite=overwrite,
-        quiet=quiet,
-    )
+        run, labels, out, instances=instances, size=square, **styles, **common  # type: ignore[arg-type]
+    )  # fmt: skip
     say(open_console(), f"{written} picture(s) written to {out}")
 
 

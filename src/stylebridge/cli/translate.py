@@ -9,8 +9,13 @@ import typer
 
 from stylebridge.cli.options import (
     Device,
+    Mixes,
     Quiet,
     ReadAs,
+    RegionStyles,
+    Samples,
+    Style,
+    StyleLabels,
 )
 from stylebridge.cli.train import recipes_of, translate_train
 from stylebridge.terminal import open_console, say
@@ -25,12 +30,7 @@ translate_app.command("train")(translate_train)
 
 @translate_app.command("apply")
 def translate_apply(
-    run: Annotated[
-        Path,
-        typer.Argument(
-            help="Run folder of `stylebridge translate train`, `import nice-gan`, or `adapt` with a Bridge recipe"
-        ),
-    ],
+    run: Annotated[Path, typer.Argument(help="Run folder that can translate: NICE-GAN, CycleGAN, Bridge …")],
     out: Annotated[Path, typer.Option(help="Folder for the translated images (PNG)")],
     images: Annotated[
         list[str] | None,
@@ -39,7 +39,12 @@ def translate_apply(
             metavar="INPUT…",
         ),
     ] = None,
-    to: Annotated[str, typer.Option(help="Domain to translate to: a or b (Bridge: source or target)")] = "b",
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="Domain to translate to: the name of its data, a or b, source or target; default: b"
+        ),
+    ] = None,
     labels: Annotated[
         str | None,
         typer.Option(help="keep: write a labelled set of images, label maps and a manifest", metavar="keep"),
@@ -48,36 +53,13 @@ def translate_apply(
         int | None, typer.Option(help="Resize images to this square first; default: keep their size", min=8)
     ] = None,
     pixels: Annotated[
-        int | None,
-        typer.Option(
-            help="Translate at about this number of pixels (as recipes with `pixels` do in training), then resize back",
-            min=64,
-        ),
+        int | None, typer.Option(help="Translate at about this number of pixels, then resize back", min=64)
     ] = None,
-    style: Annotated[
-        Path | None,
-        typer.Option(help="Bridge: style photo, one style per region; default: mean styles"),
-    ] = None,
-    style_labels: Annotated[
-        Path | None,
-        typer.Option(
-            help="Bridge: label map of the style photo; default: found next to it by name, or predicted"
-        ),
-    ] = None,
-    region_style: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Bridge: style of one class from another photo: road=other.jpg (or road=mean)",
-            metavar="CLASS=PHOTO",
-        ),
-    ] = None,
-    mix: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Bridge: interpolate the style of one class between two photos: sky=a.jpg:b.jpg:0.3",
-            metavar="CLASS=PHOTO:PHOTO:SHARE",
-        ),
-    ] = None,
+    style: Style = None,
+    style_labels: StyleLabels = None,
+    region_style: RegionStyles = None,
+    mix: Mixes = None,
+    samples: Samples = None,
     read_as: ReadAs = None,
     seed: Annotated[
         int, typer.Option(help="Random seed of the styles that --labels keep samples", min=0)
@@ -86,27 +68,16 @@ def translate_apply(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files in --out")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Translate images with a trained translator."""
-    from stylebridge.jobs.apply.translate import apply_translator
+    """Translate images with a finished run, in the style of photos where the run takes styles."""
+    from stylebridge.jobs.apply.translate import translate
 
-    written = apply_translator(
-        run,
-        list(images or ()),
-        out,
-        to=to,
-        labels=labels,
-        size=size,
-        pixels=pixels,
-        style=style,
-        style_labels=style_labels,
-        region_styles=region_style or (),
-        mixes=mix or (),
-        read_as=read_as,
-        seed=seed,
-        device=device,
-        overwrite=overwrite,
-        quiet=quiet,
-    )
+    styles = {"style": style, "style_labels": style_labels, "samples": samples}
+    styles |= {"region_styles": region_style or (), "mixes": mix or ()}
+    common = {"read_as": read_as, "seed": seed, "device": device, "overwrite": overwrite, "quiet": quiet}
+    given = list(images or ())
+    written = translate(
+        run, given, out, to=to, labels=labels, size=size, pixels=pixels, **styles, **common  # type: ignore[arg-type]
+    )  # fmt: skip
     kept = ", with their labels" if labels else ""
     say(open_console(), f"{written} image(s) translated into {out}{kept}")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from stylebridge.errors import RunError
 from stylebridge.studio.desk import Desk
-from stylebridge.studio.runs import Runs, kind_of
+from stylebridge.studio.runs import Runs
 
 
 def launch(
@@ -27,14 +27,14 @@ def launch(
     The address that opens it is printed. It holds a token, which keeps other users of the machine out.
 
     Args:
-        run: the run that the page opens with, of any kind; None: chosen on the page, from those below the working
-            directory.
-        segmenter: a run of ``stylebridge adapt`` that predicts label maps of photos which have none.
+        run: the run that the page opens with, any that can do something; None: chosen on the page, from those below
+            the working directory.
+        segmenter: a run that predicts label maps of photos which have none.
         port: where the page is served; 0: a free one.
         max_side: longest side of a picture that is worked on, in pixels; larger ones are made smaller.
 
     Raises:
-        RunError: gradio is not installed, a run is not one, or the port is taken.
+        RunError: gradio is not installed, a run is not one or cannot segment, or the port is taken.
     """
     if find_spec("gradio") is None:
         raise RunError("The studio needs gradio: install it with `pip install 'stylebridge[studio]'`.")
@@ -42,23 +42,16 @@ def launch(
         raise RunError(f"--port is {port}: give a number from 1024 to 65535.")
     if not 64 <= max_side <= 4096:
         raise RunError(f"--max-side is {max_side}: give a number of pixels from 64 to 4096.")
-    given = {option: Path(path) for option, path in (("run", run), ("segmenter", segmenter)) if path}
-    for option, path in given.items():
-        kind = kind_of(path)
-        if kind not in (("synthesize", "adapt", "translate", "mix") if option == "run" else ("adapt",)):
-            wanted = "of `stylebridge synthesize train`, `adapt`, `translate train` or `mix train`"
-            raise RunError(
-                f"--{option} {path} is no run {wanted if option == 'run' else 'of `stylebridge adapt`'}: give its "
-                f"folder."
-            )
+    from stylebridge.jobs.apply.models.model import open_model
     from stylebridge.studio.app import build, serve
 
+    given: dict[str, Path] = {}
+    for option, path, capability in (("run", run, None), ("segmenter", segmenter, "segment")):
+        if path is not None:
+            given[option] = open_model(path, device, capability).path
     desk = Desk(Runs(list(given.values()), Path.cwd()), max_side=max_side, device=device)
     names = {option: desk.runs.name_of(path) for option, path in given.items()}
-    kind = kind_of(given["run"]) if "run" in given else None
-    blocks, endpoints = build(
-        desk, run=names.get("run", ""), kind=kind or "", segmenter=names.get("segmenter", "")
-    )
+    blocks, endpoints = build(desk, run=names.get("run", ""), segmenter=names.get("segmenter", ""))
     try:
         address = serve(blocks, endpoints, port, token=secrets.token_urlsafe(24), open_browser=open_browser)
     except OSError as error:

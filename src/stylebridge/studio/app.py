@@ -8,6 +8,7 @@ import webbrowser
 from collections.abc import Callable
 from typing import Any
 
+from stylebridge.jobs.apply.models.model import capabilities_of
 from stylebridge.studio.desk import Desk
 from stylebridge.studio.guard import Admission, Guard
 from stylebridge.studio.mix import MAX_VARIED, Mix
@@ -27,21 +28,21 @@ def calls_of(desk: Desk) -> dict[str, Callable[[dict], dict]]:
     paint, segment, translate, mix = Paint(desk), Segment(desk), Translate(desk), Mix(desk)
 
     def list_runs(request: dict[str, Any]) -> dict[str, Any]:
-        """The names of all runs by kind."""
-        return {kind: desk.runs.listed(kind) for kind in ("synthesize", "adapt", "translate", "mix")}
+        """The names of all runs by what they can do."""
+        return desk.runs.listed()
 
     functions = (
         list_runs, paint.open_run, paint.open_picture, paint.add_style, paint.generate, paint.save_map,
-        segment.segment, translate.translate, mix.mix_photo, mix.mix,
+        segment.segment, translate.domains, translate.translate, mix.mix_photo, mix.mix,
     )  # fmt: skip
     return {function.__name__: told(function, desk.runs.below) for function in functions}
 
 
-def build(desk: Desk, *, run: str = "", kind: str = "", segmenter: str = "") -> tuple[Any, tuple[str, ...]]:
+def build(desk: Desk, *, run: str = "", segmenter: str = "") -> tuple[Any, tuple[str, ...]]:
     """The page as gradio Blocks, and the names of its calls.
 
     Args:
-        run: the name of the run that the page opens with, and its ``kind``.
+        run: the name of the run that the page opens with.
         segmenter: the name of the run that is offered first where a label map is missing.
     """
     import gradio as gr
@@ -50,7 +51,7 @@ def build(desk: Desk, *, run: str = "", kind: str = "", segmenter: str = "") -> 
     calls = calls_of(desk)
     facts = {
         "run": run,
-        "kind": kind,
+        "does": list(capabilities_of(desk.runs.find(run))) if run else [],
         "segmenter": segmenter,
         "megabytes": MAX_MEGABYTES,
         "megapixels": MAX_MEGAPIXELS,

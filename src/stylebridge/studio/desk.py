@@ -6,18 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 
 from stylebridge.data.label_space import LabelSpace
-from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError
-from stylebridge.jobs.apply.models.bridge import BridgeRun
-from stylebridge.jobs.apply.models.inference import predict_arrays
-from stylebridge.jobs.apply.models.segmenter import AdaptedModel, load_adapted
+from stylebridge.jobs.apply.models.model import Model, open_model
+from stylebridge.jobs.apply.models.segmenter import AdaptedModel
 from stylebridge.jobs.apply.models.synthesizer import Synthesizer
-from stylebridge.jobs.apply.models.translator import load_networks
-from stylebridge.jobs.pictures import as_pixels, as_tensor
-from stylebridge.studio.runs import Models, Runs, identity, kind_of
+from stylebridge.studio.runs import Models, Runs, identity
 from stylebridge.studio.style_wells import StyleStore
 from stylebridge.studio.uploads import read_map, read_photo
 
@@ -49,50 +44,37 @@ class Desk:
     models: Models = field(default_factory=Models)
     styles: StyleStore = field(default_factory=StyleStore)
 
-    def synthesizer(self, name: str) -> Synthesizer:
-        """The synthesizer of a run. Raises RunError."""
-        path = self.runs.find(name, "synthesize")
-        return self.models.get(("synthesize",), path, lambda: Synthesizer.open(path, self.device))
+    def model(self, name: str, capability: str) -> Model:
+        """A run that can do something; weights are read when they are first used. Raises RunError."""
+        path = self.runs.find(name, capability)
+        return self.models.get(path, lambda: open_model(path, self.device)).require(capability)
 
     def identity(self, name: str) -> str:
-        """What changes when a synthesizer's run is made anew. Raises RunError."""
-        return identity(self.runs.find(name, "synthesize"))
+        """What changes when a run is made anew. Raises RunError."""
+        return identity(self.runs.find(name))
+
+    def synthesizer(self, name: str) -> Synthesizer:
+        """The synthesizer of a run. Raises RunError."""
+        model = self.model(name, "synthesize")
+        with self.models.lock:
+            return model.synthesizer
 
     def segmenter(self, name: str) -> AdaptedModel:
-        """The segmenter of a run, on the device. Raises RunError."""
-        path = self.runs.find(name, "adapt")
+        """The segmenter of a run. Raises RunError."""
+        model = self.model(name, "segment")
+        with self.models.lock:
+            return model.segmenter
 
-        def opened() -> AdaptedModel:
-            model = load_adapted(path)
-            model.segmenter.to(open_accelerator(self.device).device)
-            return model
-
-        return self.models.get(("adapt",), path, opened)
-
-    def translate(self, name: str, to: str, photo: np.ndarray) -> np.ndarray:
-        """A photo uint8 [H, W, 3] carried to domain ``a`` or ``b``; by a Bridge run with the mean styles of the
-        domain's regions. Raises UserError."""
-        path = self.runs.find(name, "translate")
-        device = open_accelerator(self.device).device
-        if kind_of(path) == "adapt":
-            bridge = self.models.get(("bridge",), path, lambda: BridgeRun.open(path, device))
-            with self.models.lock:
-                return bridge.translate(photo, None, to)
-
-        def opened() -> Any:
-            return load_networks(path).translator(to).to(device)  # type: ignore[operator]
-
-        translator = self.models.get(("translate", to), path, opened)
-        with self.models.lock, torch.inference_mode():
-            return as_pixels(translator(as_tensor(photo)[None].to(device))[0])
+    def translate(self, name: str, to: str | None, photo: np.ndarray) -> np.ndarray:
+        """A photo uint8 [H, W, 3] translated to a domain, in its usual style. Raises UserError."""
+        model = self.model(name, "translate")
+        with self.models.lock:
+            return model.translate(photo, to)
 
     def predict(self, model: AdaptedModel, photo: np.ndarray) -> np.ndarray:
         """The label map uint8 [H, W] that a segmenter gives a photo uint8 [H, W, 3]."""
-        device = next(model.segmenter.parameters()).device
         with self.models.lock:
-            model.segmenter.eval()
-            ((_, _, labels),) = predict_arrays(model.segmenter, [("", photo)], model.inference, device)
-        return labels
+            return model.predict(photo)
 
     def photo_and_map(
         self, request: dict[str, Any], space: LabelSpace

@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError
-from stylebridge.jobs.apply.models.mixer import FACTORS, Coded, Mixed, Mixing, load_mixer, pixels, squared
+from stylebridge.jobs.apply.models.mixer import FACTORS, Coded, Mixed, Mixing, pixels, squared
 from stylebridge.networks.mixnmatch import Mixer
 from stylebridge.studio.canvas import picture_url
 from stylebridge.studio.desk import Desk, text
-from stylebridge.studio.runs import identity
 from stylebridge.studio.sentences import ForgottenError
 from stylebridge.studio.uploads import read_photo
 
@@ -75,12 +73,9 @@ class Mix:
 
     def _opened(self, name: str) -> tuple[Mixer, str]:
         """The networks of a run on the device, and the identity of the run. Raises RunError."""
-        path = self.desk.runs.find(name, "mix")
-
-        def opened() -> Mixer:
-            return load_mixer(path).to(open_accelerator(self.desk.device).device)
-
-        return self.desk.models.get(("mix",), path, opened), identity(path)
+        model = self.desk.model(name, "mix")
+        with self.desk.models.lock:
+            return model.mixer, self.desk.identity(name)
 
     def _coded(self, mixing: Mixing, factor: str, ids: list[str], run: str) -> Coded:
         """The codes of photos; missing ones are encoded in one batch."""

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from stylebridge.data.resizing import resized
+from stylebridge.errors import DataError
+from stylebridge.jobs.apply.models.synthesizer import SEANSynthesizer
 from stylebridge.studio.canvas import (
     fitted,
     label_url,
@@ -31,13 +33,13 @@ class Paint:
     def open_run(self, request: dict[str, Any]) -> dict[str, Any]:
         """``run`` → its classes, whether it takes styles, which classes have a mean style, and its size."""
         synthesizer = self.desk.synthesizer(text(request, "run"))
-        means = synthesizer.means
+        means = synthesizer.means if isinstance(synthesizer, SEANSynthesizer) else None
         count = synthesizer.space.num_classes
         width, height = fitted(synthesizer.size, self.desk.max_side)
         return {
             "run": text(request, "run"),
             "classes": described(synthesizer.space),
-            "styles": synthesizer.uses_styles,
+            "styles": synthesizer.styles == "region",
             "means": means.present.tolist() if means is not None else [False] * count,
             "width": width,
             "height": height,
@@ -56,7 +58,9 @@ class Paint:
         sized = request | {"side": max(synthesizer.size)}
         photo, labels = self.desk.photo_and_map(sized, synthesizer.space)
         if photo is None:
-            return {"error": "A style needs a photo: choose one together with its label map."}
+            raise DataError("A style needs a photo: choose one together with its label map.")
+        if not isinstance(synthesizer, SEANSynthesizer):
+            raise DataError("This run takes no styles of regions: choose another run.")
         with self.desk.models.lock:
             style = synthesizer.encode(photo, labels)
         small = resized(photo, fitted((photo.shape[1], photo.shape[0]), _THUMBNAIL), "lanczos")
@@ -73,7 +77,7 @@ class Paint:
         started = time.perf_counter()
         with self.desk.models.lock:
             codes = None
-            if synthesizer.uses_styles:
+            if isinstance(synthesizer, SEANSynthesizer):
                 run = self.desk.identity(text(request, "run"))
                 wells = parse_wells(request.get("wells"), synthesizer.space.num_classes)
                 codes = codes_for(synthesizer, labels, wells, self.desk.styles, run)

@@ -7,10 +7,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from stylebridge.errors import RunError
-from stylebridge.jobs.runs.folder import RunFolder, command_of
+from stylebridge.jobs.apply.models.model import CAPABILITIES, Model, capabilities_of
 
 #: How deep below the start folder runs are looked for, in how many folders, and how many models stay in memory.
 _DEPTH, _FOLDERS, _MODELS = 4, 3000, 4
@@ -40,23 +39,25 @@ class Runs:
         """What the page calls a folder: its place below the start folder, or its own name alone."""
         return next((name for name, given in self.given.items() if given == path), self._place(path))
 
-    def listed(self, kind: str) -> list[str]:
-        """The names of all runs of a kind, the given ones first. Bridge runs translate too."""
-        names = dict.fromkeys(name for name, path in self.given.items() if does(path, kind))
-        names |= dict.fromkeys(self.name_of(path) for path in _runs_below(self.below) if does(path, kind))
-        return list(names)
+    def listed(self) -> dict[str, list[str]]:
+        """The names of the runs that can do each of :data:`CAPABILITIES`, the given ones first."""
+        paths = {**self.given, **{self.name_of(path): path for path in _runs_below(self.below)}}
+        does = {name: capabilities_of(path) for name, path in paths.items()}
+        return {each: [name for name in does if each in does[name]] for each in CAPABILITIES}
 
-    def find(self, name: str, kind: str) -> Path:
+    def find(self, name: str, capability: str | None = None) -> Path:
         """The folder of a run.
+
+        Args:
+            capability: what is wanted of it, for messages.
 
         Raises:
             RunError: it is neither one of the given nor below the start folder.
         """
         name = name.strip().rstrip("/")
         if not name:
-            raise RunError(
-                f"No run is chosen: make one with `stylebridge {command_of(kind)}`, or choose one."
-            )
+            made = f"make one with {CAPABILITIES[capability]}, or " if capability is not None else ""
+            raise RunError(f"No run is chosen: {made}choose one.")
         if name in self.given:
             return self.given[name]
         try:
@@ -80,21 +81,6 @@ def identity(path: Path) -> str:
         return f"{path.resolve()} {(path / 'run.yaml').stat().st_mtime_ns}"
     except OSError:
         return str(path.resolve())
-
-
-def kind_of(path: Path) -> str | None:
-    """The kind of a run folder; None if it is none."""
-    try:
-        return str(RunFolder(path).facts().get("kind"))
-    except RunError:
-        return "adapt" if (path / "stylebridge.json").is_file() else None
-
-
-def does(path: Path, kind: str) -> bool:
-    """Whether a run folder is of a kind, or holds a translator where one is wanted."""
-    found = kind_of(path)
-    bridge = kind == "translate" and found == "adapt"
-    return found == kind or (bridge and any(path.glob("stages/*/networks/painters.safetensors")))
 
 
 def _runs_below(root: Path) -> Iterator[Path]:
@@ -129,12 +115,12 @@ class Models:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self._kept: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+        self._kept: OrderedDict[str, Model] = OrderedDict()
 
-    def get(self, key: tuple[Any, ...], path: Path, opened: Callable[[], Any]) -> Any:
-        """The model of a key; opened if it is not kept, or if its run was made anew since."""
+    def get(self, path: Path, opened: Callable[[], Model]) -> Model:
+        """The model of a run; opened if it is not kept, or if its run was made anew since."""
         with self.lock:
-            key = (*key, identity(path))
+            key = identity(path)
             model = self._kept.pop(key, None)
             if model is None:
                 model = opened()

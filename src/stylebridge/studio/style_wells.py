@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import secrets
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,9 @@ import torch
 from torch import Tensor
 
 from stylebridge.errors import DataError
-from stylebridge.jobs.apply.models.synthesizer import Style, Synthesizer, mix
+from stylebridge.jobs.apply.models.styles import MEAN, RegionStyle, Row, rows_of
+from stylebridge.jobs.apply.models.synthesizer import SEANSynthesizer, Style
 from stylebridge.studio.sentences import ForgottenError
-
-#: Instead of a photo id: the mean style of the class.
-MEAN = "mean"
 
 _KEPT = 64
 
@@ -52,35 +49,31 @@ class StyleStore:
         return style
 
 
-@dataclass(frozen=True)
-class Well:
-    """The style of one class: ``first``, or ``(1 − share)·first + share·second``; ids of photos, or :data:`MEAN`."""
-
-    first: str = MEAN
-    second: str | None = None
-    share: float = 0.0
-
-
-def parse_wells(sent: Any, classes: int) -> dict[int, Well]:
-    """Read ``{"3": {"first": …, "second": …, "share": 0.3}, …}``.
+def parse_wells(sent: Any, classes: int) -> dict[int, RegionStyle]:
+    """Read ``{"3": {"first": …, "second": …, "share": 0.3}, …}``; photos are named by their ids.
 
     Raises:
         DataError: the form is invalid.
     """
-    wells: dict[int, Well] = {}
+    wells: dict[int, RegionStyle] = {}
     try:
         for index, well in (sent or {}).items():
             second, share = well.get("second") or None, float(well.get("share") or 0)
             if not 0 <= int(index) < classes or not 0 <= share <= 1 or math.isnan(share):
                 raise ValueError(index)
-            wells[int(index)] = Well(str(well.get("first") or MEAN), second and str(second), share)
+            second = str(second) if second and share else None
+            wells[int(index)] = RegionStyle(int(index), str(well.get("first") or MEAN), second, share)
     except (AttributeError, TypeError, ValueError) as error:
         raise DataError("The page sent invalid styles: reload the page.") from error
     return wells
 
 
 def codes_for(
-    synthesizer: Synthesizer, labels: np.ndarray, wells: dict[int, Well], store: StyleStore, run: str
+    synthesizer: SEANSynthesizer,
+    labels: np.ndarray,
+    wells: dict[int, RegionStyle],
+    store: StyleStore,
+    run: str,
 ) -> Tensor:
     """The style matrix [K, S] of a label map uint8 [H, W]: each class by its well; without a well, the class mean.
 
@@ -89,32 +82,24 @@ def codes_for(
     Raises:
         DataError: a class of the map has no style, or a photo is no longer kept.
     """
+
+    def one(source: str, index: int) -> Row:
+        if source != MEAN:
+            style = store.get(run, source)
+            if bool(style.present[index]):
+                return (style.codes[index],)
+        means = synthesizer.means
+        if means is None or not bool(means.present[index]):
+            name = synthesizer.space.classes[index]
+            raise DataError(
+                f"This run has no mean style of {name!r}: choose the style of a photo that contains this class."
+            )
+        return (means.codes[index],)
+
     drawn = [k for k in np.unique(labels).tolist() if k < synthesizer.space.num_classes]
-    rows = {k: _row(synthesizer, k, wells.get(k, Well()), store, run) for k in drawn}
-    some = next(iter(rows.values()), None)
-    if some is None:  # only pixels without a class
+    rows = rows_of([wells.get(k, RegionStyle(k)) for k in drawn], one)
+    if not rows:  # nothing but pixels without a class
         return synthesizer.complete(None)
-    codes = torch.zeros(synthesizer.space.num_classes, len(some))
-    codes[drawn] = torch.stack([rows[k] for k in drawn])
+    codes = torch.zeros(synthesizer.space.num_classes, len(rows[drawn[0]][0]))
+    codes[drawn] = torch.stack([rows[k][0] for k in drawn])
     return codes
-
-
-def _row(synthesizer: Synthesizer, index: int, well: Well, store: StyleStore, run: str) -> Tensor:
-    first = _code(synthesizer, index, well.first, store, run)
-    if well.second is None or well.share == 0:
-        return first
-    return mix(first, _code(synthesizer, index, well.second, store, run), well.share)
-
-
-def _code(synthesizer: Synthesizer, index: int, source: str, store: StyleStore, run: str) -> Tensor:
-    if source != MEAN:
-        style = store.get(run, source)
-        if bool(style.present[index]):
-            return style.codes[index]
-    means = synthesizer.means
-    if means is None or not bool(means.present[index]):
-        name = synthesizer.space.classes[index]
-        raise DataError(
-            f"This run has no mean style of {name!r}: choose the style of a photo that contains this class."
-        )
-    return means.codes[index]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
 from rich.console import Console
 from rich.progress import track
@@ -18,16 +17,13 @@ from stylebridge.data.domain import Domain, DomainSpec, open_domain
 from stylebridge.data.files import path_below
 from stylebridge.data.images import read_image
 from stylebridge.data.label_space import IGNORE, LabelSpace
-from stylebridge.data.resizing import resized
-from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError
-from stylebridge.jobs.apply.models.bridge import BridgeRun, domain_of
 from stylebridge.jobs.apply.models.inference import write_label_png
-from stylebridge.jobs.apply.models.translator import load_networks, resample_of
+from stylebridge.jobs.apply.models.model import Model
+from stylebridge.jobs.apply.models.translator import Translator
 from stylebridge.jobs.datasets.domains import open_labelled, reopen_adaptation
-from stylebridge.jobs.pictures import as_pixels, as_tensor, write_png
-from stylebridge.jobs.recipe.adapt import size_for
-from stylebridge.jobs.runs.folder import RunFolder, data_of, find_run
+from stylebridge.jobs.pictures import write_png
+from stylebridge.jobs.runs.folder import RunFolder, data_of
 from stylebridge.jobs.runs.outputs import TRANSLATED, ensure_apart, ensure_free, replaced_folder
 from stylebridge.terminal import open_console
 
@@ -38,15 +34,14 @@ Paint = Callable[[int, np.ndarray, np.ndarray], tuple[np.ndarray, str | None]]
 
 
 def write_translated_set(
-    run: str | Path,
+    model: Model,
     out: str | Path,
     data: str | Path | None = None,
     *,
-    to: str = "b",
+    to: str | None = None,
     pixels: int | None = None,
     read_as: str | None = None,
     seed: int = 0,
-    device: str = "auto",
     overwrite: bool = False,
     quiet: bool = False,
 ) -> int:
@@ -55,11 +50,11 @@ def write_translated_set(
     pixels of each class). The folder is whole or not there, and is read as any other domain.
 
     Args:
-        run: of ``stylebridge adapt`` with a Bridge recipe (each image takes the region styles of a random image of the
-            other domain), or of ``stylebridge translate train``.
+        model: of a run that can translate. Where it takes styles, each image gets that of a random photo of the
+            domain.
         data: labelled images; None: those that the run was trained on.
-        to: the domain they shall look like: ``a`` (the source) or ``b`` (the target).
-        pixels: translate at about so many pixels (runs of ``translate train`` only).
+        to: the domain whose look they get, by its name, ``a`` or ``source``, ``b`` or ``target``; None: the second.
+        pixels: translate at about this many pixels, where the run can translate at any size.
         read_as: the space that the label files are read in whatever they show; ``run``: the run's own.
         seed: chooses the style photos.
 
@@ -67,25 +62,19 @@ def write_translated_set(
         How many images were written.
 
     Raises:
-        UserError: the run, the data or the output folder is not what it should be.
+        UserError: the run cannot translate, or the data or the output folder is wrong.
     """
     folder = Path(out)
-    places = {"the run": run, "the data": DomainSpec.parse(data).path if data is not None else None}
+    places = {"the run": model.path, "the data": DomainSpec.parse(data).path if data is not None else None}
     ensure_apart(folder, places)
     ensure_free(folder, TRANSLATED, overwrite)
-    found, kind = find_run(Path(run), "translate")
     console, said = open_console(stderr=True, quiet=quiet), [read_as] if read_as else []
-    where = open_accelerator(device).device
-    if kind == "adapt":
-        if pixels is not None:
-            raise DataError(
-                "--pixels does not belong to a Bridge run: it translates at the size it was trained on."
-            )
-        domain, paint = _of_bridge(found, data, to, seed, where, said, console)
-    else:
-        domain, paint = _of_translator(found, data, to, pixels, where, said, console)
+    translator = model.translator
+    translator.check(to, None, pixels)
+    domain = _labelled(model, data, translator.domains.find(to) == 0, said, console)
+    paint = _painting(translator, to, len(domain.images), pixels, seed)
     assert domain.space is not None
-    ensure_apart(folder, {"the data": domain.root, **data_of(found.facts())})
+    ensure_apart(folder, {"the data": domain.root, **data_of(RunFolder(model.path).facts())})
     with replaced_folder(folder, TRANSLATED) as beside:
         with (beside / MANIFEST).open("w", encoding="utf-8") as manifest:
             for index in track(range(len(domain.images)), "translate", console=console):
@@ -118,63 +107,50 @@ def _write_one(domain: Domain, index: int, paint: Paint, folder: Path) -> dict[s
     }
 
 
-def _of_bridge(
-    run: RunFolder,
-    data: str | Path | None,
-    to: str,
-    seed: int,
-    device: torch.device,
-    read_as: Sequence[str],
-    console: Console,
-) -> tuple[Domain, Paint]:
-    opened = BridgeRun.open(run.path, device)
-    wanted = domain_of(to)
-    facts = run.facts()
-    if data is None and wanted == "source":
-        raise DataError("The run's target has no labels to keep: give labelled images, or --to b.")
-    domain = (
-        reopen_adaptation(facts, None).source
-        if data is None
-        else open_labelled(data, "data", console, model=opened.space, read_as=read_as)
-    )
-    photos = open_domain(facts[wanted], f"the run's {wanted}", labelled=False).images
-    order = np.random.default_rng(seed).integers(0, len(photos), len(domain.images))
+def _labelled(
+    model: Model, data: str | Path | None, first: bool, read_as: Sequence[str], console: Console
+) -> Domain:
+    """The labelled images: those that are given, or those of the run's domain that is not translated to.
 
-    def paint(index: int, image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, str | None]:
-        photo = photos[int(order[index])]
-        styles = opened.styles(read_image(photo), None, wanted)
-        return opened.translate(image, labels, wanted, styles), str(photo)
+    Args:
+        first: whether images are translated to the first domain, and so are those of the second.
 
-    return domain, paint
-
-
-def _of_translator(
-    run: RunFolder,
-    data: str | Path | None,
-    to: str,
-    pixels: int | None,
-    device: torch.device,
-    read_as: Sequence[str],
-    console: Console,
-) -> tuple[Domain, Paint]:
-    translator = load_networks(run.path).translator(to).to(device)  # type: ignore[operator]
-    own = run.facts().get("a" if to == "b" else "b")
-    wanted = own if data is None else data
-    if wanted is None:
+    Raises:
+        DataError: the run's own have no labels or are not known, or something is wrong with them.
+    """
+    space = model.translator.space
+    if data is not None:
+        return open_labelled(data, "data", console, model=space, read_as=read_as)
+    if model.task == "adapt":
+        if first:
+            raise DataError("The run's target has no labels to keep: give labelled images, or --to b.")
+        return reopen_adaptation(RunFolder(model.path).facts(), None).source
+    own = model.translator.domains.specs[1 if first else 0]
+    if own is None:
         raise DataError(
             "Give the labelled images too: `stylebridge translate apply RUN DATA --labels keep --out DIR`."
         )
-    domain = open_labelled(wanted, "data", console, read_as=read_as)
-    resample = resample_of(run.path)
+    return open_labelled(own, "data", console, read_as=read_as)
 
-    @torch.inference_mode()
+
+def _painting(translator: Translator, to: str | None, count: int, pixels: int | None, seed: int) -> Paint:
+    """Translates each image; where the translator takes styles, in that of a random photo of the domain."""
+    domains, photos, order = translator.domains, None, np.zeros(count, np.int64)
+    if translator.styles != "none":
+        number = domains.find(to)
+        spec, role = domains.specs[number], domains.keys[number]
+        if spec is None:
+            raise DataError("The run does not name the photos that styles are drawn from: give another run.")
+        photos = open_domain(spec, f"the run's {role}", labelled=False).images
+        order = np.random.default_rng(seed).integers(0, len(photos), count)
+
     def paint(index: int, image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, str | None]:
-        height, width = image.shape[:2]
-        size = size_for(pixels, (width, height)) if pixels else None
-        made = as_pixels(translator(as_tensor(image, size, resample)[None].to(device))[0])
-        return resized(made, (width, height)), None
+        photo = None if photos is None else photos[int(order[index])]
+        style = None if photo is None else translator.code(read_image(photo), to)
+        made = translator.translate(image, to, style, labels=labels, pixels=pixels)
+        return made, None if photo is None else str(photo)
 
-    return domain, paint
+    return paint
 
 
 def _space_yaml(space: LabelSpace) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 from torch import Tensor
 
 from stylebridge.errors import DataError, RunError
-from stylebridge.jobs.apply.models.mixer import FACTORS, Mixed, Mixing, Mode, check_mode, pixels
+from stylebridge.jobs.apply.models.mixer import FACTORS, Mixed, Mode, check_mode, pixels
+from stylebridge.jobs.apply.models.model import open_model
 from stylebridge.jobs.pictures import write_png
 from stylebridge.jobs.runs.outputs import ensure_writable
 
@@ -41,7 +42,7 @@ def mix_images(
     given = {"pose": pose, "background": background, "shape": shape, "texture": texture}
     path = output_path(out, ".png", "--out", inputs=photos_of(given), masks=masks, overwrite=overwrite)
     files = check_photos(given, mode=mode)
-    mixing = Mixing.open(run, mode, device)
+    mixing = open_model(run, device, "mix").mixing(mode)
     coded = {factor: mixing.encode(factor, mixing.read([Path(file)])) for factor, file in files.items()}
     (made,) = mixing.paint(coded, {factor: [0] for factor in files})
     for place, picture in beside(path, made, masks).items():

@@ -1,4 +1,4 @@
-"""Use an adapted model: label images and videos."""
+"""Label images and videos with a finished run."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stylebridge.atomic import OTHER_OUT, written_file
-from stylebridge.engine import open_accelerator
 from stylebridge.errors import RunError
 from stylebridge.jobs.apply.files.inputs import Inputs, collect_inputs, places_of
 from stylebridge.jobs.apply.files.video import Video, VideoWriter
 from stylebridge.jobs.apply.models.inference import predict_arrays, predict_files, write_label_png
-from stylebridge.jobs.apply.models.segmenter import AdaptedModel, load_adapted
+from stylebridge.jobs.apply.models.model import open_model
+from stylebridge.jobs.apply.models.segmenter import AdaptedModel
 from stylebridge.jobs.recipe.adapt import InferenceConfig
 from stylebridge.jobs.runs.claimed_files import claimed_files, ensure_unclaimed, frames_of
 from stylebridge.jobs.runs.outputs import LABEL_MAPS, ensure_apart
@@ -47,7 +46,7 @@ def segment(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Label images and videos with an adapted model.
+    """Label images and videos with a run that can.
 
     Writes ``out/<name>.png``, an 8-bit palette PNG of the image's own size whose values are class indices, and (or)
     ``out/overlays/<name>.jpg``. Images of a folder keep their place below it. A video's label maps are
@@ -64,42 +63,41 @@ def segment(
         How many images and frames were labelled.
 
     Raises:
-        UserError: the run, an input or the output folder is not what it should be.
+        UserError: the run cannot segment, or an input or the output folder is wrong.
     """
     if write not in ("index", "overlay", "both"):
         raise RunError(f"--write is {write!r}: choose index, overlay or both.")
     kinds: Write = "both" if overlay and write == "index" else write
     _check_window(window)
-    model = load_adapted(Path(run))
+    model = open_model(run, device, "segment").segmenter
     listed = [images] if isinstance(images, str | Path) else list(images)
     inputs = collect_inputs(listed)
     ensure_apart(out, places_of(listed, inputs))
     sink = _Sink(Path(out), kinds, model)
-    outputs = sink.outputs(inputs)
-    ensure_unclaimed(Path(out), LABEL_MAPS, outputs, overwrite)
-    accelerator = open_accelerator(device)
-    model.segmenter.to(accelerator.device)
+    ensure_unclaimed(Path(out), LABEL_MAPS, sink.outputs(inputs), overwrite)
     config = _config(model.inference, window, flip)
-    console = open_console(stderr=True, quiet=quiet)
+    with (
+        _open_progress(quiet) as progress,
+        claimed_files(Path(out), LABEL_MAPS) as sink.wrote,
+        sink,
+    ):
+        done = 0
+        if inputs.images:
+            done += _segment_images(model, inputs, config, sink, progress)
+        for path, name in inputs.videos.items():
+            done += _segment_video(model, Video(path), name.as_posix(), config, sink, progress)
+    return done
+
+
+def _open_progress(quiet: bool) -> Progress:
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}", markup=False),
     )
-    with (
-        Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress,
-        claimed_files(Path(out), LABEL_MAPS) as sink.wrote,
-        sink,
-    ):
-        done = 0
-        if inputs.images:
-            done += _segment_images(model, inputs, config, accelerator.device, sink, progress)
-        for path, name in inputs.videos.items():
-            done += _segment_video(
-                model, Video(path), name.as_posix(), config, accelerator.device, sink, progress
-            )
-    return done
+    console = open_console(stderr=True, quiet=quiet)
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
 
 
 def _check_window(window: tuple[int, int] | None) -> None:
@@ -123,13 +121,12 @@ def _segment_images(
     model: AdaptedModel,
     inputs: Inputs,
     config: InferenceConfig,
-    device: torch.device,
     sink: _Sink,
     progress: Progress,
 ) -> int:
     task = progress.add_task("images", total=len(inputs.images), rate="")
     files = list(inputs.images)
-    for file, image, labels in predict_files(model.segmenter, files, config, device):
+    for file, image, labels in predict_files(model.segmenter, files, config, model.device):
         sink.image(inputs.images[file].as_posix(), image, labels)
         _advance(progress, task)
     return len(files)
@@ -140,7 +137,6 @@ def _segment_video(
     video: Video,
     name: str,
     config: InferenceConfig,
-    device: torch.device,
     sink: _Sink,
     progress: Progress,
 ) -> int:
@@ -152,7 +148,7 @@ def _segment_video(
         frames = stack.enter_context(_ReadAhead(iter(video), 2 * config.batch))
         numbered = enumerate(frames)
         while chunk := list(islice(numbered, config.batch)):
-            for number, image, labels in predict_arrays(model.segmenter, chunk, config, device):
+            for number, image, labels in predict_arrays(model.segmenter, chunk, config, model.device):
                 if sink.indices:
                     sink.label(f"{name}/{number:06}", labels, frames_of(sink.folder / name))
                 if film is not None:

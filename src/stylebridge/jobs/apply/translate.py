@@ -1,34 +1,34 @@
-"""``stylebridge translate apply``: any translator, with Bridge's region styles, or a labelled set out of it."""
+"""Translate images with a finished run, in the style of photos where it takes styles, or make a labelled set."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 from rich.progress import track
 
+from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
-from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError
+from stylebridge.jobs.apply.files.inputs import collect_inputs, places_of
 from stylebridge.jobs.apply.labelled_set import write_translated_set
-from stylebridge.jobs.apply.models.bridge import BridgeRun
-from stylebridge.jobs.apply.models.styles import StylePhotos, parse_region_styles
-from stylebridge.jobs.apply.models.translator import outputs_of, translate
+from stylebridge.jobs.apply.models.model import open_model
+from stylebridge.jobs.apply.models.styles import StyleRequest
 from stylebridge.jobs.datasets.label_options import parse_read_as
 from stylebridge.jobs.pictures import write_png
-from stylebridge.jobs.runs.claimed_files import claimed_files
-from stylebridge.jobs.runs.folder import find_run
-from stylebridge.jobs.runs.outputs import PICTURES
+from stylebridge.jobs.runs.claimed_files import claimed_files, ensure_unclaimed
+from stylebridge.jobs.runs.outputs import PICTURES, ensure_apart
 from stylebridge.terminal import open_console
 
 
-def apply_translator(
+def translate(
     run: str | Path,
-    images: Sequence[str | Path],
+    images: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
-    to: str = "b",
+    to: str | None = None,
     labels: str | None = None,
     size: int | None = None,
     pixels: int | None = None,
@@ -36,77 +36,92 @@ def apply_translator(
     style_labels: str | Path | None = None,
     region_styles: Sequence[str] = (),
     mixes: Sequence[str] = (),
+    samples: int | None = None,
     read_as: str | None = None,
     seed: int = 0,
     device: str = "auto",
     overwrite: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Translate images with a run of `translate train`, or of `adapt` with a Bridge recipe.
+    """Translate images with a run that can, as PNG files of the images' names.
 
     Args:
         images: files, folders or patterns. With ``labels="keep"`` one labelled set, or none: the run's own.
-        style, style_labels, region_styles, mixes: of Bridge runs: whose region styles the images take; see
-            :mod:`stylebridge.jobs.apply.models.styles`.
-        read_as: the space that label maps are read in whatever their palettes show; ``run``: the run's own.
+        to: the domain whose look they get, by its name, ``a`` or ``source``, ``b`` or ``target``; None: the second.
+        labels: ``keep``: write a labelled set, see :func:`~stylebridge.jobs.apply.labelled_set.write_translated_set`.
+        size, pixels: see :class:`~.models.translator.Translator`.
+        style, style_labels, region_styles, mixes, samples: see :class:`~.models.styles.StyleRequest`.
+        read_as: the space that label maps are read in, whatever they show; ``run``: the run's own.
         seed: of the styles that ``labels="keep"`` draws.
 
     Returns:
         How many images were written.
 
     Raises:
-        UserError: the run, an image, the output or a wish is not what it should be.
+        UserError: the run cannot translate, or an image, an option or the output is wrong.
     """
-    found, kind = find_run(Path(run), "translate")
-    bridge = kind == "adapt"
-    styled = {
-        "--style": style,
-        "--style-labels": style_labels,
-        "--region-style": region_styles,
-        "--mix": mixes,
-    }
-    given = next((name for name, value in styled.items() if value), None)
-    shared: dict[str, Any] = {
-        "to": to,
-        "pixels": pixels,
-        "device": device,
-        "overwrite": overwrite,
-        "quiet": quiet,
-    }
+    model = open_model(run, device, "translate")
+    given = [images] if isinstance(images, str | Path) else list(images)
+    request = StyleRequest(style, style_labels, region_styles, mixes, samples)
     if labels is not None:
-        if labels != "keep":
-            raise DataError(f"--labels {labels!r} is not known: give --labels keep, or leave it out.")
-        if given is not None or size is not None:
-            wrong = given or "--size"
-            raise DataError(f"{wrong} does not go with --labels keep: leave one of them out.")
-        if len(images) > 1:
-            raise DataError(
-                "--labels keep takes one labelled set: give one folder, or none for the run's own."
-            )
+        data = _labelled_data(labels, given, request, size)
         return write_translated_set(
-            run, out, images[0] if images else None, read_as=read_as, seed=seed, **shared
+            model,
+            out,
+            data,
+            to=to,
+            pixels=pixels,
+            read_as=read_as,
+            seed=seed,
+            overwrite=overwrite,
+            quiet=quiet,
         )
-    if not images:
-        raise DataError("Give the images to translate, or --labels keep for the labelled set of the run.")
-    if not bridge:
-        if given is not None:
-            raise DataError(
-                f"{given} needs a Bridge run: {run} translates whole images, without region styles."
-            )
-        return translate(run, list(images), out, size=size, **shared)
-    if size is not None or pixels is not None:
-        raise DataError(
-            "--size and --pixels do not belong to a Bridge run: it translates at the size it was trained on."
-        )
-    opened = BridgeRun.open(found.path, open_accelerator(device).device)
-    said = parse_read_as([read_as] if read_as else [], ("label maps",), opened.space).get("label maps")
-    known = {str(style): Path(style_labels)} if style is not None and style_labels is not None else {}
-    photos = StylePhotos(opened.space, known, opened.model, said)
-    wishes = parse_region_styles(region_styles, mixes, opened.space)
-    wanted = opened.wanted(to, photos, str(style) if style is not None else None, wishes)
-    outputs = outputs_of(images, out, overwrite)
-    with claimed_files(Path(out), PICTURES) as wrote:
+    translator = model.translator
+    translator.check(to, size, pixels)
+    said = parse_read_as([read_as] if read_as else [], ("label maps",), translator.space).get("label maps")
+    wanted = translator.resolve(request, to, said)
+    outputs = _outputs_of(given, out, overwrite)
+    made = partial(translator.translate, to=to, style=wanted, size=size, pixels=pixels)
+    return _translate_files(made, outputs, Path(out), quiet)
+
+
+def _translate_files(
+    translate: Callable[[np.ndarray], np.ndarray], outputs: Mapping[FileRef, Path], out: Path, quiet: bool
+) -> int:
+    with claimed_files(out, PICTURES) as wrote:
         for file, path in track(outputs.items(), "translate", console=open_console(stderr=True, quiet=quiet)):
-            write_png(opened.translate(read_image(file), None, to, wanted), path)
+            write_png(translate(read_image(file)), path)
             wrote(path)
     return len(outputs)
+
+
+def _labelled_data(
+    labels: str, images: Sequence[str | Path], request: StyleRequest, size: int | None
+) -> str | Path | None:
+    """The labelled set that ``--labels keep`` translates; None: the run's own. Raises DataError."""
+    if labels != "keep":
+        raise DataError(f"--labels {labels!r} is not known: give --labels keep, or leave it out.")
+    wrong = [*request.options(), *(["--size"] if size is not None else [])]
+    if wrong:
+        raise DataError(f"{wrong[0]} does not go with --labels keep: leave one of them out.")
+    if len(images) > 1:
+        raise DataError("--labels keep takes one labelled set: give one folder, or none for the run's own.")
+    return images[0] if images else None
+
+
+def _outputs_of(images: Sequence[str | Path], out: str | Path, overwrite: bool) -> dict[FileRef, Path]:
+    """The PNG file below ``out`` that each image is translated into.
+
+    Raises:
+        UserError: an image is not there or a video, an output is there already, or ``out`` is not apart from them.
+    """
+    if not images:
+        raise DataError("Give the images to translate, or --labels keep for the labelled set of the run.")
+    inputs = collect_inputs(images)
+    if inputs.videos:
+        raise DataError(f"{next(iter(inputs.videos))} is a video: translate takes images.")
+    folder = Path(out)
+    ensure_apart(folder, places_of(images, inputs))
+    outputs = {file: folder / f"{name}.png" for file, name in inputs.images.items()}
+    ensure_unclaimed(folder, PICTURES, list(outputs.values()), overwrite)
+    return outputs

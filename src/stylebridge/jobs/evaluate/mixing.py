@@ -30,6 +30,7 @@ from stylebridge.jobs.apply.mixing.checks import (
     pictures_of,
 )
 from stylebridge.jobs.apply.models.mixer import BATCH, Mixing, Mode, check_mode, pixels, squared
+from stylebridge.jobs.apply.models.model import open_model
 from stylebridge.jobs.datasets.boxed_set import open_boxed_set
 from stylebridge.jobs.evaluate.images import images_of, output_file, write_scores
 from stylebridge.metrics.image_sets import Score, SetFeatures, compare_sets, limits, splits_for
@@ -97,7 +98,7 @@ def evaluate_mixing(
     if pairs < 2:
         raise RecipeError(f"--pairs is {pairs}: give 2 or more.")
     path = output_file(out, {"the data": data})
-    mixing = Mixing.open(run, mode, device)
+    mixing = open_model(run, device, "mix").mixing(mode)
     count, read = _photos(data, boxes, mixing.side)
     if count < FEWEST:
         raise DataError(f"The data {data} has {count} photos: a mix needs {FEWEST}, so give more.")

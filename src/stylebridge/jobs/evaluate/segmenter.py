@@ -11,10 +11,9 @@ from rich.progress import Progress
 from stylebridge.atomic import OTHER_OUT, write_text
 from stylebridge.data.domain import check_domain
 from stylebridge.data.label_space import LabelSpace
-from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError
 from stylebridge.jobs.apply.models.inference import confusion_of
-from stylebridge.jobs.apply.models.segmenter import load_adapted
+from stylebridge.jobs.apply.models.model import open_model
 from stylebridge.jobs.datasets.domains import open_labelled
 from stylebridge.jobs.evaluate.images import output_file
 from stylebridge.metrics.segmentation import SegmentationScores
@@ -50,7 +49,7 @@ def evaluate(
         UserError: the run or the data is invalid.
     """
     path = output_file(out, {"the data": data})
-    model = load_adapted(Path(run))
+    model = open_model(run, device, "segment").segmenter
     console = open_console(stderr=True, quiet=quiet)
     domain = open_labelled(
         data,
@@ -63,12 +62,10 @@ def evaluate(
         evaluation=True,
     )
     check_domain(domain)
-    accelerator = open_accelerator(device)
-    segmenter = model.segmenter.to(accelerator.device)
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("evaluate", total=len(domain.images))
         confusion = confusion_of(
-            segmenter, domain, model.inference, accelerator.device, lambda n: progress.advance(task, n)
+            model.segmenter, domain, model.inference, model.device, lambda n: progress.advance(task, n)
         )
     try:
         scores = confusion.scores(model.space.classes, model.space.name, model.space.protocols)

@@ -18,7 +18,8 @@ from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
 from stylebridge.errors import DataError, RunError, WeightsError
 from stylebridge.interop.onnx import OnnxSegmenter, export_onnx
-from stylebridge.jobs.apply.models.segmenter import AdaptedModel, load_adapted
+from stylebridge.jobs.apply.models.model import open_model
+from stylebridge.jobs.apply.models.segmenter import AdaptedModel
 from stylebridge.jobs.pictures import as_tensor
 from stylebridge.jobs.runs.folder import open_run
 from stylebridge.jobs.runs.outputs import ensure_writable
@@ -86,7 +87,7 @@ def export(
         )
     inputs = {"the images": DomainSpec.parse(images).path if images is not None else None}
     ensure_writable(path, inputs, overwrite=overwrite, option="--onnx")
-    model = load_adapted(Path(run))
+    model = open_model(run, "cpu", "segment").segmenter
     files, described = _images(Path(run), images)
     with written_file(path, mend="choose another --onnx") as beside:
         with console.status("Exporting …"):

@@ -27,10 +27,6 @@ _RECIPE, _RUN = "recipe.yaml", "run.yaml"
 DATA_KEYS = ("source", "target", "target_labels", "evaluate_on", "a", "b", "data", "boxes")
 
 _COMMANDS = {"synthesize": "synthesize train", "translate": "translate train", "mix": "mix train"}
-#: Alternatives for a run of one kind that was given as another.
-_INSTEAD = {
-    ("adapt", "synthesize"): ", or generate images with a Bridge run by `stylebridge translate apply`"
-}
 
 
 @dataclass(frozen=True)
@@ -124,7 +120,7 @@ def open_run(path: Path, kind: str) -> RunFolder:
     if found != kind:
         raise RunError(
             f"{path} is a run of `stylebridge {command_of(found)}`, not of `stylebridge {command_of(kind)}`",
-            f"give another run{_INSTEAD.get((found, kind), '')}",
+            "give another run",
         )
     missing = [key for key in ("source", "target", "label_space") if key not in facts]
     if kind == "adapt" and missing:
@@ -132,16 +128,17 @@ def open_run(path: Path, kind: str) -> RunFolder:
     return run
 
 
-def find_run(path: Path, kind: str) -> tuple[RunFolder, str]:
+def find_run(path: Path, kind: str | None = None) -> tuple[RunFolder, str]:
     """An existing run and its kind, for commands that accept several kinds.
 
     Args:
-        kind: the kind named in error messages.
+        kind: the kind named in error messages; None: no kind is named.
 
     Raises:
         RunError: the run does not exist.
     """
-    mend = f"give the --out folder of an earlier `stylebridge {command_of(kind)}`"
+    made = f"`stylebridge {command_of(kind)}`" if kind is not None else "training or import"
+    mend = f"give the --out folder of an earlier {made}"
     if not path.is_dir():
         raise RunError(f"{path} {'is a file' if path.exists() else 'does not exist'}", mend)
     if not (path / _RUN).is_file():

@@ -294,9 +294,9 @@ function catchFiles() {
 
 async function listRuns() {
   const runs = await call("list_runs", {});
-  for (const [kind, names] of Object.entries(runs)) {
-    find(`#sb-runs-${kind}`).replaceChildren(...names.map((name) => make("option", { value: name })));
-    find(`[data-none=${kind}]`).hidden = names.length > 0;
+  for (const [does, names] of Object.entries(runs)) {
+    find(`#sb-runs-${does}`).replaceChildren(...names.map((name) => make("option", { value: name })));
+    find(`[data-none=${does}]`).hidden = names.length > 0;
   }
   return runs;
 }
@@ -313,7 +313,7 @@ async function start() {
     paint.editor.replace({ ...shown.map, map: shown.map.map.slice() }, shown.photo);
   }, { fits: paint.knows }));
   paint.editor.addEventListener("classes", offer);
-  translateTab(facts);
+  const nameDomains = translateTab(facts);
   const mix = mixTab(facts);
   shortcuts(paint);
   suggestAll();
@@ -323,15 +323,15 @@ async function start() {
   window.stylebridge = { paint, mix, paintStroke, bucketFill, History, packMap, unpackMap };
   try {
     const runs = await listRuns();
-    find("#sb-segment-run").value = facts.kind === "adapt" ? facts.run : facts.segmenter || (runs.adapt[0] ?? "");
-    find("#sb-translate-run").value = facts.kind === "translate" ? facts.run : (runs.translate[0] ?? "");
-    find("#sb-mix-run").value = facts.kind === "mix" ? facts.run : (runs.mix[0] ?? "");
+    const offered = (does, other) => facts.does.includes(does) ? facts.run : other || (runs[does][0] ?? "");
+    find("#sb-segment-run").value = offered("segment", facts.segmenter);
+    find("#sb-translate-run").value = offered("translate");
+    find("#sb-mix-run").value = offered("mix");
+    nameDomains();
     find("#sb-run-list").replaceChildren(...runs.synthesize.slice(0, 12).map((name) => make("li", {},
       make("button", { onclick: ({ target }) => during(target, () => paint.use(name)) }, name))));
-    if (facts.kind === "adapt") openTab("segment");
-    if (facts.kind === "translate") openTab("translate");
-    if (facts.kind === "mix") openTab("mix");
-    if (facts.kind === "synthesize") await paint.use(facts.run);
+    if (facts.does[0] === "synthesize") await paint.use(facts.run);
+    else if (facts.does.length) openTab(facts.does[0]);
   } catch (error) {
     complain(error);
   }

@@ -135,4 +135,12 @@ function translateTab(facts) {
     find(".after", section).src = reply.picture;
     find("a[download]", section).href = reply.picture;
   });
+  // The domains by the names that the chosen run has for them.
+  const { run, to } = find("form", section).elements;
+  const name = async () => {
+    const names = run.value ? await call("domains", { run: run.value }).then((reply) => reply.names, () => null) : null;
+    [...to].forEach((radio, index) => (find("span", radio.parentElement).textContent = names?.[index] ?? "AB"[index]));
+  };
+  run.addEventListener("change", name);
+  return name;
 }

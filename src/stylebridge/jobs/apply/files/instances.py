@@ -11,6 +11,7 @@ from stylebridge.data.files import FileRef, is_image_name
 from stylebridge.data.images import read_label
 from stylebridge.data.resizing import resized
 from stylebridge.errors import DataError
+from stylebridge.jobs.apply.files.arrays import Picture
 from stylebridge.jobs.apply.files.inputs import collect_inputs
 from stylebridge.layers.label_maps import instance_edges
 
@@ -63,8 +64,7 @@ class InstanceMaps:
                 f"Instance map {found} is {columns}×{rows} and label map {file} {width}×{height}: "
                 f"give both at the same size."
             )
-        instances = resized(instances, size)
-        return instance_edges(torch.from_numpy(instances)[None])[0].numpy()
+        return _edges(resized(instances, size))
 
     def _find(self, file: FileRef, name: PurePosixPath) -> FileRef:
         if self.only is not None:
@@ -73,6 +73,17 @@ class InstanceMaps:
             if wanted in self.files:
                 return self.files[wanted]
         raise DataError(f"{self.given} holds no instance map for {file}: give one of the same name.")
+
+
+def edges_of(instances: Picture) -> np.ndarray:
+    """Where the instances of one instance map [H, W] meet, bool [H, W]. Raises DataError if it cannot be read."""
+    if isinstance(instances, str | Path):
+        return _edges(read_label(Path(instances)).astype(np.int32))
+    return _edges(np.asarray(instances).astype(np.int32))
+
+
+def _edges(instances: np.ndarray) -> np.ndarray:
+    return instance_edges(torch.from_numpy(instances)[None])[0].numpy()
 
 
 def label_ids_only(files: dict[FileRef, PurePosixPath]) -> dict[FileRef, PurePosixPath]:

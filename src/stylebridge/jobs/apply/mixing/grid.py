@@ -11,7 +11,8 @@ from stylebridge.data.files import FileRef, open_tree
 from stylebridge.errors import DataError
 from stylebridge.jobs.apply.mix import check_photos, mask_paths, output_path, photos_of
 from stylebridge.jobs.apply.mixing.sheet import Reference, sheet
-from stylebridge.jobs.apply.models.mixer import FACTORS, Mixing, Mode, check_mode, pixels
+from stylebridge.jobs.apply.models.mixer import FACTORS, Mode, check_mode, pixels
+from stylebridge.jobs.apply.models.model import open_model
 from stylebridge.jobs.pictures import write_png
 from stylebridge.terminal import open_console, open_progress
 
@@ -55,7 +56,7 @@ def mix_grid(
     path = output_path(grid, ".png", "--grid", inputs=inputs, masks=masks, overwrite=overwrite)
     varied = parse_vary(vary)
     fixed = check_photos(given, mode=mode, elsewhere={f: f"--vary {f}" for f in varied})
-    mixing = Mixing.open(run, mode, device)
+    mixing = open_model(run, device, "mix").mixing(mode)
     files: dict[str, list[FileRef]] = {**varied, **{factor: [file] for factor, file in fixed.items()}}
     references, coded = {}, {}
     for factor in mixing.factors:

@@ -12,7 +12,8 @@ import numpy as np
 from stylebridge.errors import DataError
 from stylebridge.jobs.apply.files.video import Video, VideoWriter
 from stylebridge.jobs.apply.mix import beside, check_photos, mask_paths, output_path, photos_of
-from stylebridge.jobs.apply.models.mixer import BATCH, Mixing, Mode, check_mode, pixels, squared
+from stylebridge.jobs.apply.models.mixer import BATCH, Mode, check_mode, pixels, squared
+from stylebridge.jobs.apply.models.model import open_model
 from stylebridge.terminal import open_console, open_progress
 
 
@@ -56,7 +57,7 @@ def mix_video(
         raise DataError(f"--video {video} does not exist: give a video file.")
     moving = "shape" if mode == "feature" else "pose"
     files = check_photos(given, mode=mode, elsewhere={moving: "--video"})
-    mixing, clip = Mixing.open(run, mode, device), Video(Path(video))
+    mixing, clip = open_model(run, device, "mix").mixing(mode), Video(Path(video))
     fixed = {factor: mixing.encode(factor, mixing.read([file])) for factor, file in files.items()}
     with ExitStack() as stack:
         progress = stack.enter_context(open_progress(open_console(stderr=True, quiet=quiet)))

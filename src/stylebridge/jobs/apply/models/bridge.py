@@ -1,9 +1,9 @@
-"""The translator inside a run of `stylebridge adapt` with a Bridge recipe: both directions, with region styles."""
+"""The translator of a Bridge stage of `stylebridge adapt`: both directions, with a style for each region."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,18 +12,19 @@ from torch import Tensor, nn
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.resizing import resized
 from stylebridge.engine import checkpoint as ckpt
-from stylebridge.errors import DataError, RunError
-from stylebridge.jobs.apply.models.segmenter import AdaptedModel, load_adapted
-from stylebridge.jobs.apply.models.styles import MEAN, RegionStyle, StylePhotos, predict_map
+from stylebridge.errors import RunError
+from stylebridge.jobs.apply.files.arrays import Picture
+from stylebridge.jobs.apply.models.domains import Domains
+from stylebridge.jobs.apply.models.segmenter import AdaptedModel, open_segmenter
+from stylebridge.jobs.apply.models.style_photos import StylePhotos, predict_map
+from stylebridge.jobs.apply.models.styles import Row, StyleRequest, resolve_regions
+from stylebridge.jobs.apply.models.translator import Translator
 from stylebridge.jobs.pictures import as_pixels, as_tensor
 from stylebridge.jobs.recipe.adapt import AdaptRecipe
 from stylebridge.jobs.runs.folder import RunFolder, open_run
 from stylebridge.methods.bridge import Bridge, BridgeOptions
 from stylebridge.networks.bridge import BridgeTranslator, Painters, Styles, critics
 from stylebridge.networks.segmenters.build import Segmenter
-
-#: The names that translators give their two domains, and Bridge's own.
-DOMAINS = {"a": "source", "b": "target", "source": "source", "target": "target"}
 
 
 def bridge_stage(run: RunFolder, recipe: AdaptRecipe) -> int | None:
@@ -45,10 +46,7 @@ def load_bridge(
     """
     index = bridge_stage(run, recipe)
     if index is None:
-        raise RunError(
-            f"{run.path} holds no translator: its recipe {recipe.name} trains none, or is not finished. Use a run of "
-            f"`stylebridge adapt --recipe bridge-small` or of `stylebridge translate train`."
-        )
+        raise RunError(f"{run.path} has no finished Bridge stage", "give another run, or continue this one")
     options = BridgeOptions(**recipe.stages[index].options)
     networks = {
         "critics": critics(options.networks, segmenter.num_classes, segmenter),
@@ -61,98 +59,94 @@ def load_bridge(
     return networks["critics"], networks["painters"]  # type: ignore[return-value]
 
 
-@dataclass(frozen=True)
-class BridgeRun:
+class BridgeRun(Translator):
     """A finished run's translator and the segmenter that predicts label maps for it."""
 
-    critics: nn.ModuleDict
-    painters: Painters
-    model: AdaptedModel
-    size: tuple[int, int] | None
-    device: torch.device
+    styles = "region"
+    any_size = False
+
+    def __init__(
+        self,
+        critics: nn.ModuleDict,
+        painters: Painters,
+        model: AdaptedModel,
+        size: tuple[int, int] | None,
+        domains: Domains,
+    ) -> None:
+        self.critics, self.painters, self.model = critics, painters, model
+        self.size, self.domains, self.space = size, domains, model.space
 
     @staticmethod
-    def open(path: str | Path, device: torch.device) -> BridgeRun:
+    def open(path: str | Path, device: torch.device, model: AdaptedModel | None = None) -> BridgeRun:
         """Open a run folder.
+
+        Args:
+            model: its segmenter, where it is open already.
 
         Raises:
             UserError: it is no run of `stylebridge adapt`, is not finished, or has no translators.
         """
         run = open_run(Path(path), "adapt")
-        model = load_adapted(run.path)
-        model.segmenter.to(device)
+        model = model or open_segmenter(run.path, device)
         recipe = run.recipe()
         parts = load_bridge(run, recipe, model.segmenter, device)
-        return BridgeRun(*parts, model, recipe.inference.size, device)
-
-    @property
-    def space(self) -> LabelSpace:
-        """The classes."""
-        return self.model.space
+        opened = BridgeRun(*parts, model, recipe.inference.size, Domains.of(run.facts()))
+        opened.title = str(path)
+        return opened
 
     @torch.inference_mode()
     def translate(
-        self, image: np.ndarray, labels: np.ndarray | None, to: str, wanted: Styles | None = None
+        self,
+        image: np.ndarray,
+        to: str | None = None,
+        style: Any = None,
+        *,
+        labels: np.ndarray | None = None,
+        size: int | None = None,
+        pixels: int | None = None,
     ) -> np.ndarray:
-        """Paint an image as one of the other domain, at the size the model was trained on, brought back to its own.
-
-        Args:
-            image: uint8 [H, W, 3].
-            labels: its label map uint8 [H, W]; None: predicted.
-            to: a key of :data:`DOMAINS`.
-            wanted: from :meth:`styles`; None: the domain's mean styles.
-        """
-        translator = BridgeTranslator(self.critics, self.painters, domain_of(to))
+        """As :meth:`Translator.translate`: at the size the model was trained on, brought back to the image's own.
+        ``style`` are :class:`Styles`; None: the domain's mean styles."""
+        translator = BridgeTranslator(self.critics, self.painters, self.domains.key(to))
         tensor, maps = self._prepare(image, labels)
-        made = as_pixels(translator(tensor, maps, wanted)[0])
+        made = as_pixels(translator(tensor, maps, style)[0])
         return resized(made, (image.shape[1], image.shape[0]))
 
     @torch.inference_mode()
-    def styles(self, image: np.ndarray, labels: np.ndarray | None, of: str) -> Styles:
-        """The region styles of an image of a domain."""
-        tensor, maps = self._prepare(image, labels)
-        return BridgeTranslator(self.critics, self.painters, domain_of(of)).styles_of(tensor, maps)
+    def code(self, photo: np.ndarray, to: str | None = None, labels: np.ndarray | None = None) -> Styles:
+        """The region styles of a photo of a domain."""
+        tensor, maps = self._prepare(photo, labels)
+        return BridgeTranslator(self.critics, self.painters, self.domains.key(to)).styles_of(tensor, maps)
 
-    def mean_styles(self, of: str) -> Styles:
+    def mean_styles(self, of: str | None = None) -> Styles:
         """A domain's mean styles."""
-        return self.painters.heads[domain_of(of)].mean_styles(1)  # type: ignore[operator]
+        return self.painters.heads[self.domains.key(of)].mean_styles(1)  # type: ignore[operator]
+
+    def resolve(
+        self, request: StyleRequest, to: str | None = None, read_as: LabelSpace | None = None
+    ) -> Styles:
+        """The mean styles or those of a photo, and single classes' from elsewhere."""
+        request.check(self)
+        photos = StylePhotos(self.model.space, request.style, request.style_labels, self.model, read_as)
+        means = self.mean_styles(to)
+
+        def code(photo: Picture) -> Styles:
+            image, labels = photos.read(photo)
+            return self.code(image, to, labels)
+
+        def row(found: Styles | None, photo: str, index: int) -> Row:
+            styles = found or means
+            return styles.codes[:, index], styles.looks[:, index]
+
+        base, rows = resolve_regions(request, self.model.space, code, row)
+        codes, looks, present = (t.clone() for t in base or means)
+        for index, (its_code, its_look) in rows.items():
+            codes[:, index], looks[:, index] = its_code, its_look
+        return Styles(codes, looks, present)
 
     def _prepare(self, image: np.ndarray, labels: np.ndarray | None) -> tuple[Tensor, Tensor]:
         labels = predict_map(self.model, image) if labels is None else labels
-        tensor = as_tensor(image, self.size)[None].to(self.device)
+        tensor = as_tensor(image, self.size)[None].to(self.model.device)
         height, width = tensor.shape[-2:]
-        return tensor, torch.from_numpy(resized(labels, (width, height))).long()[None].to(self.device)
-
-    def wanted(
-        self, to: str, photos: StylePhotos, style: str | None, wishes: tuple[RegionStyle, ...]
-    ) -> Styles:
-        """Styles as a user asks for them: those of one photo or the mean, and some classes' from elsewhere."""
-        known: dict[str, Styles] = {MEAN: self.mean_styles(to)}
-
-        def look(photo: str) -> Styles:
-            if photo not in known:
-                known[photo] = self.styles(*photos.read(photo), to)
-            return known[photo]
-
-        base = look(style) if style is not None else known[MEAN]
-        codes, looks, present = (t.clone() for t in base)
-        for wish in wishes:
-            first = look(wish.first)
-            second = look(wish.second) if wish.second is not None else first
-            for mine, one, two in (
-                (codes, first.codes, second.codes),
-                (looks, first.looks, second.looks),
-            ):
-                mine[:, wish.index] = torch.lerp(one[:, wish.index], two[:, wish.index], wish.share)
-        return Styles(codes, looks, present)
-
-
-def domain_of(to: str) -> str:
-    """``a`` and ``source`` are the source, ``b`` and ``target`` the target.
-
-    Raises:
-        DataError: it is none of them.
-    """
-    if to not in DOMAINS:
-        raise DataError(f"There is no domain {to!r}: choose a (the source) or b (the target).")
-    return DOMAINS[to]
+        labels = resized(labels, (width, height))
+        return tensor, torch.from_numpy(labels).long()[None].to(self.model.device)

@@ -16,7 +16,6 @@ from stylebridge.data.images import read_image
 from stylebridge.data.resizing import resized
 from stylebridge.data.text_files import parse_json
 from stylebridge.engine import checkpoint as ckpt
-from stylebridge.engine import open_accelerator
 from stylebridge.errors import RunError, did_you_mean
 from stylebridge.jobs.pictures import as_pixels
 from stylebridge.jobs.runs.folder import open_run
@@ -78,11 +77,6 @@ class Mixing:
         #: The factors that need a photo.
         self.factors = FACTORS if mode == "code" else FACTORS[1:]
         self.side = mixer.config.image_size
-
-    @classmethod
-    def open(cls, run: str | Path, mode: Mode = "code", device: str = "auto") -> Mixing:
-        """Open a run. Raises UserError."""
-        return cls(load_mixer(Path(run)).to(open_accelerator(device).device), mode)
 
     @property
     def device(self) -> torch.device:

@@ -1,13 +1,17 @@
-"""Loading the adapted model of a run."""
+"""A finished segmenter, with what is needed to use it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.text_files import read_json
 from stylebridge.errors import RunError, one_line
+from stylebridge.jobs.apply.models.inference import predict_arrays
 from stylebridge.jobs.recipe.adapt import InferenceConfig
 from stylebridge.jobs.runs.folder import open_run
 from stylebridge.networks.segmenters.build import Segmenter, load_segmenter
@@ -20,6 +24,17 @@ class AdaptedModel:
     segmenter: Segmenter
     space: LabelSpace
     inference: InferenceConfig
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.segmenter.parameters()).device
+
+    def predict(self, image: np.ndarray) -> np.ndarray:
+        """The label map uint8 [H, W] of an image uint8 [H, W, 3], as ``stylebridge segment`` gives it."""
+        self.segmenter.eval()
+        ((_, _, labels),) = predict_arrays(self.segmenter, [("", image)], self.inference, self.device)
+        return labels
 
 
 def load_adapted(path: Path) -> AdaptedModel:
@@ -47,3 +62,10 @@ def load_adapted(path: Path) -> AdaptedModel:
             f"whole."
         ) from error
     return AdaptedModel(segmenter=load_segmenter(folder).eval(), space=space, inference=inference)
+
+
+def open_segmenter(path: Path, device: torch.device) -> AdaptedModel:
+    """The segmenter of a run or ``segmenter`` folder on a device; see :func:`load_adapted`."""
+    model = load_adapted(path)
+    model.segmenter.to(device)
+    return model

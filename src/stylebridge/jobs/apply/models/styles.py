@@ -1,39 +1,146 @@
-"""Which style each region gets: wishes as a user writes them, and the label maps of style photos."""
+"""Styles: what a user asks for, in one grammar for all models, and what a model makes of it.
+
+A model takes styles of one of three grades: none, one for the whole image, or one for each region of a label map.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
-import numpy as np
 import torch
+from torch import Tensor
 
-from stylebridge.data.files import FileRef
-from stylebridge.data.images import read_image
 from stylebridge.data.label_space import LabelSpace
-from stylebridge.data.resizing import resized
-from stylebridge.errors import DataError
-from stylebridge.jobs.apply.models.inference import predict_labels
-from stylebridge.jobs.apply.models.segmenter import AdaptedModel
-from stylebridge.jobs.datasets.label_options import space_of_map
-from stylebridge.jobs.pictures import as_tensor
+from stylebridge.errors import DataError, RunError
+from stylebridge.jobs.apply.files.arrays import Picture
+
+Grade = Literal["none", "image", "region"]
+Code = TypeVar("Code")
+#: The style of one class: a tensor, or several that belong together.
+Row = tuple[Tensor, ...]
 
 #: In place of a photo: the mean style of the class.
 MEAN = "mean"
-#: Pixels of a style photo that are encoded.
-MAX_STYLE_PIXELS = 4_000_000
+#: Pictures that one input may become.
+MOST_SAMPLES = 1000
+
+#: The grades that can take each option.
+_TAKE: dict[str, tuple[Grade, ...]] = {
+    "--style": ("image", "region"),
+    "--style-labels": ("region",),
+    "--region-style": ("region",),
+    "--mix": ("region",),
+    "--samples": ("image", "region"),
+}
+_SAID: dict[Grade, str] = {
+    "none": "no styles (grade none)",
+    "image": "one style for the whole image (grade image)",
+    "region": "a style for each region (grade region)",
+}
 
 
 @dataclass(frozen=True)
 class RegionStyle:
-    """The style of one class: that of ``first``, or a mixture ``(1 − share)·first + share·second``. Either may be
+    """The style of one class: that of ``first``, or a mixture ``(1 − share)·first + share·second``. Both are photos or
     :data:`MEAN`."""
 
     index: int
-    first: str
+    first: str = MEAN
     second: str | None = None
     share: float = 0.0
+
+
+class Styled:
+    """What all models that may take styles have in common.
+
+    Attributes:
+        styles: the grade of the styles that the model takes.
+        draws: whether it can draw random styles.
+        styled_runs: runs of the same task whose models have styles for each region, for messages.
+        title: what messages call the model: its run and method.
+    """
+
+    styles: Grade = "none"
+    draws: bool = False
+    styled_runs: ClassVar[str] = ""
+    title: str = "this run"
+
+
+@dataclass(frozen=True)
+class StyleRequest:
+    """The styles that a user asks for, as the options ``--style --style-labels --region-style --mix --samples`` say.
+
+    Attributes:
+        style: the photo whose look, or whose regions' looks, are taken; None: the model's mean styles or a random one.
+        style_labels: the label map of ``style``; None: found beside it by name, or predicted.
+        region_styles: ``CLASS=PHOTO``: the style of one class from another photo, or ``CLASS=mean``.
+        mixes: ``CLASS=PHOTO:PHOTO:SHARE``: a style between two, the second's share from 0 to 1.
+        samples: how many pictures with random styles each input becomes; None: one picture.
+    """
+
+    style: Picture | None = None
+    style_labels: Picture | None = None
+    region_styles: Sequence[str] = ()
+    mixes: Sequence[str] = ()
+    samples: int | None = None
+
+    def options(self) -> tuple[str, ...]:
+        """The options that are given."""
+        given = {
+            "--style": self.style is not None,
+            "--style-labels": self.style_labels is not None,
+            "--region-style": bool(self.region_styles),
+            "--mix": bool(self.mixes),
+            "--samples": self.samples is not None,
+        }
+        return tuple(option for option, is_given in given.items() if is_given)
+
+    def check(self, model: Styled) -> None:
+        """See that a model can take the options.
+
+        Raises:
+            RunError: its grade of styles cannot; the option, the grade and the mend are named.
+            DataError: an option needs another one, or a number is out of range.
+        """
+        for option in self.options():
+            draw = option == "--samples"
+            if model.styles not in _TAKE[option]:
+                other = f", or use {model.styled_runs}" if model.styled_runs and not draw else ""
+                raise RunError(
+                    f"{option} does not go with {model.title}, which takes {_SAID[model.styles]}",
+                    f"leave it out{other}",
+                )
+            if draw and not model.draws:
+                raise RunError(
+                    f"--samples does not go with {model.title}, which takes {_SAID[model.styles]} and cannot draw one "
+                    f"at random",
+                    "leave it out",
+                )
+        if self.style_labels is not None and self.style is None:
+            raise DataError("--style-labels is the label map of the --style photo: give both.")
+        if self.samples is not None and not 1 <= self.samples <= MOST_SAMPLES:
+            raise DataError(f"--samples is {self.samples}: give a number from 1 to {MOST_SAMPLES}.")
+
+    def regions(self, space: LabelSpace) -> tuple[RegionStyle, ...]:
+        """The classes whose styles are asked for one by one. Raises DataError, see :func:`parse_region_styles`."""
+        return parse_region_styles(self.region_styles, self.mixes, space)
+
+    def photos(self, space: LabelSpace | None) -> dict[str, object]:
+        """The files that are read, by what messages call them."""
+        found: dict[str, object] = {"the style photo": self.style, "its label map": self.style_labels}
+        for each in self.regions(space) if space is not None else ():
+            found |= {f"the photo ({p})": p for p in (each.first, each.second) if p not in (None, MEAN)}
+        return found
+
+
+def sampled(picture: Path, samples: int | None) -> list[Path]:
+    """The files that ``--samples`` makes of one picture NAME.png: NAME-1.png and so on; without it the file itself."""
+    if samples is None:
+        return [picture]
+    return [picture.with_name(f"{picture.stem}-{n}{picture.suffix}") for n in range(1, samples + 1)]
 
 
 def parse_region_styles(
@@ -42,16 +149,16 @@ def parse_region_styles(
     """Read ``CLASS=PHOTO`` and ``CLASS=PHOTO:PHOTO:SHARE``.
 
     Raises:
-        DataError: a wish is of another form, its class is unknown, or a class has two.
+        DataError: one has another form, its class is unknown, or a class has two styles.
     """
-    wishes = []
+    found = []
     for text in styles:
         name, sign, photo = text.partition("=")
         if not sign or not photo:
             raise DataError(
                 f"--region-style {text!r} is not of the form CLASS=PHOTO, such as window=other.jpg."
             )
-        wishes.append(RegionStyle(_class(name, space), photo))
+        found.append(RegionStyle(_class(name, space), photo))
     for text in mixes:
         name, sign, rest = text.partition("=")
         parts = rest.rsplit(":", 2)
@@ -67,12 +174,12 @@ def parse_region_styles(
             raise DataError(
                 f"--mix {text!r}: the share of the second photo is a number from 0 to 1, not {parts[2]!r}."
             )
-        wishes.append(RegionStyle(_class(name, space), parts[0], parts[1], share))
-    indices = [wish.index for wish in wishes]
+        found.append(RegionStyle(_class(name, space), parts[0], parts[1], share))
+    indices = [each.index for each in found]
     twice = next((i for i in indices if indices.count(i) > 1), None)
     if twice is not None:
         raise DataError(f"Class {space.classes[twice]!r} is given two styles: leave one out.")
-    return tuple(wishes)
+    return tuple(found)
 
 
 def _class(name: str, space: LabelSpace) -> int:
@@ -81,130 +188,55 @@ def _class(name: str, space: LabelSpace) -> int:
     return space.classes.index(name)
 
 
-class StylePhotos:
-    """Photos with the label maps that say where each style is.
-
-    Args:
-        space: what the label maps are read by.
-        labels: the label map of one photo (path), as given with it.
-        segmenter: predicts the label maps that are not found; its classes must be those of the space.
-        read_as: how label files are read whatever they show; None: as they show, else in ``space``.
-    """
-
-    def __init__(
-        self,
-        space: LabelSpace,
-        labels: dict[str, Path] | None = None,
-        segmenter: AdaptedModel | None = None,
-        read_as: LabelSpace | None = None,
-    ) -> None:
-        if segmenter is not None and segmenter.space.classes != space.classes:
-            raise DataError(
-                f"The segmenter knows the classes of {segmenter.space.name}, the run those of {space.name}: give "
-                f"one of the same classes."
-            )
-        self.space, self.labels, self.segmenter = space, labels or {}, segmenter
-        self.read_as = read_as
-
-    def read(self, photo: str | Path) -> tuple[np.ndarray, np.ndarray]:
-        """The photo uint8 [H, W, 3] and its label map uint8 [H, W] (255 = no class). A photo of more than
-        :data:`MAX_STYLE_PIXELS` is made smaller: an encoder takes some hundred times its memory.
-
-        Raises:
-            DataError: it cannot be read, no label map is given, beside it or predicted, or the map has another shape.
-        """
-        path = Path(photo)
-        image = read_image(path)
-        size = (image.shape[1], image.shape[0])
-        given = self.labels.get(str(photo)) or labels_beside(path)
-        if given is not None:
-            return _reduced(image, read_style_map(self.space, given, path, size, self.read_as))
-        if self.segmenter is None:
-            raise DataError(
-                f"{photo} has no label map (looked for {path.stem}.png in a folder labels beside it, and {path.stem}"
-                f"_labels.png): give one with --style-labels, or a model that predicts it with --segmenter RUN."
-            )
-        image = _fitted(image)
-        return image, predict_map(self.segmenter, image)
+# --- what a model makes of a request ------------------------------------------------------------------------
 
 
-def _reduced(image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A large photo and its map at the size that :func:`_fitted` gives the photo."""
-    fitted = _fitted(image)
-    if fitted is image:
-        return image, labels
-    size = (fitted.shape[1], fitted.shape[0])
-    return fitted, resized(labels, size)
+class RegionCodes(NamedTuple, Generic[Code]):
+    """Resolved styles of regions: ``base`` is a photo's, None the mean; ``rows`` are those of single classes."""
+
+    base: Code | None
+    rows: dict[int, Row]
 
 
-def _fitted(image: np.ndarray) -> np.ndarray:
-    """A photo of at most :data:`MAX_STYLE_PIXELS`."""
-    height, width = image.shape[:2]
-    if width * height <= MAX_STYLE_PIXELS:
-        return image
-    scale = (MAX_STYLE_PIXELS / (width * height)) ** 0.5
-    size = max(1, int(width * scale)), max(1, int(height * scale))
-    return resized(image, size, reducing_gap=2.0)
-
-
-def read_style_map(
-    space: LabelSpace, file: Path, photo: Path, size: tuple[int, int], read_as: LabelSpace | None = None
-) -> np.ndarray:
-    """The label map uint8 [h, w] (255 = no class) of a photo of ``size`` (width, height); it may be smaller or larger.
-
-    Raises:
-        DataError: it cannot be read, holds what is no class, or has other proportions than the photo.
-    """
-    labels = read_map(space, file, size, read_as)
-    (width, height), (rows, columns) = size, labels.shape
-    # A map that was resized to whole pixels is off by less than one of them.
-    if abs(width * rows - height * columns) >= max(width, height):
-        raise DataError(
-            f"{file} is {columns}×{rows} and {photo} {width}×{height}: give the label map of this very photo."
-        )
-    return labels
-
-
-def read_map(
+def resolve_regions(
+    request: StyleRequest,
     space: LabelSpace,
-    file: FileRef,
-    size: tuple[int, int] | None = None,
-    read_as: LabelSpace | None = None,
-) -> np.ndarray:
-    """A label map uint8 [H, W] (255 = no class), read as a run knows its classes.
+    code: Callable[[Picture], Code],
+    row: Callable[[Code | None, str, int], Row],
+) -> RegionCodes[Code]:
+    """The styles of regions that are asked for; every photo is encoded once.
 
     Args:
-        read_as: the space that the file is read in whatever it shows.
-
-    Raises:
-        DataError: it cannot be read, shows other classes than the run's, or holds what is no class of the run.
+        code: the styles of all regions of a photo.
+        row: the style of one class in them; takes the styles (None: the means), what the photo is called, and the
+            class. Raises DataError where there is none.
     """
-    try:
-        return space_of_map(file, space, read_as).read(file, size)
-    except DataError as error:
-        # The classes of a run are fixed: there is no other label space to name.
-        if error.option is None or "--label-space" not in error.option:
-            raise
-        raise DataError(error.problem, error.mend) from error
+    known: dict[str, Code] = {}
+
+    def of(photo: Picture) -> Code:
+        key = str(photo) if isinstance(photo, str | Path) else str(id(photo))
+        if key not in known:
+            known[key] = code(photo)
+        return known[key]
+
+    def one(photo: str, index: int) -> Row:
+        return row(None if photo == MEAN else of(photo), photo, index)
+
+    base = None if request.style is None else of(request.style)
+    return RegionCodes(base, rows_of(request.regions(space), one))
 
 
-@torch.inference_mode()
-def predict_map(model: AdaptedModel, image: np.ndarray) -> np.ndarray:
-    """The label map uint8 [H, W] that a segmenter gives an image uint8 [H, W, 3]."""
-    device = next(model.segmenter.parameters()).device
-    tensor = as_tensor(image)[None].to(device)
-    return predict_labels(model.segmenter, tensor, image.shape[:2], model.inference)[0].cpu().numpy()
+def rows_of(wanted: Iterable[RegionStyle], one: Callable[[str, int], Row]) -> dict[int, Row]:
+    """The style of each class that is asked for by itself; ``one`` gives that of a class in one photo."""
+    rows: dict[int, Row] = {}
+    for each in wanted:
+        rows[each.index] = first = one(each.first, each.index)
+        if each.second is not None:
+            second = one(each.second, each.index)
+            rows[each.index] = tuple(torch.lerp(a, b, each.share) for a, b in zip(first, second, strict=True))
+    return rows
 
 
-def labels_beside(photo: Path) -> Path | None:
-    """The label map of a photo by its name: ``../labels/NAME.png`` for one in a folder ``images``, or
-    ``NAME_labels.png`` next to it."""
-    for found in (
-        # A bare name has a parent without a name of its own.
-        photo.absolute().parent.parent / "labels" / f"{photo.stem}.png",
-        photo.parent / "labels" / f"{photo.stem}.png",
-        photo.with_name(f"{photo.stem}_labels.png"),
-    ):
-        if found.is_file() and found.absolute() != photo.absolute():
-            return found
-    return None
+def resolve_image(request: StyleRequest, code: Callable[[Picture], Any]) -> Any:
+    """The style of a whole image that is asked for; None: the model's own choice."""
+    return None if request.style is None else code(request.style)

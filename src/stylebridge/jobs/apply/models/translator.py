@@ -1,27 +1,132 @@
-"""A finished translator: its folder, and its use."""
+"""Finished translators: one interface for all of them, and those of whole images without styles."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from rich.progress import track
 from torch import nn
 
 from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
+from stylebridge.data.label_space import LabelSpace
 from stylebridge.data.resizing import Resample, resized
-from stylebridge.engine import open_accelerator
 from stylebridge.errors import DataError, RunError
-from stylebridge.jobs.apply.files.inputs import collect_inputs, places_of
+from stylebridge.jobs.apply.models.domains import Domains
+from stylebridge.jobs.apply.models.styles import Styled, StyleRequest
 from stylebridge.jobs.pictures import as_pixels, as_tensor, write_png
 from stylebridge.jobs.recipe.adapt import size_for
-from stylebridge.jobs.runs.claimed_files import claimed_files, ensure_unclaimed
 from stylebridge.jobs.runs.folder import RunFolder, open_run
 from stylebridge.jobs.runs.networks_folder import load_parts, save_parts
-from stylebridge.jobs.runs.outputs import PICTURES, ensure_apart
 from stylebridge.terminal import open_console
+
+
+class Translator(Styled, ABC):
+    """Carries images of one domain over to the other.
+
+    Attributes:
+        domains: the two domains and their names.
+        any_size: whether images may be translated at another size than the run was trained at (``--size``,
+            ``--pixels``).
+        space: the classes of the label maps that it takes beside images; None: it takes none.
+    """
+
+    styled_runs: ClassVar[str] = "a run of `stylebridge adapt --recipe bridge-small`"
+    domains: Domains
+    any_size: bool = True
+    space: LabelSpace | None = None
+
+    @abstractmethod
+    def translate(
+        self,
+        image: np.ndarray,
+        to: str | None = None,
+        style: Any = None,
+        *,
+        labels: np.ndarray | None = None,
+        size: int | None = None,
+        pixels: int | None = None,
+    ) -> np.ndarray:
+        """An image uint8 [H, W, 3] of the other domain, painted as one of the domain ``to``: uint8 [H, W, 3].
+
+        Args:
+            to: a name of :attr:`domains`; None: the second.
+            style: from :meth:`resolve` or :meth:`code`; None: the domain's usual one.
+            labels: the image's label map uint8 [H, W] of :attr:`space`; None: predicted, where one is needed.
+            size: resize to this square first; the result keeps it.
+            pixels: translate at about this many pixels, at the image's aspect ratio; the result has the image's size.
+
+        Raises:
+            DataError: there is no such domain.
+        """
+
+    def check(self, to: str | None, size: int | None, pixels: int | None) -> None:
+        """See that there is a domain, and that a size may be chosen. Raises DataError."""
+        self.domains.find(to)
+        if not self.any_size and (size is not None or pixels is not None):
+            option = "--size" if size is not None else "--pixels"
+            raise DataError(
+                f"{option} does not go with {self.title}, which translates at the size that it was trained on",
+                "leave it out",
+            )
+
+    def code(self, photo: np.ndarray, to: str | None = None, labels: np.ndarray | None = None) -> Any:
+        """The style of a photo uint8 [H, W, 3] of the domain ``to``; None for a translator without styles."""
+        return None
+
+    def resolve(self, request: StyleRequest, to: str | None = None, read_as: LabelSpace | None = None) -> Any:
+        """The style that a user asks for; ``read_as`` is the space of its label maps whatever they show.
+
+        Raises:
+            UserError: the translator cannot take it, or a photo or label map is wrong.
+        """
+        request.check(self)
+        return None
+
+
+class PlainTranslator(Translator):
+    """A translator of whole images, such as NICE-GAN and CycleGAN: a network for each direction."""
+
+    def __init__(
+        self, networks: nn.Module, resample: Resample, domains: Domains, device: torch.device
+    ) -> None:
+        self.networks, self.domains, self.device = networks, domains, device
+        self.resample: Resample = resample
+        self._directions: dict[int, nn.Module] = {}
+
+    @classmethod
+    def open(cls, path: Path, device: torch.device) -> PlainTranslator:
+        """That of a finished run of ``stylebridge translate train``. Raises RunError."""
+        opened = cls(
+            load_networks(path), resample_of(path), Domains.of(open_run(path, "translate").facts()), device
+        )
+        opened.title = str(path)
+        return opened
+
+    def direction(self, to: str | None) -> nn.Module:
+        """The network that translates to a domain, on the device: [1, 3, H, W] in [0, 1]. Raises DataError."""
+        number = self.domains.find(to)
+        if number not in self._directions:
+            made = self.networks.translator("ab"[number])  # type: ignore[operator]
+            self._directions[number] = made.to(self.device)
+        return self._directions[number]
+
+    def translate(
+        self,
+        image: np.ndarray,
+        to: str | None = None,
+        style: Any = None,
+        *,
+        labels: np.ndarray | None = None,
+        size: int | None = None,
+        pixels: int | None = None,
+    ) -> np.ndarray:
+        return translate_image(self.direction(to), image, size=size, pixels=pixels, resample=self.resample)
 
 
 def save_networks(networks: nn.Module, run: Path) -> None:
@@ -51,90 +156,38 @@ def resample_of(run: Path) -> Resample:
     return RunFolder(run).recipe().spec.resample
 
 
-@torch.inference_mode()
-def translate(
-    run: str | Path,
-    images: str | Path | list[str | Path],
-    out: str | Path,
-    *,
-    to: str = "b",
-    size: int | None = None,
-    pixels: int | None = None,
-    device: str = "auto",
-    overwrite: bool = False,
-    quiet: bool = False,
-) -> int:
-    """Translate images with a trained translator, as PNG files of the images' own sizes and names.
-
-    Args:
-        to: the domain they shall look like, ``a`` or ``b``.
-        size: resize images to this square first; None: as they are (sides that do not fit the network's stride are
-            padded, and cropped back).
-        pixels: translate at about this many pixels, at the image's own aspect ratio, and resize what comes out back.
-
-    Returns:
-        How many images were written.
-
-    Raises:
-        UserError: the run, an image or the output folder is not what it should be.
-    """
-    translator = load_networks(Path(run)).translator(to)  # type: ignore[operator]
-    outputs = outputs_of([images] if isinstance(images, str | Path) else images, out, overwrite)
-    accelerator = open_accelerator(device)
-    with claimed_files(Path(out), PICTURES) as wrote:
-        translate_files(
-            translator.to(accelerator.device),
-            outputs,
-            size=size,
-            pixels=pixels,
-            resample=resample_of(Path(run)),
-            quiet=quiet,
-            wrote=wrote,
-        )
-    return len(outputs)
-
-
-def outputs_of(images: Sequence[str | Path], out: str | Path, overwrite: bool) -> dict[FileRef, Path]:
-    """The PNG file below ``out`` that each image is translated into.
-
-    Raises:
-        UserError: an image is not there or a video, an output is there already, or ``out`` is not apart from them.
-    """
-    inputs = collect_inputs(images)
-    if inputs.videos:
-        raise DataError(f"{next(iter(inputs.videos))} is a video: translate takes images.")
-    folder = Path(out)
-    ensure_apart(folder, places_of(images, inputs))
-    outputs = {file: folder / f"{name}.png" for file, name in inputs.images.items()}
-    ensure_unclaimed(folder, PICTURES, list(outputs.values()), overwrite)
-    return outputs
-
-
-@torch.inference_mode()
 def translate_files(
     translator: nn.Module,
     outputs: Mapping[FileRef, Path],
     *,
-    size: int | None = None,
     pixels: int | None = None,
     resample: Resample = "bicubic",
     quiet: bool = False,
-    wrote: Callable[[Path], None] = lambda path: None,
 ) -> None:
-    """Translate each file into the PNG file it is mapped to, written beside and renamed.
+    """Translate each file into the PNG file it is mapped to; see :func:`translate_image`."""
+    for file, path in track(outputs.items(), "translate", console=open_console(stderr=True, quiet=quiet)):
+        made = translate_image(translator, read_image(file), pixels=pixels, resample=resample)
+        write_png(made, path)
+
+
+@torch.inference_mode()
+def translate_image(
+    translator: nn.Module,
+    image: np.ndarray,
+    *,
+    size: int | None = None,
+    pixels: int | None = None,
+    resample: Resample = "bicubic",
+) -> np.ndarray:
+    """Translate uint8 [H, W, 3] by a network that takes and gives [1, 3, H, W] in [0, 1].
 
     Args:
-        translator: takes and gives [1, 3, H, W] in [0, 1]; the images go to its device.
-        size, pixels: as in :func:`translate`.
+        size: resize to this square first; the result keeps it.
+        pixels: translate at about this many pixels, at the image's aspect ratio, and resize the result back.
         resample: the filter for images that come to another size.
-        wrote: called with each file that is finished.
     """
     device = next(translator.parameters()).device
-    for file, path in track(outputs.items(), "translate", console=open_console(stderr=True, quiet=quiet)):
-        image = read_image(file)
-        height, width = image.shape[:2]
-        asked = (size, size) if size is not None else size_for(pixels, (width, height)) if pixels else None
-        result = translator(as_tensor(image, asked, resample)[None].to(device))[0]
-        made = as_pixels(result)
-        write_png(made if pixels is None else resized(made, (width, height)), path)
-        wrote(path)
+    height, width = image.shape[:2]
+    asked = (size, size) if size is not None else size_for(pixels, (width, height)) if pixels else None
+    made = as_pixels(translator(as_tensor(image, asked, resample)[None].to(device))[0])
+    return made if size is not None else resized(made, (width, height))

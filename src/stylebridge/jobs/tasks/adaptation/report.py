@@ -18,8 +18,8 @@ from stylebridge.data.images import read_image
 from stylebridge.data.spread import evenly_spaced
 from stylebridge.engine.processes import Share
 from stylebridge.errors import DataError, UserError
-from stylebridge.jobs.apply.models.bridge import BridgeRun, bridge_stage
 from stylebridge.jobs.apply.models.inference import confusion_of, predict_files
+from stylebridge.jobs.apply.models.model import open_model
 from stylebridge.jobs.datasets.together import check_together, progress_bar
 from stylebridge.jobs.exchange.export import export
 from stylebridge.jobs.recipe.adapt import AdaptRecipe, InferenceConfig
@@ -213,9 +213,7 @@ def _write_scores(path: Path, before: SegmentationScores | None, after: Segmenta
 
 
 def _source_samples(work: AdaptWork) -> list[SourceSample]:
-    source, bridge = work.data.domains.source, None
-    if bridge_stage(work.run, work.recipe) is not None:
-        bridge = BridgeRun.open(work.run.path, work.accelerator.device)
+    source, model = work.data.domains.source, open_model(work.run.path, work.accelerator.device)
     styles = evenly_spaced(len(work.data.domains.target.images), 4, rounded=True)
     samples: list[SourceSample] = []
     for i in evenly_spaced(len(source.images), 4, rounded=True):
@@ -224,9 +222,10 @@ def _source_samples(work: AdaptWork) -> list[SourceSample]:
         translated = None
         if work.data.translated is not None:
             translated = read_image(work.data.translated.images[i])
-        elif bridge is not None:
+        elif model.can("translate"):
             style = read_image(work.data.domains.target.images[styles[len(samples) % len(styles)]])
-            translated = bridge.translate(image, label, "target", bridge.styles(style, None, "target"))
+            code = model.translator.code(style, "target")
+            translated = model.translator.translate(image, "target", code, labels=label)
         samples.append(SourceSample(image, label, source.images[i].name, translated))
     return samples
 
