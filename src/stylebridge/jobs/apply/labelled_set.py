@@ -1,4 +1,4 @@
-"""A labelled data set out of a translator: translated images with the labels they had, for training elsewhere."""
+"""Write a labelled data set with a translator: translated images with their labels, for use in training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from stylebridge.terminal import open_console
 
 MANIFEST, SPACE = "manifest.jsonl", "label_space.yaml"
 
-#: Translates the image of a number, given with its label map; returns it and the name of the photo that gave the style.
+#: Translates the image with a number, given its label map; returns the result and the name of the style photo.
 Paint = Callable[[int, np.ndarray, np.ndarray], tuple[np.ndarray, str | None]]
 
 
@@ -46,23 +46,22 @@ def write_translated_set(
     quiet: bool = False,
 ) -> int:
     """Translate a labelled set and write it with its labels: ``images/``, ``labels/`` (8-bit class numbers, 255 =
-    none), ``label_space.yaml`` and ``manifest.jsonl`` (a line a picture: image, labels, source, the photo of its style,
-    pixels of each class). The folder is whole or not there, and is read as any other domain.
+    none), ``label_space.yaml`` and ``manifest.jsonl`` (a line for each image: image, labels, source, style photo,
+    pixels of each class). The folder is written atomically, and can be read like any other domain.
 
     Args:
-        model: of a run that can translate. Where it takes styles, each image gets that of a random photo of the
-            domain.
-        data: labelled images; None: those that the run was trained on.
-        to: the domain whose look they get, by its name, ``a`` or ``source``, ``b`` or ``target``; None: the second.
-        pixels: translate at about this many pixels, where the run can translate at any size.
-        read_as: the space that the label files are read in whatever they show; ``run``: the run's own.
+        model: a run that can translate. If it uses styles, each image gets that of a random photo of the domain.
+        data: labelled images; None: the run's training images.
+        to: the output domain: its name, ``a`` or ``source``, ``b`` or ``target``; None: the second.
+        pixels: translate at about this many pixels, if the run can translate at any size.
+        read_as: the label space regardless of the files' evidence; ``run``: the run's.
         seed: chooses the style photos.
 
     Returns:
-        How many images were written.
+        The number of written images.
 
     Raises:
-        UserError: the run cannot translate, or the data or the output folder is wrong.
+        UserError: the run cannot translate, or the data or the output folder is invalid.
     """
     folder = Path(out)
     places = {"the run": model.path, "the data": DomainSpec.parse(data).path if data is not None else None}
@@ -85,12 +84,12 @@ def write_translated_set(
 
 
 def _write_one(domain: Domain, index: int, paint: Paint, folder: Path) -> dict[str, Any]:
-    """One picture and its label map; returns its line of the manifest."""
+    """Write one image and its label map; returns its line of the manifest."""
     image, labels = read_pair(domain, index)
     assert labels is not None
     assert domain.space is not None
     name = path_below(domain.images[index], domain.root).with_suffix(".png")
-    # Plain folders keep their images below "images"; the set has such a folder of its own.
+    # Plain folders have their images below "images"; the set has its own such folder.
     parts = [part for part in name.parts if part not in ("images", "leftImg8bit")]
     places = {kind: Path(kind, *parts) for kind in ("images", "labels")}
     made, style = paint(index, image, labels)
@@ -110,13 +109,13 @@ def _write_one(domain: Domain, index: int, paint: Paint, folder: Path) -> dict[s
 def _labelled(
     model: Model, data: str | Path | None, first: bool, read_as: Sequence[str], console: Console
 ) -> Domain:
-    """The labelled images: those that are given, or those of the run's domain that is not translated to.
+    """The labelled images: the given ones, or those of the run's input domain.
 
     Args:
-        first: whether images are translated to the first domain, and so are those of the second.
+        first: whether the output is the first domain, and the input the second.
 
     Raises:
-        DataError: the run's own have no labels or are not known, or something is wrong with them.
+        DataError: the run's images have no labels, are unknown or invalid.
     """
     space = model.translator.space
     if data is not None:
@@ -134,7 +133,7 @@ def _labelled(
 
 
 def _painting(translator: Translator, to: str | None, count: int, pixels: int | None, seed: int) -> Paint:
-    """Translates each image; where the translator takes styles, in that of a random photo of the domain."""
+    """A function that translates each image, with the style of a random photo of the domain if it uses styles."""
     domains, photos, order = translator.domains, None, np.zeros(count, np.int64)
     if translator.styles != "none":
         number = domains.find(to)
@@ -154,7 +153,7 @@ def _painting(translator: Translator, to: str | None, count: int, pixels: int | 
 
 
 def _space_yaml(space: LabelSpace) -> str:
-    """A label space of class numbers, as ``--label-space`` takes it."""
+    """A label space of class numbers, as a file for ``--label-space``."""
     classes = [
         {"name": name, "colour": list(colour), "raw": [index]}
         for index, (name, colour) in enumerate(zip(space.classes, space.colours, strict=True))

@@ -1,4 +1,4 @@
-"""Mix the factors of four photos in one picture with a finished MixNMatch run."""
+"""Mix the factors of four photos in one image with a finished MixNMatch run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def mix_images(
     device: str = "auto",
     overwrite: bool = False,
 ) -> Path:
-    """One picture, each of its factors from a photo of its own.
+    """Write one image with each factor from a separate photo.
 
     Args:
         out: the PNG file to write.
@@ -36,7 +36,7 @@ def mix_images(
         masks: also write the masks of shape and texture beside it: ``NAME-shape-mask.png``, ``NAME-texture-mask.png``.
 
     Raises:
-        UserError: the run, a photo or the output is not what it should be.
+        UserError: the run, a photo or the output is invalid.
     """
     check_mode(mode)
     given = {"pose": pose, "background": background, "shape": shape, "texture": texture}
@@ -51,20 +51,20 @@ def mix_images(
 
 
 def photos_of(given: Mapping[str, str | Path | None]) -> dict[str, object]:
-    """The photos that were given, by what messages call them."""
+    """The given photos, by their names in messages."""
     return {f"the {factor} photo": photo for factor, photo in given.items()}
 
 
 def check_photos(
     given: Mapping[str, str | Path | None], *, mode: str, elsewhere: Mapping[str, str] | None = None
 ) -> dict[str, Path]:
-    """The photo of each factor that needs one.
+    """Check and return the photo of each factor that needs one.
 
     Args:
-        elsewhere: factors that another option gives, and that option.
+        elsewhere: factors that another option provides, with that option.
 
     Raises:
-        DataError: a factor has no photo, two sources, or what is no file; the option is named.
+        DataError: a factor has no photo, two sources, or a path that is not a file; names the option.
     """
     elsewhere = elsewhere or {}
     if mode == "feature" and "pose" in elsewhere:
@@ -98,15 +98,15 @@ def output_path(
     masks: bool = False,
     overwrite: bool = False,
 ) -> Path:
-    """Where to write.
+    """Check and return the output path.
 
     Args:
-        ending: of the file's name, such as ``.png``.
-        inputs: paths by what messages call them; the output must be apart from them.
-        masks: the files that :func:`beside` names are written, too.
+        ending: the suffix of the file, such as ``.png``.
+        inputs: paths by their names in messages; the output must be apart from them.
+        masks: whether masks are written too (:func:`beside`).
 
     Raises:
-        UserError: there is none, its name ends otherwise, or a file is there already.
+        UserError: it is missing, has another suffix, or the file exists already.
     """
     if given is None:
         raise DataError(f"Give {option} FILE{ending}: it is where the result is written.")
@@ -121,13 +121,13 @@ def output_path(
 
 
 def mask_paths(path: Path) -> tuple[Path, Path]:
-    """Where the masks of shape and texture go."""
+    """The paths of the shape mask and the texture mask."""
     first, second = (path.with_name(f"{path.stem}-{factor}-mask{path.suffix}") for factor in FACTORS[2:])
     return first, second
 
 
 def beside(path: Path, made: Mixed, masks: bool) -> dict[Path, Tensor]:
-    """What to write where: the pictures, and the masks if they are wanted."""
+    """The tensors to write by path: the images, and optionally the masks."""
     if not masks:
         return {path: made.image}
     return dict(zip((path, *mask_paths(path)), (made.image, made.shape_mask, made.texture_mask), strict=True))

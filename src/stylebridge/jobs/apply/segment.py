@@ -27,9 +27,9 @@ from stylebridge.report.pictures import overlay as lay_over
 from stylebridge.terminal import open_console
 
 Write = Literal["index", "overlay", "both"]
-#: Sides of a sliding window: a smaller one shows the network no object, a larger one fits no memory.
+#: Sides of a sliding window: smaller ones do not cover objects, larger ones do not fit in memory.
 _SMALLEST_WINDOW, _LARGEST_WINDOW = 32, 16384
-#: Label maps that wait for the disk.
+#: Most label maps waiting for the disk.
 _WAITING = 16
 
 
@@ -46,7 +46,7 @@ def segment(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Label images and videos with a run that can.
+    """Label images and videos with a run that can segment.
 
     Writes ``out/<name>.png``, an 8-bit palette PNG of the image's own size whose values are class indices, and (or)
     ``out/overlays/<name>.jpg``. Images of a folder keep their place below it. A video's label maps are
@@ -54,16 +54,16 @@ def segment(
 
     Args:
         images: images, videos, folders and zip files of them, or patterns such as ``footage/**/*.png``.
-        write: label maps, colours laid over the image, or both.
+        write: label maps, overlays, or both.
         overlay: the same as ``write="both"``.
-        window: (width, height) of a window that slides over images at their own size, where they are larger.
-        flip: average with the mirrored image; None: as the recipe says.
+        window: (width, height) of a window that slides over larger images at their own size.
+        flip: average with the mirrored image; None: as in the recipe.
 
     Returns:
-        How many images and frames were labelled.
+        The number of labelled images and frames.
 
     Raises:
-        UserError: the run cannot segment, or an input or the output folder is wrong.
+        UserError: the run cannot segment, or an input or the output folder is invalid.
     """
     if write not in ("index", "overlay", "both"):
         raise RunError(f"--write is {write!r}: choose index, overlay or both.")
@@ -168,7 +168,7 @@ def _advance(progress: Progress, task: object) -> None:
 
 
 class _ReadAhead:
-    """Takes items off an iterator in a thread, some before they are asked for."""
+    """Reads items of an iterator ahead in a thread."""
 
     def __init__(self, items: Iterator[np.ndarray], ahead: int) -> None:
         self.items, self.ahead = items, ahead
@@ -191,7 +191,7 @@ class _ReadAhead:
 
 
 class _Sink:
-    """Where results go. Files are encoded and written by threads while the network goes on."""
+    """Writes results. Threads encode and write files while the network continues."""
 
     def __init__(self, folder: Path, write: Write, model: AdaptedModel) -> None:
         self.folder, self.model = folder, model
@@ -201,7 +201,7 @@ class _Sink:
         self.pool = ThreadPoolExecutor(max_workers=2)
 
     def outputs(self, inputs: Inputs) -> list[Path]:
-        """What will be written."""
+        """The output files."""
         images = [name.as_posix() for name in inputs.images.values()]
         videos = [name.as_posix() for name in inputs.videos.values()]
         outputs = [self._label(name) for name in images if self.indices]
@@ -215,14 +215,14 @@ class _Sink:
         return self.folder / "overlays" / f"{name}.mp4"
 
     def image(self, name: str, image: np.ndarray, labels: np.ndarray) -> None:
-        """Write what is wanted of one image."""
+        """Write the requested results of one image."""
         if self.indices:
             self.label(name, labels, self._label(name))
         if self.overlays:
             self._submit(lambda: self._lay_over(self._overlay(name), image, labels))
 
     def label(self, name: str, labels: np.ndarray, entry: Path) -> None:
-        """Write one label map, which is listed as ``entry``."""
+        """Write one label map, listed as ``entry``."""
         self._submit(lambda: self._write_label(name, labels, entry))
 
     def _write_label(self, name: str, labels: np.ndarray, entry: Path) -> None:

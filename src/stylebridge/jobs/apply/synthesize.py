@@ -1,4 +1,4 @@
-"""Pictures from label maps with a finished run: styles of photos, of regions, mixtures, random ones."""
+"""Generate images from label maps with a finished run, in styles of photos or regions, mixed or random."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from stylebridge.terminal import open_console
 
 
 class _Map(NamedTuple):
-    """A label map: its place below its folder without the ending, the space it is read in, and what is drawn of it."""
+    """A label map: its path below its folder without suffix, its label space, and its output files."""
 
     file: FileRef
     name: PurePosixPath
@@ -56,26 +56,26 @@ def synthesize(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Draw pictures from label maps with a run that can, as PNG files of the maps' sizes, or of ``size``.
+    """Generate images from label maps with a run that can synthesize, as PNG files of the maps' sizes, or of ``size``.
 
     Args:
         labels: a label map, or a folder of them.
-        out: the picture to write; of a folder of label maps, the folder for the pictures. With ``samples`` each picture
-            NAME.png becomes NAME-1.png and so on.
+        out: the image to write; for a folder of label maps, the output folder. With ``samples`` each image NAME.png
+            becomes NAME-1.png and so on.
         style, style_labels, region_styles, mixes, samples: see
             :class:`~stylebridge.jobs.apply.models.styles.StyleRequest`.
-        segmenter: a run that predicts label maps of style photos that are not found.
+        segmenter: a run that predicts missing label maps of style photos.
         instances: the instance map of the label map, or a folder of them, for networks that take instance edges.
-        read_as: the space that label maps are read in whatever their palettes show; ``run``: the run's own.
-        size: (width, height) that label maps, instance maps and style photos are resized to first, whatever their
-            aspect (as the published programs do, at the size of training); None: they keep their sizes.
-        seed: of the noise, and of random styles.
+        read_as: the label space of label maps regardless of their palettes; ``run``: the run's.
+        size: (width, height) of label maps, instance maps and style photos after resizing, regardless of aspect ratio
+            (as in the published programs, at the training size); None: their own sizes.
+        seed: for the noise, and random styles.
 
     Returns:
-        How many pictures were written.
+        The number of written images.
 
     Raises:
-        UserError: the run cannot synthesize or cannot take an option, or a file is wrong.
+        UserError: the run cannot synthesize or does not support an option, or a file is invalid.
     """
     synthesizer = open_model(run, device, "synthesize").synthesizer
     space, request = synthesizer.space, StyleRequest(style, style_labels, region_styles, mixes, samples)
@@ -97,7 +97,7 @@ def synthesize(
 
 
 class _Drawing(NamedTuple):
-    """How label maps are drawn; ``style`` is of :meth:`Synthesizer.resolve`."""
+    """Settings for generating images; ``style`` is from :meth:`Synthesizer.resolve`."""
 
     synthesizer: Synthesizer
     style: Any
@@ -107,7 +107,7 @@ class _Drawing(NamedTuple):
 
 
 def _draw(drawing: _Drawing, maps: Sequence[_Map], folder: Path | None, quiet: bool) -> None:
-    """Draw and write; ``folder`` is that of the pictures, where there may be several."""
+    """Generate and write images; ``folder``: the output folder, if there may be several."""
     size, space = drawing.size, drawing.synthesizer.space
     with ExitStack() as stack:
         wrote = stack.enter_context(claimed_files(folder, PICTURES)) if folder is not None else None
@@ -127,7 +127,7 @@ def _draw(drawing: _Drawing, maps: Sequence[_Map], folder: Path | None, quiet: b
 def _check_options(
     synthesizer: Synthesizer, instances: str | Path | None, size: tuple[int, int] | None
 ) -> None:
-    """Raises UserError for instance maps that the networks need or cannot take, and for a size that is too large."""
+    """Raises UserError for missing or unsupported instance maps, and for a size that is too large."""
     if synthesizer.takes_edges and instances is None:
         raise DataError(
             f"{synthesizer.title} also takes the edges of instances: give the instance map of each label map with "
@@ -140,7 +140,7 @@ def _check_options(
 
 
 def _names(labels: Path) -> dict[FileRef, PurePosixPath]:
-    """Each label map, and its place below the folder without the ending."""
+    """Each label map, and its path below the folder without suffix."""
     return (
         label_ids_only(collect_inputs([labels]).images)
         if labels.is_dir()
@@ -156,7 +156,7 @@ def _outputs(
     overwrite: bool,
     inputs: dict[str, object],
 ) -> dict[FileRef, list[Path]]:
-    """The pictures of each label map. Raises UserError if one is in the way, or a path is of the wrong form."""
+    """The output files of each label map. Raises UserError if one exists, or a path has the wrong form."""
     if labels.is_dir():
         if out.is_file():
             raise RunError(f"{out} is a file: give a folder as --out for a folder of label maps.")

@@ -1,4 +1,4 @@
-"""Translate images with a finished run, in the style of photos where it takes styles, or make a labelled set."""
+"""Translate images with a finished run, in the style of photos if it has styles, or write a labelled set."""
 
 from __future__ import annotations
 
@@ -43,22 +43,22 @@ def translate(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Translate images with a run that can, as PNG files of the images' names.
+    """Translate images with a run that can translate, as PNG files with the images' names.
 
     Args:
-        images: files, folders or patterns. With ``labels="keep"`` one labelled set, or none: the run's own.
-        to: the domain whose look they get, by its name, ``a`` or ``source``, ``b`` or ``target``; None: the second.
+        images: files, folders or patterns. With ``labels="keep"`` one labelled set, or none: the run's.
+        to: the output domain: its name, ``a`` or ``source``, ``b`` or ``target``; None: the second.
         labels: ``keep``: write a labelled set, see :func:`~stylebridge.jobs.apply.labelled_set.write_translated_set`.
         size, pixels: see :class:`~.models.translator.Translator`.
         style, style_labels, region_styles, mixes, samples: see :class:`~.models.styles.StyleRequest`.
-        read_as: the space that label maps are read in, whatever they show; ``run``: the run's own.
-        seed: of the styles that ``labels="keep"`` draws.
+        read_as: the label space of label maps regardless of evidence; ``run``: the run's.
+        seed: for the random styles of ``labels="keep"``.
 
     Returns:
-        How many images were written.
+        The number of written images.
 
     Raises:
-        UserError: the run cannot translate, or an image, an option or the output is wrong.
+        UserError: the run cannot translate, or an image, an option or the output is invalid.
     """
     model = open_model(run, device, "translate")
     given = [images] if isinstance(images, str | Path) else list(images)
@@ -98,7 +98,7 @@ def _translate_files(
 def _labelled_data(
     labels: str, images: Sequence[str | Path], request: StyleRequest, size: int | None
 ) -> str | Path | None:
-    """The labelled set that ``--labels keep`` translates; None: the run's own. Raises DataError."""
+    """The labelled set for ``--labels keep``; None: the run's. Raises DataError."""
     if labels != "keep":
         raise DataError(f"--labels {labels!r} is not known: give --labels keep, or leave it out.")
     wrong = [*request.options(), *(["--size"] if size is not None else [])]
@@ -110,10 +110,10 @@ def _labelled_data(
 
 
 def _outputs_of(images: Sequence[str | Path], out: str | Path, overwrite: bool) -> dict[FileRef, Path]:
-    """The PNG file below ``out`` that each image is translated into.
+    """The output PNG file below ``out`` for each image.
 
     Raises:
-        UserError: an image is not there or a video, an output is there already, or ``out`` is not apart from them.
+        UserError: an image is missing or a video, an output exists, or ``out`` is not apart from the images.
     """
     if not images:
         raise DataError("Give the images to translate, or --labels keep for the labelled set of the run.")

@@ -1,4 +1,4 @@
-"""Images and label maps that are given as arrays, PIL images or files."""
+"""Images and label maps as arrays, PIL images or files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Picture: TypeAlias = str | Path | Image.Image | np.ndarray
 
 
 def as_image(given: Picture) -> np.ndarray:
-    """An RGB image uint8 [H, W, 3]; PIL images are turned as viewers show them.
+    """An RGB image uint8 [H, W, 3]; PIL images are rotated by their EXIF data.
 
     Raises:
         DataError: a file cannot be read as an image, or an array has another shape or type.
@@ -38,10 +38,10 @@ def as_image(given: Picture) -> np.ndarray:
 def as_labels(given: Picture, space: LabelSpace) -> np.ndarray:
     """A label map uint8 [H, W] of class indices of a label space (255 = no class).
 
-    A file is read as the space says; the values of arrays and PIL images are class indices already.
+    A file is read with the label space; values of arrays and PIL images are class indices.
 
     Raises:
-        DataError: a file cannot be read, an array has another shape or type, or a value is no class.
+        DataError: a file cannot be read, an array has another shape or type, or a value is not a class.
     """
     if isinstance(given, str | Path):
         return read_map(space, Path(given))
@@ -65,18 +65,18 @@ def read_map(
     size: tuple[int, int] | None = None,
     read_as: LabelSpace | None = None,
 ) -> np.ndarray:
-    """A label map uint8 [H, W] (255 = no class), read as a run knows its classes.
+    """Read a label map uint8 [H, W] (255 = no class) with a run's classes.
 
     Args:
-        read_as: the space that the file is read in whatever it shows.
+        read_as: the label space regardless of the file's evidence.
 
     Raises:
-        DataError: it cannot be read, shows other classes than the run's, or holds what is no class of the run.
+        DataError: it cannot be read, or has other classes than the run.
     """
     try:
         return space_of_map(file, space, read_as).read(file, size)
     except DataError as error:
-        # The classes of a run are fixed: there is no other label space to name.
+        # The classes of a run are fixed, so no other label space is suggested.
         if error.option is None or "--label-space" not in error.option:
             raise
         raise DataError(error.problem, error.mend) from error

@@ -1,1 +1,1 @@
-"""Finished runs, opened: one object for any run, and what its capabilities need."""
+"""Open finished runs: one object for any run, and the parts for its capabilities."""

@@ -28,7 +28,7 @@ from stylebridge.networks.segmenters.build import Segmenter
 
 
 def bridge_stage(run: RunFolder, recipe: AdaptRecipe) -> int | None:
-    """The number of the last finished stage that left translators; None if there is none."""
+    """The number of the last finished stage with translators, or None."""
     stages = [i for i, stage in enumerate(recipe.stages) if stage.method == Bridge.name]
     finished = [
         i for i in stages if (run.stage(recipe.stage_name(i)) / "networks" / "painters.safetensors").is_file()
@@ -39,7 +39,7 @@ def bridge_stage(run: RunFolder, recipe: AdaptRecipe) -> int | None:
 def load_bridge(
     run: RunFolder, recipe: AdaptRecipe, segmenter: Segmenter, device: torch.device
 ) -> tuple[nn.ModuleDict, Painters]:
-    """The critics (whose encoders are used) and painters of a run, in evaluation mode.
+    """The critics (for their encoders) and painters of a run, in evaluation mode.
 
     Raises:
         RunError: the run has no translators, or they are damaged.
@@ -60,7 +60,7 @@ def load_bridge(
 
 
 class BridgeRun(Translator):
-    """A finished run's translator and the segmenter that predicts label maps for it."""
+    """The translator of a finished run, with the segmenter that predicts its label maps."""
 
     styles = "region"
     any_size = False
@@ -81,10 +81,10 @@ class BridgeRun(Translator):
         """Open a run folder.
 
         Args:
-            model: its segmenter, where it is open already.
+            model: its segmenter, if already open.
 
         Raises:
-            UserError: it is no run of `stylebridge adapt`, is not finished, or has no translators.
+            UserError: it is not a run of `stylebridge adapt`, is not finished, or has no translators.
         """
         run = open_run(Path(path), "adapt")
         model = model or open_segmenter(run.path, device)
@@ -105,7 +105,7 @@ class BridgeRun(Translator):
         size: int | None = None,
         pixels: int | None = None,
     ) -> np.ndarray:
-        """As :meth:`Translator.translate`: at the size the model was trained on, brought back to the image's own.
+        """As :meth:`Translator.translate`: at the model's training size, resized back to the image's size.
         ``style`` are :class:`Styles`; None: the domain's mean styles."""
         translator = BridgeTranslator(self.critics, self.painters, self.domains.key(to))
         tensor, maps = self._prepare(image, labels)
@@ -125,7 +125,7 @@ class BridgeRun(Translator):
     def resolve(
         self, request: StyleRequest, to: str | None = None, read_as: LabelSpace | None = None
     ) -> Styles:
-        """The mean styles or those of a photo, and single classes' from elsewhere."""
+        """The mean styles or those of a photo, with styles of single classes from other photos."""
         request.check(self)
         photos = StylePhotos(self.model.space, request.style, request.style_labels, self.model, read_as)
         means = self.mean_styles(to)

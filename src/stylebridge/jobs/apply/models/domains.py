@@ -9,7 +9,7 @@ from typing import Any
 from stylebridge.data.domain import Domain, DomainSpec, titles
 from stylebridge.errors import DataError, did_you_mean
 
-#: Names that every run's first and second domain have besides their own.
+#: Aliases of every run's first and second domain.
 _ALIASES = (("a", "source"), ("b", "target"))
 
 
@@ -18,9 +18,9 @@ class Domains:
     """The two domains that a run translates between.
 
     Attributes:
-        keys: what the run itself calls them: ``("a", "b")`` or ``("source", "target")``.
-        names: the titles of their data, or the keys where no data is known (imported weights).
-        specs: the data, as :func:`stylebridge.data.domain.open_domain` opens it; None where it is not known.
+        keys: their names in the run: ``("a", "b")`` or ``("source", "target")``.
+        names: the titles of their data, or the keys if the data is unknown (imported weights).
+        specs: the data, for :func:`stylebridge.data.domain.open_domain`; None if unknown.
     """
 
     keys: tuple[str, str]
@@ -29,23 +29,23 @@ class Domains:
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> Domains:
-        """Those of a run, as its ``run.yaml`` tells them."""
+        """The domains of a run, from its ``run.yaml``."""
         keys = ("source", "target") if "source" in facts else ("a", "b")
         first, second = (facts.get(key) if isinstance(facts.get(key), str) else None for key in keys)
         names = keys
         if first is not None and second is not None:
             try:
                 names = titles(_listed(first), _listed(second))
-            except DataError:  # of a layout that this version does not know
+            except DataError:  # of a layout unknown to this version
                 names = (first, second)
         return cls(keys, (names[0], names[1]), (first, second))
 
     def find(self, wanted: str | None) -> int:
-        """The number of a domain, 0 or 1, by its name, a part of it that the other lacks, or an alias: ``a`` or
-        ``source`` for the first, ``b`` or ``target`` for the second. None: the second.
+        """The number of a domain, 0 or 1, by its name, a distinctive part of it, or an alias: ``a`` or ``source`` for
+        the first, ``b`` or ``target`` for the second. None: the second.
 
         Raises:
-            DataError: there is no such domain.
+            DataError: the domain is unknown.
         """
         if wanted is None:
             return 1
@@ -67,11 +67,11 @@ class Domains:
         )
 
     def key(self, wanted: str | None) -> str:
-        """What the run itself calls a domain; see :meth:`find`."""
+        """The run's name of a domain; see :meth:`find`."""
         return self.keys[self.find(wanted)]
 
 
 def _listed(spec: str) -> Domain:
-    """A domain by its specification alone: nothing is opened."""
+    """A domain from its specification only, without opening it."""
     parsed = DomainSpec.parse(spec)
     return Domain("", parsed.path, (), None, None, parsed.layout or "folder", parsed.split)

@@ -1,4 +1,4 @@
-"""One object for any finished run: what it can do, and doing it."""
+"""One object for any finished run: its capabilities, and their use."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from stylebridge.jobs.apply.models.translator import PlainTranslator, Translator
 from stylebridge.jobs.runs.folder import RunFolder, find_run
 from stylebridge.networks.mixnmatch import Mixer
 
-#: What runs can do, in the order in which pages and messages name it, and the commands that make such runs.
+#: The capabilities of runs, in the order of pages and messages, with the commands that create such runs.
 CAPABILITIES: Mapping[str, str] = {
     "segment": "`stylebridge adapt`",
     "translate": "`stylebridge translate train` or `stylebridge adapt --recipe bridge-small`",
@@ -34,10 +34,10 @@ CAPABILITIES: Mapping[str, str] = {
     "mix": "`stylebridge mix train`",
 }
 
-#: Opens what a capability needs; takes the model.
+#: Opens the part for a capability; called with the model.
 _Open = Callable[["Model"], Any]
 
-#: The capabilities that every finished run of a task has.
+#: The capabilities of every finished run of a task.
 _TASKS: Mapping[str, Mapping[str, _Open]] = {
     "adapt": {"segment": lambda model: open_segmenter(model.path, model.device)},
     "translate": {"translate": lambda model: PlainTranslator.open(model.path, model.device)},
@@ -54,7 +54,7 @@ def _of_stages(path: Path) -> Mapping[str, _Open]:
     run = RunFolder(path)
     try:
         bridge = bridge_stage(run, run.recipe())
-    except UserError:  # a damaged recipe does not keep the segmenter from its use
+    except UserError:  # with a damaged recipe the segmenter still works
         return {}
     if bridge is None:
         return {}
@@ -62,13 +62,13 @@ def _of_stages(path: Path) -> Mapping[str, _Open]:
 
 
 class Model:
-    """A finished run in use. Weights are read when a capability is first used.
+    """A finished run. Weights are loaded on first use of a capability.
 
     Attributes:
         path: the run folder.
-        task: what made it: ``adapt``, ``translate``, ``synthesize`` or ``mix``; ``segmenter`` for a folder that was
-            taken out of a run.
-        capabilities: what it can do, in the order of :data:`CAPABILITIES`.
+        task: the task of the run: ``adapt``, ``translate``, ``synthesize`` or ``mix``; ``segmenter`` for a folder taken
+            from a run.
+        capabilities: in the order of :data:`CAPABILITIES`.
     """
 
     def __init__(
@@ -80,19 +80,19 @@ class Model:
 
     @cached_property
     def device(self) -> torch.device:
-        """Where the networks are. Raises RecipeError if it is not there."""
+        """The device of the networks. Raises RecipeError if it is not available."""
         given = self._device
         return given if isinstance(given, torch.device) else open_accelerator(given).device
 
     def can(self, capability: str) -> bool:
-        """Whether the run can do something, such as ``translate``."""
+        """Whether the run has a capability, such as ``translate``."""
         return capability in self.capabilities
 
     def require(self, capability: str) -> Model:
-        """The model itself, if the run can do something.
+        """Return the model itself, if the run has a capability.
 
         Raises:
-            RunError: it cannot; the message says what it can do.
+            RunError: it does not; the message lists its capabilities.
         """
         if not self.can(capability):
             named = f", recipe {self.recipe}" if self.recipe else ""
@@ -104,7 +104,7 @@ class Model:
 
     @property
     def recipe(self) -> str:
-        """The name of the recipe that the run was made with, or nothing."""
+        """The name of the run's recipe, or an empty string."""
         try:
             return str((read_yaml(self.path / "recipe.yaml") or {}).get("name") or "")
         except (OSError, TextFileError, AttributeError):
@@ -119,22 +119,22 @@ class Model:
 
     @property
     def segmenter(self) -> AdaptedModel:
-        """What ``segment`` uses. Raises RunError."""
+        """The part for ``segment``. Raises RunError."""
         return self._part("segment")
 
     @property
     def translator(self) -> Translator:
-        """What ``translate`` uses. Raises RunError."""
+        """The part for ``translate``. Raises RunError."""
         return self._part("translate")
 
     @property
     def synthesizer(self) -> Synthesizer:
-        """What ``synthesize`` uses. Raises RunError."""
+        """The part for ``synthesize``. Raises RunError."""
         return self._part("synthesize")
 
     @property
     def mixer(self) -> Mixer:
-        """The networks that ``mix`` uses. Raises RunError."""
+        """The networks for ``mix``. Raises RunError."""
         return self._part("mix")
 
     # --- use ------------------------------------------------------------------------------------------------
@@ -163,7 +163,7 @@ class Model:
         size: int | None = None,
         pixels: int | None = None,
     ) -> np.ndarray:
-        """An image of the other domain, painted as one of the domain ``to``: uint8 [H, W, 3].
+        """Translate an image of the other domain to the domain ``to``: uint8 [H, W, 3].
 
         Args:
             to: the domain's name, ``a`` or ``source``, ``b`` or ``target``; None: the second.
@@ -172,7 +172,7 @@ class Model:
             size, pixels: see :class:`~stylebridge.jobs.apply.models.translator.Translator`.
 
         Raises:
-            UserError: the run cannot translate, has no such domain, or cannot take the style; or a file is wrong.
+            UserError: the run cannot translate, has no such domain, or cannot use the style; or a file is invalid.
         """
         translator = self.translator
         wanted = translator.resolve(StyleRequest(style, style_labels, region_styles, mixes), to)
@@ -191,17 +191,17 @@ class Model:
         segmenter: Model | None = None,
         seed: int = 0,
     ) -> np.ndarray:
-        """A picture uint8 [H, W, 3] of a label map.
+        """An image uint8 [H, W, 3] for a label map.
 
         Args:
             labels: class indices uint8 [H, W] (255 = no class), a PIL image of them, or a file.
             style, style_labels, region_styles, mixes: see :class:`~stylebridge.jobs.apply.models.styles.StyleRequest`.
             instances: the instance map of the same size, for networks that take instance edges.
-            segmenter: predicts the label maps of style photos that have none.
-            seed: of the noise, and of a random style.
+            segmenter: predicts the label maps of style photos without one.
+            seed: for the noise, and a random style.
 
         Raises:
-            UserError: the run cannot synthesize, or cannot take the style; or a file is wrong.
+            UserError: the run cannot synthesize, or cannot use the style; or a file is invalid.
         """
         synthesizer = self.synthesizer
         request = StyleRequest(style, style_labels, region_styles, mixes)
@@ -219,13 +219,13 @@ class Model:
         *,
         mode: Mode = "code",
     ) -> np.ndarray:
-        """One picture uint8 [S, S, 3], each of its factors from a photo of its own.
+        """One image uint8 [S, S, 3], with each factor from a separate photo.
 
         Args:
             pose: needed in mode ``code``, not used in mode ``feature``.
 
         Raises:
-            UserError: the run cannot mix, the mode is not known, or a photo is missing or cannot be read.
+            UserError: the run cannot mix, the mode is unknown, or a photo is missing or cannot be read.
         """
         mixing = self.mixing(mode)
         given = dict(zip(FACTORS, (pose, background, shape, texture), strict=True))
@@ -241,7 +241,7 @@ class Model:
         return pixels(made.image)[0]
 
     def mixing(self, mode: Mode = "code") -> Mixing:
-        """The mixer in a mode. Raises RunError."""
+        """The mixer in this mode. Raises RunError."""
         return Mixing(self.mixer, mode)
 
 
@@ -249,24 +249,24 @@ def load(run: str | Path, device: str = "auto") -> Model:
     """A finished run, for use in Python: ``model.segment(image)``, ``model.translate(image, to="dusk")`` and so on.
 
     Args:
-        run: any run folder, or a ``segmenter`` folder taken out of one.
-        device: ``auto`` (a GPU where there is one), ``cpu`` or ``cuda``.
+        run: any run folder, or a ``segmenter`` folder taken from one.
+        device: ``auto`` (a GPU if available), ``cpu`` or ``cuda``.
 
     Raises:
-        RunError: there is no run.
+        RunError: the run does not exist.
     """
     return open_model(run, device)
 
 
 def open_model(run: str | Path, device: str | torch.device = "auto", capability: str | None = None) -> Model:
-    """A finished run; weights are read when they are first used.
+    """Open a finished run; weights are loaded on first use.
 
     Args:
-        run: any run folder, or a ``segmenter`` folder taken out of one.
-        capability: what the run must be able to do, of :data:`CAPABILITIES`.
+        run: any run folder, or a ``segmenter`` folder taken from one.
+        capability: the required capability, a key of :data:`CAPABILITIES`.
 
     Raises:
-        RunError: there is no run, or it cannot do what is required.
+        RunError: the run does not exist, or does not have the capability.
     """
     path = Path(run)
     if (path / "stylebridge.json").is_file():
@@ -284,7 +284,7 @@ def open_model(run: str | Path, device: str | torch.device = "auto", capability:
 
 
 def capabilities_of(path: Path) -> tuple[str, ...]:
-    """What a run can do, without reading its weights; nothing for a folder that is no run."""
+    """The capabilities of a run, without loading weights; empty for a folder that is not a run."""
     try:
         return open_model(path).capabilities
     except RunError:
@@ -292,5 +292,5 @@ def capabilities_of(path: Path) -> tuple[str, ...]:
 
 
 def domains_of(path: Path) -> Domains:
-    """The domains of a run that can translate; no weights are read. Raises RunError."""
+    """The domains of a run that can translate, without loading weights. Raises RunError."""
     return Domains.of(RunFolder(open_model(path, capability="translate").path).facts())

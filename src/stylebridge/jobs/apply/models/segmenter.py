@@ -1,4 +1,4 @@
-"""A finished segmenter, with what is needed to use it."""
+"""A finished segmenter with its label space and inference settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stylebridge.networks.segmenters.build import Segmenter, load_segmenter
 
 @dataclass(frozen=True)
 class AdaptedModel:
-    """A segmenter with what is needed to use it."""
+    """A segmenter with its label space and inference settings."""
 
     segmenter: Segmenter
     space: LabelSpace
@@ -27,21 +27,21 @@ class AdaptedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """The device of the network."""
         return next(self.segmenter.parameters()).device
 
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """The label map uint8 [H, W] of an image uint8 [H, W, 3], as ``stylebridge segment`` gives it."""
+        """The label map uint8 [H, W] of an image uint8 [H, W, 3], as from ``stylebridge segment``."""
         self.segmenter.eval()
         ((_, _, labels),) = predict_arrays(self.segmenter, [("", image)], self.inference, self.device)
         return labels
 
 
 def load_adapted(path: Path) -> AdaptedModel:
-    """Load the segmenter of a finished run, or of a ``segmenter`` folder taken out of one.
+    """Load the segmenter of a finished run, or of a ``segmenter`` folder taken from one.
 
     Raises:
-        RunError: there is no run, it is of another kind, or it is not finished.
+        RunError: the run does not exist, has another kind, or is not finished.
     """
     folder = path
     if not (path / "stylebridge.json").is_file():

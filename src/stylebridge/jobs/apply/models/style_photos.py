@@ -1,4 +1,4 @@
-"""Style photos, and the label maps that say where in them each style is."""
+"""Style photos, and label maps that locate their styles."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from stylebridge.jobs.apply.files.arrays import Picture, as_image, as_labels, re
 from stylebridge.jobs.apply.models.inference import predict_labels
 from stylebridge.jobs.apply.models.segmenter import AdaptedModel
 
-#: Pixels of a style photo that are encoded.
+#: Most pixels of a style photo for encoding.
 MAX_STYLE_PIXELS = 4_000_000
 
 
 class StylePhotos:
-    """Photos with the label maps that say where each style is.
+    """Reads photos with label maps that locate their styles.
 
     Args:
-        space: what the label maps are read by.
-        style, style_labels: a photo, and the label map that is given with it.
-        segmenter: predicts the label maps that are not found; its classes must be those of the space.
-        read_as: how label files are read whatever they show; None: as they show, else in ``space``.
+        space: the label space of the label maps.
+        style, style_labels: a photo, and its given label map.
+        segmenter: predicts missing label maps; its classes must be those of ``space``.
+        read_as: the label space regardless of the files' evidence; None: from evidence, else ``space``.
     """
 
     def __init__(
@@ -46,10 +46,11 @@ class StylePhotos:
 
     def read(self, photo: Picture) -> tuple[np.ndarray, np.ndarray]:
         """The photo uint8 [H, W, 3] and its label map uint8 [H, W] (255 = no class). A photo of more than
-        :data:`MAX_STYLE_PIXELS` is made smaller: an encoder takes some hundred times its memory.
+        :data:`MAX_STYLE_PIXELS` is reduced: an encoder needs about a hundred times its memory.
 
         Raises:
-            DataError: it cannot be read, no label map is given, beside it or predicted, or the map has another shape.
+            DataError: it cannot be read, has no label map (given, beside it or predicted), or one of another aspect
+            ratio.
         """
         image = as_image(photo)
         path = Path(photo) if isinstance(photo, str | Path) else None
@@ -73,13 +74,13 @@ class StylePhotos:
 
 
 def same_picture(one: Picture, other: Picture) -> bool:
-    """Whether two pictures are one: the same path as it is written, or the same object."""
+    """Whether two pictures are the same: an equal path, or the same object."""
     paths = isinstance(one, str | Path) and isinstance(other, str | Path)
     return str(one) == str(other) if paths else one is other
 
 
 def _reduced(image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A large photo and its map at the size that :func:`_fitted` gives the photo."""
+    """A large photo and its map at the size of :func:`_fitted`."""
     fitted = _fitted(image)
     if fitted is image:
         return image, labels
@@ -88,7 +89,7 @@ def _reduced(image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _fitted(image: np.ndarray) -> np.ndarray:
-    """A photo of at most :data:`MAX_STYLE_PIXELS`."""
+    """The photo, reduced to at most :data:`MAX_STYLE_PIXELS`."""
     height, width = image.shape[:2]
     if width * height <= MAX_STYLE_PIXELS:
         return image
@@ -103,7 +104,7 @@ def _style_map(
     """The label map uint8 [h, w] (255 = no class) of a photo [H, W, 3]; it may be smaller or larger.
 
     Raises:
-        DataError: it cannot be read, holds what is no class, or has other proportions than the photo.
+        DataError: it cannot be read, has values that are not classes, or another aspect ratio than the photo.
     """
     height, width = image.shape[:2]
     if isinstance(given, str | Path):
@@ -111,7 +112,7 @@ def _style_map(
     else:
         name, labels = "The label map", as_labels(given, space)
     rows, columns = labels.shape
-    # A map that was resized to whole pixels is off by less than one of them.
+    # Rounding a resized map to whole pixels changes its size by less than one pixel.
     if abs(width * rows - height * columns) >= max(width, height):
         raise DataError(
             f"{name} is {columns}×{rows} and {photo} {width}×{height}: give the label map of this very photo."
@@ -121,16 +122,16 @@ def _style_map(
 
 @torch.inference_mode()
 def predict_map(model: AdaptedModel, image: np.ndarray) -> np.ndarray:
-    """The label map uint8 [H, W] that a segmenter gives an image uint8 [H, W, 3]."""
+    """The label map uint8 [H, W] predicted for an image uint8 [H, W, 3]."""
     tensor = torch.from_numpy(image).permute(2, 0, 1)[None].to(model.device).float() / 255
     return predict_labels(model.segmenter, tensor, image.shape[:2], model.inference)[0].cpu().numpy()
 
 
 def labels_beside(photo: Path) -> Path | None:
-    """The label map of a photo by its name: ``../labels/NAME.png`` for one in a folder ``images``, or
-    ``NAME_labels.png`` next to it."""
+    """The label map of a photo by its name: ``../labels/NAME.png`` if the photo is in a folder ``images``, or
+    ``NAME_labels.png`` beside it."""
     for found in (
-        # A bare name has a parent without a name of its own.
+        # The parent of a bare file name has no name.
         photo.absolute().parent.parent / "labels" / f"{photo.stem}.png",
         photo.parent / "labels" / f"{photo.stem}.png",
         photo.with_name(f"{photo.stem}_labels.png"),

@@ -1,6 +1,6 @@
-"""Styles: what a user asks for, in one grammar for all models, and what a model makes of it.
+"""Style requests in one grammar for all models, and their resolution by a model.
 
-A model takes styles of one of three grades: none, one for the whole image, or one for each region of a label map.
+A model has one of three grades of styles: none, one for the whole image, or one for each region of a label map.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from stylebridge.jobs.apply.files.arrays import Picture
 
 Grade = Literal["none", "image", "region"]
 Code = TypeVar("Code")
-#: The style of one class: a tensor, or several that belong together.
+#: The style of one class: a tensor, or several related ones.
 Row = tuple[Tensor, ...]
 
-#: In place of a photo: the mean style of the class.
+#: Instead of a photo: the mean style of the class.
 MEAN = "mean"
-#: Pictures that one input may become.
+#: Most results for one input.
 MOST_SAMPLES = 1000
 
-#: The grades that can take each option.
+#: The grades that support each option.
 _TAKE: dict[str, tuple[Grade, ...]] = {
     "--style": ("image", "region"),
     "--style-labels": ("region",),
@@ -54,13 +54,13 @@ class RegionStyle:
 
 
 class Styled:
-    """What all models that may take styles have in common.
+    """The base of all models that may have styles.
 
     Attributes:
-        styles: the grade of the styles that the model takes.
+        styles: the grade of the model's styles.
         draws: whether it can draw random styles.
         styled_runs: runs of the same task whose models have styles for each region, for messages.
-        title: what messages call the model: its run and method.
+        title: its name in messages: run and method.
     """
 
     styles: Grade = "none"
@@ -71,14 +71,14 @@ class Styled:
 
 @dataclass(frozen=True)
 class StyleRequest:
-    """The styles that a user asks for, as the options ``--style --style-labels --region-style --mix --samples`` say.
+    """The user's style options ``--style --style-labels --region-style --mix --samples``.
 
     Attributes:
-        style: the photo whose look, or whose regions' looks, are taken; None: the model's mean styles or a random one.
+        style: the photo that gives the style, or the styles of regions; None: mean styles or a random style.
         style_labels: the label map of ``style``; None: found beside it by name, or predicted.
         region_styles: ``CLASS=PHOTO``: the style of one class from another photo, or ``CLASS=mean``.
         mixes: ``CLASS=PHOTO:PHOTO:SHARE``: a style between two, the second's share from 0 to 1.
-        samples: how many pictures with random styles each input becomes; None: one picture.
+        samples: number of results with random styles for each input; None: one result.
     """
 
     style: Picture | None = None
@@ -88,7 +88,7 @@ class StyleRequest:
     samples: int | None = None
 
     def options(self) -> tuple[str, ...]:
-        """The options that are given."""
+        """The given options."""
         given = {
             "--style": self.style is not None,
             "--style-labels": self.style_labels is not None,
@@ -99,11 +99,11 @@ class StyleRequest:
         return tuple(option for option, is_given in given.items() if is_given)
 
     def check(self, model: Styled) -> None:
-        """See that a model can take the options.
+        """Check that a model supports the options.
 
         Raises:
-            RunError: its grade of styles cannot; the option, the grade and the mend are named.
-            DataError: an option needs another one, or a number is out of range.
+            RunError: its grade of styles does not; names the option, the grade and the mend.
+            DataError: an option requires another one, or a number is out of range.
         """
         for option in self.options():
             draw = option == "--samples"
@@ -125,11 +125,11 @@ class StyleRequest:
             raise DataError(f"--samples is {self.samples}: give a number from 1 to {MOST_SAMPLES}.")
 
     def regions(self, space: LabelSpace) -> tuple[RegionStyle, ...]:
-        """The classes whose styles are asked for one by one. Raises DataError, see :func:`parse_region_styles`."""
+        """The requested styles of single classes. Raises DataError, see :func:`parse_region_styles`."""
         return parse_region_styles(self.region_styles, self.mixes, space)
 
     def photos(self, space: LabelSpace | None) -> dict[str, object]:
-        """The files that are read, by what messages call them."""
+        """The input files, by their names in messages."""
         found: dict[str, object] = {"the style photo": self.style, "its label map": self.style_labels}
         for each in self.regions(space) if space is not None else ():
             found |= {f"the photo ({p})": p for p in (each.first, each.second) if p not in (None, MEAN)}
@@ -137,7 +137,7 @@ class StyleRequest:
 
 
 def sampled(picture: Path, samples: int | None) -> list[Path]:
-    """The files that ``--samples`` makes of one picture NAME.png: NAME-1.png and so on; without it the file itself."""
+    """The output files with ``--samples`` for a picture NAME.png: NAME-1.png …; without it the file itself."""
     if samples is None:
         return [picture]
     return [picture.with_name(f"{picture.stem}-{n}{picture.suffix}") for n in range(1, samples + 1)]
@@ -146,7 +146,7 @@ def sampled(picture: Path, samples: int | None) -> list[Path]:
 def parse_region_styles(
     styles: Sequence[str], mixes: Sequence[str], space: LabelSpace
 ) -> tuple[RegionStyle, ...]:
-    """Read ``CLASS=PHOTO`` and ``CLASS=PHOTO:PHOTO:SHARE``.
+    """Parse ``CLASS=PHOTO`` and ``CLASS=PHOTO:PHOTO:SHARE``.
 
     Raises:
         DataError: one has another form, its class is unknown, or a class has two styles.
@@ -188,11 +188,11 @@ def _class(name: str, space: LabelSpace) -> int:
     return space.classes.index(name)
 
 
-# --- what a model makes of a request ------------------------------------------------------------------------
+# --- resolving a request -----------------------------------------------------------------------------------
 
 
 class RegionCodes(NamedTuple, Generic[Code]):
-    """Resolved styles of regions: ``base`` is a photo's, None the mean; ``rows`` are those of single classes."""
+    """Resolved styles of regions: ``base`` from a photo, None: the mean; ``rows`` for single classes."""
 
     base: Code | None
     rows: dict[int, Row]
@@ -204,12 +204,12 @@ def resolve_regions(
     code: Callable[[Picture], Code],
     row: Callable[[Code | None, str, int], Row],
 ) -> RegionCodes[Code]:
-    """The styles of regions that are asked for; every photo is encoded once.
+    """The requested styles of regions; every photo is encoded once.
 
     Args:
         code: the styles of all regions of a photo.
-        row: the style of one class in them; takes the styles (None: the means), what the photo is called, and the
-            class. Raises DataError where there is none.
+        row: the style of one class; called with the styles (None: the means), the photo's name and the class. Raises
+            DataError if there is none.
     """
     known: dict[str, Code] = {}
 
@@ -227,7 +227,7 @@ def resolve_regions(
 
 
 def rows_of(wanted: Iterable[RegionStyle], one: Callable[[str, int], Row]) -> dict[int, Row]:
-    """The style of each class that is asked for by itself; ``one`` gives that of a class in one photo."""
+    """The requested style of each single class; ``one`` returns that of a class in one photo."""
     rows: dict[int, Row] = {}
     for each in wanted:
         rows[each.index] = first = one(each.first, each.index)
@@ -238,5 +238,5 @@ def rows_of(wanted: Iterable[RegionStyle], one: Callable[[str, int], Row]) -> di
 
 
 def resolve_image(request: StyleRequest, code: Callable[[Picture], Any]) -> Any:
-    """The style of a whole image that is asked for; None: the model's own choice."""
+    """The requested style of a whole image; None: the model's default."""
     return None if request.style is None else code(request.style)

@@ -1,4 +1,4 @@
-"""Finished synthesizers: pictures from label maps, without styles, with one for the image, or one for each region."""
+"""Finished synthesizers: images from label maps, without styles, with one for the image, or one for each region."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from stylebridge.layers.label_maps import LabelMaps
 from stylebridge.networks.sean import SEANNetworks
 from stylebridge.networks.spade import Posterior, SPADENetworks
 
-#: The largest picture, in pixels: a mistyped size must not take all memory.
+#: Largest image in pixels: a mistyped size must not use up the memory.
 MAX_PIXELS = 2**24
 
 
@@ -47,11 +47,11 @@ class Style:
 
 
 class Synthesizer(Styled):
-    """Draws pictures from label maps.
+    """Generates images from label maps.
 
     Attributes:
         space: the classes, K of them.
-        size: the (width, height) it was trained at.
+        size: the (width, height) of the training images.
     """
 
     styled_runs: ClassVar[str] = "a run of `stylebridge synthesize train --recipe sean-small`"
@@ -71,8 +71,8 @@ class Synthesizer(Styled):
         """The synthesizer of a finished run.
 
         Raises:
-            RunError: there is no run, it is of another kind, not finished, or an import of an earlier version with
-                another meaning of its label channels.
+            RunError: the run does not exist, has another kind, is not finished, or was imported by an earlier version
+                with another meaning of its label channels.
         """
         opened = open_run(Path(run), "synthesize")
         recipe, facts = opened.recipe(), opened.facts()
@@ -89,7 +89,7 @@ class Synthesizer(Styled):
             with torch.device("meta"):  # random values would take seconds, and be thrown away
                 networks = recipe.spec.networks.build_from(settings)
             if isinstance(networks, SPADENetworks) and imported and not imported.get("encoder"):
-                networks.encoder = None  # earlier versions kept one of random weights
+                networks.encoder = None  # earlier versions saved one with random weights
             return networks
 
         networks = load_parts(folder, build)
@@ -109,14 +109,14 @@ class Synthesizer(Styled):
         return self.networks.config.edges
 
     def resolve(self, request: StyleRequest, photos: StylePhotos, size: tuple[int, int] | None = None) -> Any:
-        """The style that a user asks for, for :meth:`draw`; None: the model's usual one.
+        """The requested style for :meth:`draw`; None: the model's default.
 
         Args:
             photos: reads style photos and their label maps.
-            size: (width, height) that they are resized to first; None: they keep theirs.
+            size: (width, height) of the photos after resizing; None: unchanged.
 
         Raises:
-            UserError: the model cannot take it, or a photo or label map is wrong.
+            UserError: the model does not support it, or a photo or label map is invalid.
         """
         request.check(self)
         return None
@@ -124,24 +124,24 @@ class Synthesizer(Styled):
     def draw(
         self, labels: np.ndarray, style: Any = None, seed: int = 0, *, edges: np.ndarray | None = None
     ) -> np.ndarray:
-        """A picture uint8 [H, W, 3] of a label map in a style that :meth:`resolve` gave; else as :meth:`render`."""
+        """An image uint8 [H, W, 3] for a label map in a style from :meth:`resolve`; else like :meth:`render`."""
         return self.render(labels, style, seed, edges=edges)
 
     @torch.inference_mode()
     def render(
         self, labels: np.ndarray, style: Any = None, seed: int = 0, *, edges: np.ndarray | None = None
     ) -> np.ndarray:
-        """A picture uint8 [H, W, 3] of a label map.
+        """An image uint8 [H, W, 3] for a label map.
 
         Args:
-            labels: uint8 [H, W] (255 = no class); sides that do not fit the network's stride are padded, and cropped.
-            style: of a region model: codes [K, S], None: the mean styles; of an image model: a distribution of codes,
+            style: for a region model codes [K, S], None: the mean styles; for an image model a distribution of codes,
                 None: a random code.
-            seed: of the noise, and of the code that is drawn.
+                None: a random code.
+            seed: for the noise, and for drawing a code.
             edges: bool [H, W], for a network that takes instance edges.
 
         Raises:
-            UserError: the map is too large, edges are missing, or a VAE makes another size.
+            UserError: the map is too large, edges are missing, or the size does not match a VAE.
         """
         height, width = labels.shape
         if height * width > MAX_PIXELS:
@@ -159,7 +159,7 @@ class Synthesizer(Styled):
         raise NotImplementedError
 
     def _padded(self, values: np.ndarray, fill: int) -> Tensor:
-        """[H, W] as [1, H', W'] on the device, filled up to what the network takes."""
+        """[H, W] as [1, H', W'] on the device, padded for the network."""
         height, width = values.shape
         stride = self.networks.config.stride
         padding = (0, -width % stride, 0, -height % stride)
@@ -167,10 +167,10 @@ class Synthesizer(Styled):
 
 
 class SEANSynthesizer(Synthesizer):
-    """With a style for each region.
+    """A synthesizer with a style for each region.
 
     Attributes:
-        means: the mean style of each class over the training images; None: not known (imported weights).
+        means: the mean style of each class over the training images; None: unknown (imported weights).
     """
 
     styles = "region"
@@ -198,9 +198,9 @@ class SEANSynthesizer(Synthesizer):
         return Style(codes[0].float().cpu(), present[0].cpu())
 
     def complete(self, style: Style | None) -> Tensor:
-        """Codes [K, S]: the style's, and the class means for classes that it lacks; None: class means alone.
+        """Codes [K, S]: the style's, and class means for missing classes; None: only class means.
 
-        Without means (imported weights) an absent class keeps the code 0, as in the published program.
+        Without means (imported weights) the code of an absent class is 0, as in the published program.
 
         Raises:
             RunError: there is neither a style nor a mean style.
@@ -215,7 +215,7 @@ class SEANSynthesizer(Synthesizer):
     def resolve(
         self, request: StyleRequest, photos: StylePhotos, size: tuple[int, int] | None = None
     ) -> RegionCodes[Style]:
-        """As :meth:`Synthesizer.resolve`: the styles of a photo and of single classes."""
+        """Like :meth:`Synthesizer.resolve`: the styles of a photo and of single classes."""
         request.check(self)
 
         def code(photo: Picture) -> Style:
@@ -232,11 +232,11 @@ class SEANSynthesizer(Synthesizer):
         *,
         edges: np.ndarray | None = None,
     ) -> np.ndarray:
-        """As :meth:`Synthesizer.draw`: class means where the style's photo lacks a class."""
+        """Like :meth:`Synthesizer.draw`: class means for classes missing in the style photo."""
         return self.render(labels, self._codes(labels, style or RegionCodes(None, {})), seed, edges=edges)
 
     def _codes(self, labels: np.ndarray, style: RegionCodes[Style]) -> Tensor:
-        """[K, S]: the photo's styles, class means where it lacks a class, and the styles of single classes."""
+        """[K, S]: the photo's styles, class means for missing classes, and the styles of single classes."""
         base, rows = style
         if base is None and self.means is None:
             missing = sorted(set(np.unique(labels).tolist()) - {IGNORE} - rows.keys())
@@ -266,13 +266,13 @@ class SEANSynthesizer(Synthesizer):
 
     def _paint(self, maps: LabelMaps, style: Tensor | None, noise: torch.Generator) -> Tensor:
         codes = self.complete(None) if style is None else style
-        # A style for pixels without a class, where they count as one, is not always given: 0, as published.
+        # Pixels without a class may count as a class without a given style: 0, as published.
         codes = F.pad(codes, (0, 0, 0, self.networks.config.classes - len(codes)))
         return self.networks.generator(maps, codes[None].to(self.device), generator=noise)
 
 
 class SPADESynthesizer(Synthesizer):
-    """Without styles, or as the decoder of a VAE with one style for the whole image, which can be drawn."""
+    """A synthesizer without styles, or with a VAE and one style for the whole image, which can be random."""
 
     networks: SPADENetworks
 
@@ -285,9 +285,9 @@ class SPADESynthesizer(Synthesizer):
 
     @torch.inference_mode()
     def look(self, image: np.ndarray) -> Posterior:
-        """The look of a photo uint8 [H, W, 3]: a distribution of codes, which :meth:`render` draws from.
+        """The style of a photo uint8 [H, W, 3]: a distribution of codes, from which :meth:`render` draws.
 
-        The photo is resized to the size of training, as published.
+        The photo is resized to the training size, as published.
         """
         assert self.networks.encoder is not None
         photo = resized(image, self.size)
@@ -296,7 +296,7 @@ class SPADESynthesizer(Synthesizer):
     def resolve(
         self, request: StyleRequest, photos: StylePhotos, size: tuple[int, int] | None = None
     ) -> Posterior | None:
-        """As :meth:`Synthesizer.resolve`: the look of a photo."""
+        """Like :meth:`Synthesizer.resolve`: the style of a photo."""
         request.check(self)
         if request.style is not None and self.networks.encoder is None:
             raise RunError(
@@ -310,14 +310,14 @@ class SPADESynthesizer(Synthesizer):
         return self.networks.generator(maps, code, generator=noise)
 
 
-#: The class that uses the networks of each method.
+#: The class for the networks of each method.
 _CLASSES: dict[str, Callable[..., Synthesizer]] = {"sean": SEANSynthesizer, "spade": SPADESynthesizer}
 
 
 def save_synthesizer(
     networks: SEANNetworks | SPADENetworks, discriminator: nn.Module | None, run: Path
 ) -> None:
-    """Write ``networks/``: settings, generator with the mean styles, encoder, discriminator; whole or not there."""
+    """Write ``networks/``: settings, generator with the mean styles, encoder, discriminator; atomically."""
     parts = dict(networks.named_children())
     if discriminator is not None:
         parts["discriminator"] = discriminator

@@ -1,4 +1,4 @@
-"""Finished translators: one interface for all of them, and those of whole images without styles."""
+"""Finished translators: the common interface, and translators of whole images without styles."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from stylebridge.terminal import open_console
 
 
 class Translator(Styled, ABC):
-    """Carries images of one domain over to the other.
+    """Translates images of one domain to the other.
 
     Attributes:
         domains: the two domains and their names.
-        any_size: whether images may be translated at another size than the run was trained at (``--size``,
+        any_size: whether images may be translated at other sizes than the training size (``--size``,
             ``--pixels``).
-        space: the classes of the label maps that it takes beside images; None: it takes none.
+        space: the label space of label maps that it needs besides images; None: it needs none.
     """
 
     styled_runs: ClassVar[str] = "a run of `stylebridge adapt --recipe bridge-small`"
@@ -52,21 +52,21 @@ class Translator(Styled, ABC):
         size: int | None = None,
         pixels: int | None = None,
     ) -> np.ndarray:
-        """An image uint8 [H, W, 3] of the other domain, painted as one of the domain ``to``: uint8 [H, W, 3].
+        """Translate an image uint8 [H, W, 3] of the other domain to the domain ``to``: uint8 [H, W, 3].
 
         Args:
             to: a name of :attr:`domains`; None: the second.
-            style: from :meth:`resolve` or :meth:`code`; None: the domain's usual one.
-            labels: the image's label map uint8 [H, W] of :attr:`space`; None: predicted, where one is needed.
+            style: from :meth:`resolve` or :meth:`code`; None: the domain's default.
+            labels: the image's label map uint8 [H, W] of :attr:`space`; None: predicted if needed.
             size: resize to this square first; the result keeps it.
             pixels: translate at about this many pixels, at the image's aspect ratio; the result has the image's size.
 
         Raises:
-            DataError: there is no such domain.
+            DataError: the domain is unknown.
         """
 
     def check(self, to: str | None, size: int | None, pixels: int | None) -> None:
-        """See that there is a domain, and that a size may be chosen. Raises DataError."""
+        """Check the domain, and that sizes are supported. Raises DataError."""
         self.domains.find(to)
         if not self.any_size and (size is not None or pixels is not None):
             option = "--size" if size is not None else "--pixels"
@@ -80,17 +80,17 @@ class Translator(Styled, ABC):
         return None
 
     def resolve(self, request: StyleRequest, to: str | None = None, read_as: LabelSpace | None = None) -> Any:
-        """The style that a user asks for; ``read_as`` is the space of its label maps whatever they show.
+        """The requested style; ``read_as``: the label space of its label maps regardless of evidence.
 
         Raises:
-            UserError: the translator cannot take it, or a photo or label map is wrong.
+            UserError: the translator does not support it, or a photo or label map is invalid.
         """
         request.check(self)
         return None
 
 
 class PlainTranslator(Translator):
-    """A translator of whole images, such as NICE-GAN and CycleGAN: a network for each direction."""
+    """A translator of whole images, such as NICE-GAN and CycleGAN, with a network for each direction."""
 
     def __init__(
         self, networks: nn.Module, resample: Resample, domains: Domains, device: torch.device
@@ -101,7 +101,7 @@ class PlainTranslator(Translator):
 
     @classmethod
     def open(cls, path: Path, device: torch.device) -> PlainTranslator:
-        """That of a finished run of ``stylebridge translate train``. Raises RunError."""
+        """Open a finished run of ``stylebridge translate train``. Raises RunError."""
         opened = cls(
             load_networks(path), resample_of(path), Domains.of(open_run(path, "translate").facts()), device
         )
@@ -130,8 +130,8 @@ class PlainTranslator(Translator):
 
 
 def save_networks(networks: nn.Module, run: Path) -> None:
-    """Write ``networks/discriminators.safetensors`` and ``generators.safetensors``, and the settings; the folder is
-    whole or not there."""
+    """Write ``networks/discriminators.safetensors``, ``generators.safetensors`` and the settings; the folder is written
+    atomically."""
     settings = networks.config.model_dump_json()  # type: ignore[union-attr,operator]
     save_parts(dict(networks.named_children()), str(settings), run, "the translator")
 
@@ -140,7 +140,7 @@ def load_networks(run: Path) -> nn.Module:
     """The networks of a finished translation run.
 
     Raises:
-        RunError: there is no run, it is of another kind, or it is not finished.
+        RunError: the run does not exist, has another kind, or is not finished.
     """
     opened = open_run(run, "translate")
     folder = opened.path / "networks"
@@ -152,7 +152,7 @@ def load_networks(run: Path) -> nn.Module:
 
 
 def resample_of(run: Path) -> Resample:
-    """The filter that a translation run resizes images with."""
+    """The resizing filter of a translation run."""
     return RunFolder(run).recipe().spec.resample
 
 
@@ -164,7 +164,7 @@ def translate_files(
     resample: Resample = "bicubic",
     quiet: bool = False,
 ) -> None:
-    """Translate each file into the PNG file it is mapped to; see :func:`translate_image`."""
+    """Translate each file to the PNG file that it is mapped to; see :func:`translate_image`."""
     for file, path in track(outputs.items(), "translate", console=open_console(stderr=True, quiet=quiet)):
         made = translate_image(translator, read_image(file), pixels=pixels, resample=resample)
         write_png(made, path)
@@ -179,12 +179,12 @@ def translate_image(
     pixels: int | None = None,
     resample: Resample = "bicubic",
 ) -> np.ndarray:
-    """Translate uint8 [H, W, 3] by a network that takes and gives [1, 3, H, W] in [0, 1].
+    """Translate uint8 [H, W, 3] by a network from [1, 3, H, W] in [0, 1] to the same.
 
     Args:
         size: resize to this square first; the result keeps it.
         pixels: translate at about this many pixels, at the image's aspect ratio, and resize the result back.
-        resample: the filter for images that come to another size.
+        resample: the filter for resizing.
     """
     device = next(translator.parameters()).device
     height, width = image.shape[:2]
