@@ -29,7 +29,7 @@ types: install
 house:  ## Import circles, upward imports, long files and functions, full folders: there must be none.
 	$(PYTHON) tools/house.py
 
-check: lint types test
+check: lint types house test
 
 check-fast: lint  ## The rules of style, and the tests that are quick and need no data: a minute and a half on two cores.
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not real"
