@@ -14,7 +14,6 @@ from stylebridge.data.domain import Domain, check_size
 from stylebridge.data.image_cache import ImageCache
 from stylebridge.data.images import read_image
 from stylebridge.data.shards.reader import ShardSequence
-from stylebridge.errors import DataError
 
 #: Cache of decoded images in a dataset of files, in bytes.
 CACHE_BYTES = 1_500_000_000
@@ -50,8 +49,7 @@ class DomainDataset(Dataset[Sample]):
     def __init__(
         self, domain: Domain, augmentation: Augmentation, seed: int, cache_bytes: int | None = None
     ) -> None:
-        if domain.labels is not None and domain.space is None:
-            raise DataError(f"The {domain.name} labels of {domain.root} have no label space: give one.")
+        domain.ensure_space()
         if cache_bytes is None:
             cache_bytes = 0 if isinstance(domain.images, ShardSequence) else CACHE_BYTES
         self.domain, self.augmentation, self.seed, self.cache_bytes = domain, augmentation, seed, cache_bytes

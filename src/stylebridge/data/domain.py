@@ -77,6 +77,11 @@ class Domain:
             first -= 1
         return "/".join(parts[first:])
 
+    def ensure_space(self) -> None:
+        """Raises DataError if there are labels without a label space."""
+        if self.labels is not None and self.space is None:
+            raise DataError(f"The {self.name} labels of {self.root} have no label space: give one.")
+
     @property
     def spec(self) -> str:
         """The specification for :func:`open_domain`."""
@@ -255,8 +260,7 @@ def check_domain(
     Raises:
         DataError: the first invalid file, in order.
     """
-    if domain.labels is not None and domain.space is None:
-        raise DataError(f"The {domain.name} labels of {domain.root} have no label space: give one.")
+    domain.ensure_space()
     images, shard_labels = domain.images, isinstance(domain.labels, ShardSequence | None)
     if isinstance(images, ShardSequence) and shard_labels:  # every file was checked when it was packed
         return DomainSummary(**images.shards.statistics(domain.space if domain.labels is not None else None))

@@ -19,8 +19,8 @@ from stylebridge.atomic import written_file
 from stylebridge.errors import DataError, WeightsError
 from stylebridge.interop.importer import Given, Imported, Importer, ReleasedFile
 from stylebridge.networks.nice_gan import PRESETS, NiceGanConfig, NiceGanNetworks
-from stylebridge.networks.nice_gan.config import STRIDE
 from stylebridge.networks.pretrained import misfit, read_authors_file, strip_prefix
+from stylebridge.networks.two_domains import STRIDE
 
 #: Our networks, by the authors' names.
 PARTS = {

@@ -16,7 +16,8 @@ from stylebridge.errors import DataError
 from stylebridge.layers.precision import at_least_float32
 from stylebridge.losses.adversarial import least_squares
 from stylebridge.methods.registry import MethodSpec, Networks
-from stylebridge.networks.cyclegan import OTHER, PRESETS, CycleGANConfig, CycleGANNetworks
+from stylebridge.networks.cyclegan import PRESETS, CycleGANConfig, CycleGANNetworks
+from stylebridge.networks.two_domains import OTHER
 
 #: Epochs at the full rate, and again with a falling rate; an epoch has the number of batches of the larger domain.
 PUBLISHED_EPOCHS = 200

@@ -10,17 +10,18 @@ from typing import Self
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from stylebridge.errors import DataError
+from stylebridge.networks.two_domains import (
+    OTHER,
+    SMALLEST_TRANSLATED,
+    STRIDE,
+    ensure_domain,
+    ensure_size_fits,
+    translate_padded,
+)
 from stylebridge.settings import Settings
 
-#: The two domains, each with the domain it is translated to.
-OTHER = {"a": "b", "b": "a"}
-#: Sides of images must be multiples of this.
-STRIDE = 4
-#: The shortest side that all reflection paddings of a generator accept.
-SMALLEST_TRANSLATED = 8
 #: Standard deviation of the convolutions' initial weights (section 7.1); initial biases are 0.
 INITIAL_DEVIATION = 0.02
 
@@ -46,11 +47,7 @@ class CycleGANConfig(Settings):
 
     @model_validator(mode="after")
     def _size_fits(self) -> Self:
-        if self.image_size < self.smallest_image or self.image_size % STRIDE:
-            raise ValueError(
-                f"image_size {self.image_size} does not fit {self.layers} layers: take a multiple of {STRIDE} from "
-                f"{self.smallest_image} on"
-            )
+        ensure_size_fits(self.image_size, self.layers, self.smallest_image)
         return self
 
 
@@ -202,18 +199,7 @@ class CycleGANTranslator(nn.Module):
         Raises:
             DataError: the images do not have three channels.
         """
-        if image.dim() != 4 or image.shape[1] != 3:
-            raise DataError(
-                f"CycleGAN translates RGB images [B, 3, H, W], not {list(image.shape)}: convert them to RGB."
-            )
-        height, width = image.shape[-2:]
-        right, below = (
-            max(SMALLEST_TRANSLATED, -(-side // STRIDE) * STRIDE) - side for side in (width, height)
-        )
-        if right or below:
-            image = F.pad(image, (0, right, 0, below), mode="replicate")
-        out = self.generator(image * 2 - 1)[..., :height, :width]
-        return (out * 0.5 + 0.5).clamp(0, 1)
+        return translate_padded(self.generator, image, "CycleGAN")
 
 
 class CycleGANNetworks(nn.Module):
@@ -235,8 +221,7 @@ class CycleGANNetworks(nn.Module):
         Raises:
             DataError: the domain is unknown.
         """
-        if to not in OTHER:
-            raise DataError(f"There is no domain {to!r}: translate to a or to b.")
+        ensure_domain(to)
         with torch.device("meta"):
             generator = Generator(self.config)
         state = {key: value.detach().clone() for key, value in self.generators[to].state_dict().items()}

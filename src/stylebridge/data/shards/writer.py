@@ -84,8 +84,7 @@ def write_shards(
     Raises:
         DataError: the first invalid file, in order; or webdataset is not installed.
     """
-    if domain.labels is not None and domain.space is None:
-        raise DataError(f"The {domain.name} labels of {domain.root} have no label space: give one.")
+    domain.ensure_space()
     space = train_id_space(domain.space) if domain.labels is not None and domain.space is not None else None
     total = len(domain.images)
     with ExitStack() as stack:

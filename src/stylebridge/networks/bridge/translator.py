@@ -12,8 +12,8 @@ from stylebridge.networks.bridge.critic import Critic
 from stylebridge.networks.bridge.generator import Generator
 from stylebridge.networks.bridge.styles import StyleHead, Styles
 from stylebridge.networks.bridge.trunk import Trunk
-from stylebridge.networks.nice_gan.config import STRIDE
 from stylebridge.networks.segmenters.build import Segmenter
+from stylebridge.networks.two_domains import STRIDE
 
 #: The two domains, each with the domain it is translated to.
 OTHER = {"source": "target", "target": "source"}

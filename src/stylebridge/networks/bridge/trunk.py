@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from stylebridge.errors import RecipeError
-from stylebridge.networks.nice_gan.config import STRIDE
 from stylebridge.networks.segmenters.build import Segmenter
 from stylebridge.networks.segmenters.smp import SmpSegmenter
+from stylebridge.networks.two_domains import STRIDE
 
 #: Number of halvings of the sides in the trunk, as in NICE-GAN's encoder.
 DEPTH = 2

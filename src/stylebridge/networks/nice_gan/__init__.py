@@ -3,7 +3,8 @@
 from stylebridge.networks.nice_gan.config import PRESETS, NiceGanConfig
 from stylebridge.networks.nice_gan.discriminator import Discriminator, Encoder, Encoding, Scores
 from stylebridge.networks.nice_gan.generator import Generator
-from stylebridge.networks.nice_gan.translator import OTHER, NiceGanNetworks, Translator
+from stylebridge.networks.nice_gan.translator import NiceGanNetworks, Translator
+from stylebridge.networks.two_domains import OTHER
 
 __all__ = [
     "OTHER",

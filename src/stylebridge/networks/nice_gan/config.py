@@ -4,10 +4,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from stylebridge.networks.two_domains import ensure_size_fits
 from stylebridge.settings import Settings
-
-#: Ratio of image size to code size.
-STRIDE = 4
 
 
 class NiceGanConfig(Settings):
@@ -40,11 +38,7 @@ class NiceGanConfig(Settings):
 
     @model_validator(mode="after")
     def _size_fits(self) -> Self:
-        if self.image_size < self.smallest_image or self.image_size % STRIDE:
-            raise ValueError(
-                f"image_size {self.image_size} does not fit {self.layers} layers: take a multiple of {STRIDE} "
-                f"from {self.smallest_image} on"
-            )
+        ensure_size_fits(self.image_size, self.layers, self.smallest_image)
         return self
 
 

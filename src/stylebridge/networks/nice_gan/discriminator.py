@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from stylebridge.errors import DataError
 from stylebridge.layers.spectral import SpectralConv2d, SpectralLinear
-from stylebridge.networks.nice_gan.config import STRIDE, NiceGanConfig
+from stylebridge.networks.nice_gan.config import NiceGanConfig
+from stylebridge.networks.two_domains import STRIDE
 
 SLOPE = 0.2
 KERNEL = 4

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from stylebridge.errors import DataError
 from stylebridge.layers.conv import FewChannelConv2d
 from stylebridge.layers.lin import LIN, AdaLIN
-from stylebridge.networks.nice_gan.config import STRIDE, NiceGanConfig
+from stylebridge.networks.nice_gan.config import NiceGanConfig
+from stylebridge.networks.two_domains import STRIDE
 
 
 class AdaLINBlock(nn.Module):

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from stylebridge.errors import DataError
-from stylebridge.networks.nice_gan.config import STRIDE, NiceGanConfig
+from stylebridge.networks.nice_gan.config import NiceGanConfig
 from stylebridge.networks.nice_gan.discriminator import Discriminator, Encoder
 from stylebridge.networks.nice_gan.generator import Generator
-
-#: The two domains, each with the domain it is translated to.
-OTHER = {"a": "b", "b": "a"}
-#: The shortest side that all reflection paddings of encoder and generator accept.
-SMALLEST_TRANSLATED = 8
+from stylebridge.networks.two_domains import OTHER, ensure_domain, translate_padded
 
 
 class Translator(nn.Module):
@@ -33,18 +27,7 @@ class Translator(nn.Module):
         Raises:
             DataError: the images do not have three channels, or (full) not the generator's size.
         """
-        if image.dim() != 4 or image.shape[1] != 3:
-            raise DataError(
-                f"NICE-GAN translates RGB images [B, 3, H, W], not {list(image.shape)}: convert them to RGB."
-            )
-        height, width = image.shape[-2:]
-        right, below = (
-            max(SMALLEST_TRANSLATED, -(-side // STRIDE) * STRIDE) - side for side in (width, height)
-        )
-        if right or below:
-            image = F.pad(image, (0, right, 0, below), mode="replicate")
-        out = self.generator(self.encoder(image * 2 - 1))[..., :height, :width]
-        return (out * 0.5 + 0.5).clamp(0, 1)
+        return translate_padded(lambda x: self.generator(self.encoder(x)), image, "NICE-GAN")
 
 
 class NiceGanNetworks(nn.Module):
@@ -65,8 +48,7 @@ class NiceGanNetworks(nn.Module):
         Raises:
             DataError: the domain is unknown.
         """
-        if to not in OTHER:
-            raise DataError(f"There is no domain {to!r}: translate to a or to b.")
+        ensure_domain(to)
         with torch.device("meta"):
             translator = Translator(Encoder(self.config), Generator(self.config))
         source = {"encoder": self.discriminators[OTHER[to]], "generator": self.generators[to]}
