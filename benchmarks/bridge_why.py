@@ -60,7 +60,7 @@ def translations(run: BridgeRun, source: Domain, target: Domain, count: int) -> 
         image, labels = read_pair(source, i)
         assert labels is not None
         style = read_image(target.images[styles[place % len(styles)]])
-        made.append((image, labels, style, run.translate(image, labels, "b", run.styles(style, None, "b"))))
+        made.append((image, labels, style, run.translate(image, "b", run.code(style, "b"), labels=labels)))
     return made
 
 

@@ -32,7 +32,8 @@ from torchmetrics.functional.image import (
 from stylebridge.data.domain import open_domain
 from stylebridge.data.images import read_image
 from stylebridge.data.label_space import LabelSpace
-from stylebridge.jobs.apply.models.synthesizer import Synthesizer
+from stylebridge.jobs.apply.models.model import open_model
+from stylebridge.jobs.apply.models.synthesizer import SEANSynthesizer
 from stylebridge.jobs.evaluate.images import evaluate_images
 from stylebridge.jobs.evaluate.pairs import evaluate_pairs
 from stylebridge.jobs.evaluate.segmenter import evaluate
@@ -61,7 +62,7 @@ def split(data: Path, work: Path) -> tuple[Path, Path]:
 
 def draw(run: Path, held_out: Path, out: Path, device: str) -> None:
     """The held-out label maps as pictures, at the trained size, beside the photos and maps at that size."""
-    synthesizer = Synthesizer.open(run, device)
+    synthesizer = open_model(run, device).synthesizer
     domain = open_domain(held_out, "held-out", labelled=True, space=LabelSpace.load("cmp-facades-12"))
     assert domain.labels is not None
     assert domain.space is not None
@@ -73,7 +74,7 @@ def draw(run: Path, held_out: Path, out: Path, device: str) -> None:
             Image.fromarray(domain.space.read(label)).resize(synthesizer.size, Image.Resampling.NEAREST)
         )
         codes = None
-        if synthesizer.uses_styles:
+        if isinstance(synthesizer, SEANSynthesizer):
             codes = synthesizer.complete(synthesizer.encode(np.array(photo), labels))
         Image.fromarray(synthesizer.render(labels, codes)).save(out / "images" / f"{image.stem}.png")
         photo.save(out / "photos" / f"{image.stem}.png")

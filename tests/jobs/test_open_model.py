@@ -109,6 +109,7 @@ def test_a_translator_knows_the_names_of_its_domains(tmp_path: Path) -> None:
         ({"source": "x/sim", "target": "x/cam"}, "cam", 1),
         ({"a": "x/b", "b": "x/c"}, "b", 1),  # an alias is never another domain's name
         ({"a": None, "b": None}, "source", 0),
+        ({"a": "x/day", "b": "x/day"}, "b", 1),
         ({"a": "x/day", "b": "x/dusk"}, None, 1),
     ],
 )

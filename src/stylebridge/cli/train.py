@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -141,10 +142,12 @@ def translate_train(
     out: Annotated[Path, typer.Option(help="Run folder to create")] = Path("runs/translate"),
 ) -> None:
     """Train a translator between two unpaired sets of images."""
+    from stylebridge.jobs.apply.models.model import domains_of
     from stylebridge.jobs.train import train_translator
 
     run = train_translator(a, b, out, **settings)
-    _say_use(run, f"stylebridge translate apply {run} PHOTOS --to b --out out/")
+    to = shlex.quote(domains_of(run).names[1])
+    _say_use(run, f"stylebridge translate apply {run} PHOTOS --to {to} --out out/")
 
 
 @_training

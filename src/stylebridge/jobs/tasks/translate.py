@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -195,5 +196,5 @@ def _report(work: _Work, seconds: float) -> None:
         f"training used no pairs, so there is no truth to compare with.",
         rows=("a", "a in b's look", "b", "b in a's look"),
         data=[(name, f"{len(domain.images):,} images\n{domain.root}") for name, domain in domains.items()],
-        use=f"stylebridge translate apply {run.path} PHOTOS --to b --out out/",
+        use=f"stylebridge translate apply {run.path} PHOTOS --to {shlex.quote(b if a != b else 'b')} --out out/",
     )

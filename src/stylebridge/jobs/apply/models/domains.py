@@ -38,6 +38,8 @@ class Domains:
                 names = titles(_listed(first), _listed(second))
             except DataError:  # of a layout unknown to this version
                 names = (first, second)
+            if names[0] == names[1]:  # one set twice
+                names = keys
         return cls(keys, (names[0], names[1]), (first, second))
 
     def find(self, wanted: str | None) -> int:
