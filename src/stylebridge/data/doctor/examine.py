@@ -62,11 +62,6 @@ class Examined:
         """Its name in findings."""
         return self.listed.name
 
-    @property
-    def readable(self) -> int:
-        """The number of readable images."""
-        return sum(1 for _, _, image in self.images())
-
     def images(self) -> Iterator[tuple[Pair, FileRef, ImageFacts]]:
         """The readable images."""
         for pair, facts in zip(self.listed.pairs, self.facts, strict=True):
