@@ -114,6 +114,19 @@ def test_a_finished_run_says_so_and_is_left_alone(task: Task, whole: Path, tmp_p
     assert contents(run) == before
 
 
+@pytest.mark.slow
+def test_a_run_without_its_report_is_finished_without_training(
+    task: Task, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = shutil.copytree(whole, tmp_path / "run")
+    (run / "report.html").unlink()
+    monkeypatch.setattr(Trainer, "fit", lambda *_: pytest.fail("trained again"))
+    before = task.tensors(run)
+    task.resume(run)
+    assert (run / "report.html").is_file()
+    folders.assert_same(task.tensors(run), before)
+
+
 # --- the start ------------------------------------------------------------------------------------------------
 
 
