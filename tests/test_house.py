@@ -124,6 +124,5 @@ def test_exit_code_and_output(tmp_path):
     assert "upward imports: 1\n    data.a:1 imports cli\n" in done.stdout
 
 
-@pytest.mark.skip(reason="issue 14 is under way; switched on when `make house` is green")
 def test_this_repository_is_in_order():
     assert [rule for rule in house.House(ROOT).rules() if rule.offenders] == []

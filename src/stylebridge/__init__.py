@@ -8,14 +8,18 @@ from stylebridge.version import __version__
 
 if TYPE_CHECKING:
     from stylebridge.jobs.apply.mix import mix_images
+    from stylebridge.jobs.apply.mixing.grid import mix_grid
+    from stylebridge.jobs.apply.mixing.video import mix_video
     from stylebridge.jobs.apply.models.model import load
     from stylebridge.jobs.apply.segment import segment
     from stylebridge.jobs.apply.synthesize import synthesize
     from stylebridge.jobs.apply.translate import translate
     from stylebridge.jobs.datasets.doctor import doctor
     from stylebridge.jobs.datasets.pack import pack
+    from stylebridge.jobs.datasets.toy import draw_toy
     from stylebridge.jobs.demo import demo
     from stylebridge.jobs.evaluate.images import evaluate_images
+    from stylebridge.jobs.evaluate.mixing import evaluate_mixing
     from stylebridge.jobs.evaluate.pairs import evaluate_pairs
     from stylebridge.jobs.evaluate.segmenter import evaluate
     from stylebridge.jobs.exchange.export import export
@@ -33,13 +37,17 @@ _JOBS = {
     "adapt": "train",
     "demo": "demo",
     "doctor": "datasets.doctor",
+    "draw_toy": "datasets.toy",
     "evaluate": "evaluate.segmenter",
     "evaluate_images": "evaluate.images",
+    "evaluate_mixing": "evaluate.mixing",
     "evaluate_pairs": "evaluate.pairs",
     "export": "exchange.export",
     "import_weights": "exchange.import_weights",
     "load": "apply.models.model",
+    "mix_grid": "apply.mixing.grid",
     "mix_images": "apply.mix",
+    "mix_video": "apply.mixing.video",
     "pack": "datasets.pack",
     "segment": "apply.segment",
     "synthesize": "apply.synthesize",
@@ -56,13 +64,17 @@ __all__ = [
     "adapt",
     "demo",
     "doctor",
+    "draw_toy",
     "evaluate",
     "evaluate_images",
+    "evaluate_mixing",
     "evaluate_pairs",
     "export",
     "import_weights",
     "load",
+    "mix_grid",
     "mix_images",
+    "mix_video",
     "pack",
     "segment",
     "synthesize",

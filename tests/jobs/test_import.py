@@ -10,10 +10,10 @@ from typer.main import get_command
 
 from stylebridge.cli import app
 from stylebridge.data.label_space import LabelSpace
-from stylebridge.errors import DataError, RecipeError, RunError, WeightsError
+from stylebridge.errors import DataError, RecipeError, RunError
 from stylebridge.interop.importer import FILES, OPTIONS, Importer, ReleasedFile
 from stylebridge.jobs.apply.models.segmenter import load_adapted
-from stylebridge.jobs.exchange.import_weights import flag, import_mixnmatch, import_weights, importers
+from stylebridge.jobs.exchange.import_weights import flag, import_weights, importers
 from stylebridge.jobs.runs.folder import RunFolder
 from stylebridge.networks.segmenters.build import SegmenterConfig, build_segmenter
 from support import folders
@@ -49,11 +49,6 @@ def test_a_file_that_is_missing_is_named(kind: str, tmp_path: Path) -> None:
         given = {"file": None, **required(kind)} | {name: None}
         with pytest.raises(DataError, match=f"{kind} weights need {flag(name)}: .*import {kind} "):
             import_weights(kind, out=tmp_path / "run", **given)
-
-
-def test_the_short_form_for_mixnmatch_reads_the_same_files(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"no file .*/G\.pth: give the generator"):
-        import_mixnmatch(tmp_path / "G.pth", tmp_path / "E.pth", tmp_path / "run")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -28,7 +28,10 @@ def demo(
     """Draw 300 labelled simulator scenes and 200 unlabelled camera scenes, adapt, and score on 60 other camera scenes.
     Writes ``out/report.html``.
 
-    The scenes are drawn into ``<out>-data`` beside the run; ``overwrite`` replaces earlier ones.
+    Args:
+        out: the run folder to create; the scenes are drawn into ``<out>-data`` beside it.
+        recipe, seed, device, quiet: see :func:`stylebridge.train`.
+        overwrite: replace an earlier demo, its scenes included.
 
     Raises:
         RunError: ``out`` exists and may not be replaced, or a set in ``<out>-data`` was not drawn by us.

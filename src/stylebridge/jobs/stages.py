@@ -1,4 +1,4 @@
-"""One stage of a run, whatever its task: seed, method and streams, trainer, hand on."""
+"""One stage of a run, whatever its task: seed, method and streams, trainer, result."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from stylebridge.jobs.tasks.base import Task, Work
 
 
 def run_stage(task: Task[Any, Any], work: Work[Any, Any], index: int) -> None:
-    """Train one stage, from its newest checkpoint if the run goes on and there is one; nothing if it has handed on its
-    result already."""
+    """Train one stage, from its newest checkpoint if the run is resumed and there is one. A stage whose result is written is
+    skipped."""
     if task.stage_done(work, index):
         return
     stage, accelerator = work.recipe.stages[index], work.accelerator

@@ -1,7 +1,7 @@
-"""The one training job: every task's runs begin, go on and end here, in the same order.
+"""The one training job: starts, resumes and finishes the runs of every task, in the same order.
 
-recipe → (resume: recipe, data and options against the run's) → data → all checks that need no training → the run folder
-begins (an earlier run is replaced only now) → stages → results and report.
+recipe → (resume: compare recipe, data and options with those of the run) → data → all checks that need no training →
+run folder (an earlier run is replaced only now) → stages → results and report.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def _given_recipe(
     kept: Recipe | None,
     start: _Start,
 ) -> Any:
-    """The recipe that is asked for; None: a run goes on with its own (``kept``)."""
+    """The recipe given by the user; None: a resumed run keeps its own (``kept``)."""
     if recipe is None:
         recipe = task.default_recipe if kept is None else kept
         if recipe is kept and not start.changes and not task.changes(recipe, request):
@@ -239,7 +239,7 @@ def adapt(
     reuse: str | Path | None = None,
     **settings: Unpack[Settings],
 ) -> AdaptationResult:
-    """Train a segmenter on a labelled source and carry it over to an unlabelled target.
+    """Train a segmenter on a labelled source and adapt it to an unlabelled target.
 
     Args:
         source: labelled: ``PATH``, ``LAYOUT:PATH`` or ``LAYOUT/SPLIT:PATH`` (:func:`~stylebridge.data.open_domain`).

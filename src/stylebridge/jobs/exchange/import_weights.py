@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from stylebridge.errors import DataError, RecipeError, RunError, did_you_mean
 from stylebridge.interop.importer import OPTIONS, Given, Importer
@@ -63,12 +62,6 @@ def import_weights(
     for line in imported.lines:
         tell(line)
     return folder
-
-
-def import_mixnmatch(generator: str | Path, encoder: str | Path, out: str | Path, **options: Any) -> Path:
-    """:func:`import_weights` of MixNMatch's ``G.pth``, ``E.pth`` and, for feature mode, ``EX.pth``
-    (``feature_extractor=``)."""
-    return import_weights("mixnmatch", None, out, generator=generator, encoder=encoder, **options)
 
 
 def importers() -> dict[str, tuple[MethodSpec, Importer]]:

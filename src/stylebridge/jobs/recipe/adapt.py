@@ -56,7 +56,7 @@ class LabelFreeConfig(Strict):
     its ``certainty`` and its ``agreement`` with itself on changed copies
     (:class:`stylebridge.metrics.label_free.LabelFreeScore`).
 
-    ``images``: so many target images, evenly spaced. ``choose``: what the stage hands on: the ``last`` weights, or
+    ``images``: so many target images, evenly spaced. ``choose``: the result of the stage: the ``last`` weights, or
     those with the best of either score. ``keep``: keep the weights of all scored steps in ``snapshots/``."""
 
     images: int = Field(default=24, gt=0)
@@ -108,7 +108,7 @@ class AdaptStage(Stage):
             known = ", ".join(SegmenterConfig.model_fields)
             raise ValueError(f"segmenter.{sorted(wrong)[0]} is not a known key; choose among {known}")
         if self.segmenter and self.start == "previous":
-            raise ValueError("segmenter changes a network that is built anew: write start: initial beside it")
+            raise ValueError("segmenter changes the settings of a new network: add start: initial")
         if self.trainer.epochs is not None:
             raise ValueError(
                 "trainer.epochs: two sets are read here, so a stage's length is counted in steps"
@@ -143,7 +143,7 @@ class AdaptRecipe(Recipe):
         return self
 
     def inference_of(self, stage: str) -> InferenceConfig:
-        """How the model is used and scored that a stage hands on, by the stage's name on the disk."""
+        """How the model of a stage is used and scored, by the stage's name on the disk."""
         names = [self.stage_name(index) for index in range(len(self.stages))]
         return self.stages[names.index(stage)].inference or self.inference
 

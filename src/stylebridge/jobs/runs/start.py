@@ -1,4 +1,4 @@
-"""The parts of a training's start: take the folder, compare a run that goes on with what was asked, check a stage."""
+"""The parts of a training's start: take the folder, compare a resumed run with what the user gives, check a stage."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def take_run(
     options: Mapping[str, Any],
     inputs: Mapping[str, str | Path | None] | None = None,
 ) -> RunFolder:
-    """The folder of a run that begins or goes on. Nothing is removed or made yet.
+    """The folder of a new or resumed run. Nothing is removed or created yet.
 
     Args:
         kind: such as ``adapt``.
@@ -120,13 +120,13 @@ def _ensure_same_options(run: RunFolder, facts: Mapping[str, Any], options: Mapp
             option = f"--{name.replace('_', '-')}"
             said = f"with {option} {kept[name]}" if name in kept else f"without {option}"
             raise RunError(
-                f"{run.path} was begun {said}, and a run is continued as it was begun: leave {option} out, or choose "
+                f"{run.path} was begun {said}, and a resumed run keeps its options: leave {option} out, or choose "
                 f"another --out."
             )
 
 
 def ensure_same_settings(run: RunFolder, kept: Any, given: Any) -> None:
-    """Raises RunError, naming the first setting, where a run is to be continued with another recipe than its own."""
+    """Raises RunError, naming the first setting that differs, if a run is resumed with another recipe than its own."""
     difference = first_difference(
         kept.model_dump(mode="json", exclude={"description"}),
         given.model_dump(mode="json", exclude={"description"}),

@@ -1,4 +1,4 @@
-"""Adaptations: a segmenter trained on a labelled source and carried over to an unlabelled target."""
+"""Adaptations: a segmenter trained on a labelled source and adapted to an unlabelled target."""
 
 from __future__ import annotations
 
@@ -294,7 +294,7 @@ def _method(work: AdaptWork, index: int) -> SegmentationMethod[Any]:
 
 
 def _inherit(method: SegmentationMethod[Any], previous: Path) -> None:
-    """Take over what the stage before trained besides the segmenter, where this method goes on with it."""
+    """Copy the other networks of the previous stage that this method continues to train."""
     for name in set(method.inherits) & set(method.networks):
         file = previous / "networks" / f"{name}.safetensors"
         if file.is_file():
@@ -302,14 +302,14 @@ def _inherit(method: SegmentationMethod[Any], previous: Path) -> None:
 
 
 def _result(method: SegmentationMethod[Any]) -> Segmenter:
-    """The segmenter that a stage hands on."""
+    """The segmenter that is the result of a stage."""
     result = method.networks[method.result]
     assert isinstance(result, Segmenter)
     return result
 
 
 def hand_on(method: SegmentationMethod[Any], work: AdaptWork, folder: Path) -> None:
-    """Save what a finished stage made; the folder is whole or not there."""
+    """Save the result of a finished stage atomically."""
     with (
         ckpt.explain_full_disk(f"the result of stage {folder.name}", work.run.path),
         written_folder(folder, error=None) as beside,

@@ -97,7 +97,7 @@ class Plan:
     Attributes:
         streams: by the names that the method gives them.
         on_sample: called with the step at every ``sample_every`` steps.
-        made: what the task hands on besides the method's networks.
+        made: what the task needs to write the result, besides the method's networks.
     """
 
     method: Method
@@ -127,7 +127,7 @@ class Task(ABC, Generic[RecipeT, DataT]):
         return []
 
     def reopens(self, request: Request) -> bool:
-        """Whether a run that has finished is to be finished anew, with other scores."""
+        """Whether a finished run computes its scores and report again."""
         return False
 
     def inputs(self, request: Request, recipe: RecipeT | None) -> dict[str, str | Path | None]:
@@ -145,7 +145,7 @@ class Task(ABC, Generic[RecipeT, DataT]):
         """Open the data and check every file of it.
 
         Args:
-            facts: of a run that goes on, ``run.yaml``; else empty.
+            facts: ``run.yaml`` of a resumed run; empty for a new run.
 
         Raises:
             DataError: data is missing or wrong; names the file or the option.
@@ -179,7 +179,7 @@ class Task(ABC, Generic[RecipeT, DataT]):
 
     @abstractmethod
     def stage_done(self, work: Work[RecipeT, DataT], index: int) -> bool:
-        """Whether a stage has handed on its result."""
+        """Whether the result of a stage is written."""
 
     @abstractmethod
     def plan(self, work: Work[RecipeT, DataT], index: int, seed: int) -> Plan:
@@ -187,7 +187,7 @@ class Task(ABC, Generic[RecipeT, DataT]):
 
     @abstractmethod
     def hand_on(self, work: Work[RecipeT, DataT], index: int, plan: Plan) -> None:
-        """Write what a finished stage made, whole or not at all. Called by all processes."""
+        """Write the result of a finished stage atomically. Called by all processes."""
 
     @abstractmethod
     def finish(self, work: Work[RecipeT, DataT], seconds: float) -> Any:

@@ -248,7 +248,7 @@ def _target_samples(
 
 
 def _label_free(work: AdaptWork, before: _Predict | None, after: _Predict) -> list[tuple[str, str]]:
-    """What can be said without truth: how much changed, and which share of the target each class takes."""
+    """Facts that need no labels: how much changed, and which classes the target has."""
     paths = [
         work.data.domains.target.images[i]
         for i in evenly_spaced(len(work.data.domains.target.images), 24, rounded=True)

@@ -101,7 +101,7 @@ def translated_source(work: AdaptWork) -> Domain:
 
 
 def _train_translator(work: AdaptWork, folder: Path) -> None:
-    """Train the translation run inside the adaptation, or go on with it."""
+    """Train or resume the translation run inside the adaptation."""
     settings, domains = work.recipe.translator, work.data.domains
     assert settings is not None
     new: dict[str, Any] = {
