@@ -10,8 +10,8 @@ from stylebridge.jobs.tasks.base import Task, Work
 
 
 def run_stage(task: Task[Any, Any], work: Work[Any, Any], index: int) -> None:
-    """Train one stage, from its newest checkpoint if the run is resumed and there is one. A stage whose result is written is
-    skipped."""
+    """Train one stage, from its newest checkpoint if the run is resumed and there is one. A stage whose result is
+    written is skipped."""
     if task.stage_done(work, index):
         return
     stage, accelerator = work.recipe.stages[index], work.accelerator
