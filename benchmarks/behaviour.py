@@ -79,8 +79,6 @@ _DOMAINS = ["--source", "sim", "--target", "camera"]
 _AB = ["--a", "sim/images", "--b", "camera/images"]
 _PHOTOS = [f"--{factor}=boxed/images/{i}.png" for i, factor in enumerate(("background", "shape", "texture"))]
 
-#: Uses whose pictures have noise of no seed: they are made, and not compared.
-_RANDOM = ("use-translate-bridge", "use-translate-region", "use-translate-labelled")
 #: Name of the run, and the command that makes it. Names that are used by another command come first.
 TRAININGS: dict[str, list[str]] = {
     "adapt-bridge-small": ["adapt", *_DOMAINS, "--recipe=bridge-small", *_sets(3), *_small(3)],
@@ -139,7 +137,7 @@ def run(place: Path, names: list[str]) -> dict[str, str]:
         if not names or name in names:
             out = f"use-{name}" + (".png" if name.startswith("mix") else "")
             _command(place, [*command, f"--out={out}", "--device=cpu", "--quiet"])
-            hashes |= _hashes(place, out) if out not in _RANDOM else {}
+            hashes |= _hashes(place, out)
     return hashes
 
 

@@ -121,11 +121,11 @@ def score_checkpoints(run: Path, pair: Pair, device: torch.device) -> list[dict[
 
 def translation_distance(run: Path, pair: Pair, device: str) -> float | None:
     """FD-lite0 between translated source images and the target's, where the run has a translator."""
-    from stylebridge.jobs.apply.translate import apply_translator
+    from stylebridge.jobs.apply.translate import translate
     from stylebridge.jobs.evaluate.images import evaluate_images
 
     made = run / "translated"
-    apply_translator(run, [], made, labels="keep", device=device, quiet=True, overwrite=True)
+    translate(run, [], made, labels="keep", device=device, quiet=True, overwrite=True)
     scores = evaluate_images(
         pair.target / "images", made / "images", features="lite0", device=device, quiet=True
     )

@@ -139,6 +139,27 @@ def test_a_labelled_set_comes_out_and_is_read_again(world: World, done: Path, tm
     again = tmp_path / "again"
     translate(done, [], again, labels="keep", device="cpu", quiet=True, seed=3)
     assert (again / "manifest.jsonl").read_text() == (out / "manifest.jsonl").read_text()
+    assert pictures(again / "images") == pictures(out / "images")
+
+
+def pictures(folder: Path) -> dict[str, bytes]:
+    return {path.name: Image.open(path).tobytes() for path in folder.glob("*.png")}
+
+
+def test_the_seed_decides_the_noise(world: World, done: Path, tmp_path: Path) -> None:
+    """The recipe paints by adding noise; the generators of the caller are left alone."""
+    for name, seed in (("first", 0), ("again", 0), ("other", 1)):
+        translate(done, world.source / "images", tmp_path / name, device="cpu", quiet=True, seed=seed)
+    first = pictures(tmp_path / "first")
+    assert len(first) == 6
+    assert first == pictures(tmp_path / "again")
+    assert first.keys() == pictures(tmp_path / "other").keys()
+    assert first != pictures(tmp_path / "other")
+    image = next((world.source / "images").iterdir())
+    model = open_model(done, "cpu")
+    made, state = model.translate(image), torch.get_rng_state()
+    assert np.array_equal(model.translate(image), made)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_commands(world: World, done: Path, tmp_path: Path, stylebridge: CommandLine) -> None:

@@ -62,7 +62,11 @@ def translate_apply(
     samples: Samples = None,
     read_as: ReadAs = None,
     seed: Annotated[
-        int, typer.Option(help="Random seed of the styles that --labels keep samples", min=0)
+        int,
+        typer.Option(
+            help="Random seed of the noise of Bridge runs, and of the styles that --labels keep samples",
+            min=0,
+        ),
     ] = 0,
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files in --out")] = False,

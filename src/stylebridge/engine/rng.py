@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,14 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002  (libraries below us may use it)
     torch.manual_seed(seed)
+
+
+@contextmanager
+def drawing(seed: int) -> Iterator[None]:
+    """Inside, networks draw the numbers of a seed; torch's generators are as before afterwards."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
 
 
 def seed_phase(seed: int, step: int, micro: int, phase: int, device: torch.device, process: int = 0) -> None:

@@ -17,6 +17,7 @@ from stylebridge.data.domain import Domain, DomainSpec, open_domain
 from stylebridge.data.files import path_below
 from stylebridge.data.images import read_image
 from stylebridge.data.label_space import IGNORE, LabelSpace
+from stylebridge.engine.rng import drawing
 from stylebridge.errors import DataError
 from stylebridge.jobs.apply.models.inference import write_label_png
 from stylebridge.jobs.apply.models.model import Model
@@ -55,7 +56,7 @@ def write_translated_set(
         to: the output domain: its name, ``a`` or ``source``, ``b`` or ``target``; None: the second.
         pixels: translate at about this many pixels, if the run can translate at any size.
         read_as: the label space regardless of the files' evidence; ``run``: the run's.
-        seed: chooses the style photos.
+        seed: chooses the style photos, and the noise of translators that add some.
 
     Returns:
         The number of written images.
@@ -75,7 +76,7 @@ def write_translated_set(
     assert domain.space is not None
     ensure_apart(folder, {"the data": domain.root, **data_of(RunFolder(model.path).facts())})
     with replaced_folder(folder, TRANSLATED) as beside:
-        with (beside / MANIFEST).open("w", encoding="utf-8") as manifest:
+        with (beside / MANIFEST).open("w", encoding="utf-8") as manifest, drawing(seed):
             for index in track(range(len(domain.images)), "translate", console=console):
                 line = json.dumps(_write_one(domain, index, paint, beside), ensure_ascii=False)
                 manifest.write(f"{line}\n")

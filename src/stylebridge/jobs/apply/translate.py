@@ -11,6 +11,7 @@ from rich.progress import track
 
 from stylebridge.data.files import FileRef
 from stylebridge.data.images import read_image
+from stylebridge.engine.rng import drawing
 from stylebridge.errors import DataError
 from stylebridge.jobs.apply.files.inputs import collect_inputs, places_of
 from stylebridge.jobs.apply.labelled_set import write_translated_set
@@ -52,7 +53,7 @@ def translate(
         size, pixels: see :class:`~.models.translator.Translator`.
         style, style_labels, region_styles, mixes, samples: see :class:`~.models.styles.StyleRequest`.
         read_as: the label space of label maps regardless of evidence; ``run``: the run's.
-        seed: for the random styles of ``labels="keep"``.
+        seed: for the noise of translators that add some (Bridge), and the style photos of ``labels="keep"``.
 
     Returns:
         The number of written images.
@@ -82,7 +83,8 @@ def translate(
     wanted = translator.resolve(request, to, said)
     outputs = _outputs_of(given, out, overwrite)
     made = partial(translator.translate, to=to, style=wanted, size=size, pixels=pixels)
-    return _translate_files(made, outputs, Path(out), quiet)
+    with drawing(seed):
+        return _translate_files(made, outputs, Path(out), quiet)
 
 
 def _translate_files(

@@ -12,6 +12,7 @@ import torch
 
 from stylebridge.data.text_files import TextFileError, read_yaml
 from stylebridge.engine import open_accelerator
+from stylebridge.engine.rng import drawing
 from stylebridge.errors import RunError, UserError
 from stylebridge.jobs.apply.files.arrays import Picture, as_image, as_labels
 from stylebridge.jobs.apply.files.instances import edges_of
@@ -162,6 +163,7 @@ class Model:
         labels: Picture | None = None,
         size: int | None = None,
         pixels: int | None = None,
+        seed: int = 0,
     ) -> np.ndarray:
         """Translate an image of the other domain to the domain ``to``: uint8 [H, W, 3].
 
@@ -170,6 +172,7 @@ class Model:
             style, style_labels, region_styles, mixes: see :class:`~stylebridge.jobs.apply.models.styles.StyleRequest`.
             labels: the image's label map, for a run that needs one; None: predicted.
             size, pixels: see :class:`~stylebridge.jobs.apply.models.translator.Translator`.
+            seed: of the noise of translators that add some (Bridge).
 
         Raises:
             UserError: the run cannot translate, has no such domain, or cannot use the style; or a file is invalid.
@@ -177,7 +180,8 @@ class Model:
         translator = self.translator
         wanted = translator.resolve(StyleRequest(style, style_labels, region_styles, mixes), to)
         known = None if labels is None or translator.space is None else as_labels(labels, translator.space)
-        return translator.translate(as_image(image), to, wanted, labels=known, size=size, pixels=pixels)
+        with drawing(seed):
+            return translator.translate(as_image(image), to, wanted, labels=known, size=size, pixels=pixels)
 
     def synthesize(
         self,
