@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Generic, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stylebridge.engine.config import Strict
 from stylebridge.engine.method import Method, Step
@@ -31,6 +31,8 @@ class SegmentationMethod(Method, Generic[OptionsT]):
     trains: ClassVar[tuple[str, ...]] = ("segmenter",)
     #: The networks besides the segmenter that are copied from the previous stage, if it has them.
     inherits: ClassVar[tuple[str, ...]] = ()
+    #: Whether :meth:`translate` gives source images the look of target images.
+    translates: ClassVar[bool] = False
     Options: ClassVar[type[SegmentationOptions]] = SegmentationOptions
     #: The network passed to the next stage: the segmenter, or an average of it.
     result: str = "segmenter"
@@ -41,12 +43,13 @@ class SegmentationMethod(Method, Generic[OptionsT]):
         self.segmenter = segmenter
         self.networks["segmenter"] = segmenter
 
+    def translate(self, image: Tensor, label: Tensor, style: Tensor, segmenter: Segmenter) -> Tensor:
+        """Source images [B, 3, H, W] with label maps [B, H, W] in the look of the target images ``style``, for sample
+        images. The segmenter is in evaluation mode."""
+        raise NotImplementedError
+
     def begin(self) -> None:
         """Called before the first step, when all networks have their initial weights."""
-
-    def extra_networks(self) -> dict[str, nn.Module]:
-        """The method's networks besides the segmenter."""
-        return {name: network for name, network in self.networks.items() if name != "segmenter"}
 
 
 def mean_cross_entropy(

@@ -94,6 +94,7 @@ class Bridge(SegmentationMethod[BridgeOptions]):
     name = "bridge"
     streams: ClassVar[dict[str, bool]] = {"source": True, "target": False}
     trains: ClassVar[tuple[str, ...]] = ("segmenter", "critics", "painters", "discriminator")
+    translates = True
     inherits: ClassVar[tuple[str, ...]] = ("critics", "painters", "discriminator")
     Options = BridgeOptions
 
@@ -200,8 +201,7 @@ class Bridge(SegmentationMethod[BridgeOptions]):
 
     @torch.no_grad()
     def translate(self, image: Tensor, label: Tensor, style: Tensor, segmenter: Segmenter) -> Tensor:
-        """Source images [B, 3, H, W] with label maps [B, H, W], in the region styles of target images, whose label maps
-        a segmenter (in evaluation mode) predicts; for sample pictures."""
+        """In the region styles of the target images, whose label maps the segmenter predicts."""
         critics = self.networks["critics"]
         translator = BridgeTranslator(critics, self._painters, "target")  # type: ignore[arg-type]
         states = [(network, network.training) for network in (critics, self._painters)]

@@ -17,14 +17,13 @@ from stylebridge.jobs.pictures import as_pixels, as_tensor, write_png
 from stylebridge.jobs.recipe.adapt import InferenceConfig
 from stylebridge.jobs.runs.folder import RunFolder
 from stylebridge.methods.base import SegmentationMethod
-from stylebridge.methods.bridge import Bridge
 from stylebridge.networks.segmenters.build import Segmenter
 from stylebridge.report.pictures import overlay, sample_grid
 
 
 class SamplePictures:
-    """Writes ``samples/<stage>-<step>.png``: fixed target images with the model's present predictions; with Bridge
-    also source images, and what it makes of them in the style of these target images."""
+    """Writes ``samples/<stage>-<step>.png``: fixed target images with the model's current predictions. If
+    the method translates, also source images and their translations in the style of these target images."""
 
     def __init__(
         self,
@@ -40,7 +39,7 @@ class SamplePictures:
         self.method, self.stage = method, stage
         self.images = [target.images[i] for i in evenly_spaced(len(target.images), 4)]
         self.sources = []
-        if isinstance(method, Bridge):
+        if method.translates:
             for i in evenly_spaced(len(source.images), 4):
                 image, label = read_pair(source, i)
                 assert label is not None
@@ -67,7 +66,6 @@ class SamplePictures:
 
     def _translated(self, segmenter: Segmenter, device: torch.device) -> list[list[np.ndarray]]:
         """Source images, and each in the region styles of the target image beside it."""
-        assert isinstance(self.method, Bridge)
         pairs = []
         for (image, label), file in zip(self.sources, self.images, strict=False):
             style = as_tensor(read_image(file), self.inference.size)[None].to(device)
