@@ -225,7 +225,7 @@ def test_a_vae_takes_the_look_of_a_photo(tmp_path: Path) -> None:
         released.assert_within_one_level(tmp_path / f"{seed}.png", painted[-1])
     assert np.abs(painted[0] - painted[1]).max() > 8
     wrong = released.refused(*apply, "--region-style", "class 0=x.png", "--out", tmp_path / "b.png")
-    assert "without a style for each class" in wrong
+    assert "style for the whole image" in wrong
     square = save(blocks(64, 64, [0, 1]), tmp_path / "square.png")
     given = ("synthesize", "apply", tmp_path / "run", "--labels", square, "--out", tmp_path / "b.png", *CPU)
     assert "only generates images of 64×32" in released.refused(*given)
