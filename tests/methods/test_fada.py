@@ -224,4 +224,3 @@ def test_the_discriminator_fits_the_segmenter() -> None:
     assert method.discriminator.in_channels == method.segmenter.feature_channels
     assert method.discriminator.num_classes == 7
     assert set(method.networks) == {"segmenter", "discriminator"}
-    assert set(method.extra_networks()) == {"discriminator"}

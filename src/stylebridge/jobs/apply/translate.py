@@ -62,10 +62,9 @@ def translate(
         UserError: the run cannot translate, or an image, an option or the output is invalid.
     """
     model = open_model(run, device, "translate")
-    given = [images] if isinstance(images, str | Path) else list(images)
     request = StyleRequest(style, style_labels, region_styles, mixes, samples)
     if labels is not None:
-        data = _labelled_data(labels, given, request, size)
+        data = _labelled_data(labels, _listed(images), request, size)
         return write_translated_set(
             model,
             out,
@@ -81,10 +80,14 @@ def translate(
     translator.check(to, size, pixels)
     said = parse_read_as([read_as] if read_as else [], ("label maps",), translator.space).get("label maps")
     wanted = translator.resolve(request, to, said)
-    outputs = _outputs_of(given, out, overwrite)
+    outputs = _outputs_of(_listed(images), out, overwrite)
     made = partial(translator.translate, to=to, style=wanted, size=size, pixels=pixels)
     with drawing(seed):
         return _translate_files(made, outputs, Path(out), quiet)
+
+
+def _listed(images: str | Path | Sequence[str | Path]) -> list[str | Path]:
+    return [images] if isinstance(images, str | Path) else list(images)
 
 
 def _translate_files(
