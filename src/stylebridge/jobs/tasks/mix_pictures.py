@@ -1,4 +1,4 @@
-"""Sample pictures while a mixer trains: what the generator paints of codes, and what becomes of photos."""
+"""Sample pictures while a mixer trains: images generated from random codes and from the codes of photos."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from stylebridge.networks.mixnmatch import Categories, Mixer, MixNMatchConfig, o
 
 #: What each row of a sample grid shows, from the top.
 ROWS = (
-    "painted of random codes (a texture and its own shape)",
+    "generated from random codes (a texture and its shape)",
     "its background",
     "its shape alone",
     "its texture alone",
     "photo",
-    "the photo's four codes painted",
+    "generated from the photo's four codes",
     "pose and shape of the photo, background and texture of the next",
     "the same in feature mode (grey before the second stage)",
 )

@@ -131,8 +131,9 @@ class Synthesize(Task[SynthesizeRecipe, LabelledSet]):
     def hand_on(self, work: _Work, index: int, plan: Plan) -> None:
         method = plan.method
         assert isinstance(method, Synthesis)
-        if isinstance(method.model, SEANNetworks):
-            gather_mean_styles(method.model, work.data.domain, work.recipe, work.accelerator, work.console)
+        networks = method.model
+        if isinstance(networks, SEANNetworks):  # with a style code for each region
+            gather_mean_styles(networks, work.data.domain, work.recipe, work.accelerator, work.console)
         if work.is_main:
             save_synthesizer(method.model, method.discriminator, work.run.path)
 
@@ -236,7 +237,8 @@ class _Pictures:
 
 def _report(work: _Work, seconds: float) -> None:
     domain, space, perceptual = work.data.domain, work.data.space, work.data.perceptual
-    styled = work.recipe.spec.networks is not None and work.recipe.method == "sean"
+    networks = work.recipe.spec.networks
+    styled = networks is not None and getattr(networks.build, "styles", None) == "region"
     style = " and the style of each region, taken from the photo below" if styled else ""
     write_training_report(
         work,

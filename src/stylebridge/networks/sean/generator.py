@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -94,6 +96,9 @@ class SEANGenerator(LabelGenerator):
 
 class SEANNetworks(nn.Module):
     """``encoder`` and ``generator``, trained together."""
+
+    #: What has a style: each region of an image.
+    styles: ClassVar[str] = "region"
 
     def __init__(self, config: SEANConfig) -> None:
         super().__init__()

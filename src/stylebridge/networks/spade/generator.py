@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -66,6 +68,9 @@ class SPADEGenerator(LabelGenerator):
 
 class SPADENetworks(nn.Module):
     """``generator`` and, for a VAE, ``encoder``."""
+
+    #: What has a style: an image as a whole, if there is an encoder.
+    styles: ClassVar[str] = "image"
 
     def __init__(self, config: SPADEConfig) -> None:
         super().__init__()

@@ -99,7 +99,7 @@ class Synthesizer(Styled):
                 f"many classes: import it again with `stylebridge import {recipe.method}`, and --channels "
                 f"{networks.config.classes} if they are classes."
             )
-        made = _CLASSES[recipe.method](networks, space, recipe.size, device)
+        made = _CLASSES[networks.styles](networks, space, recipe.size, device)
         made.title = f"{run} ({recipe.method})"
         return made
 
@@ -311,7 +311,8 @@ class SPADESynthesizer(Synthesizer):
 
 
 #: The class for the networks of each method.
-_CLASSES: dict[str, Callable[..., Synthesizer]] = {"sean": SEANSynthesizer, "spade": SPADESynthesizer}
+#: By what has a style of its own in the networks.
+_CLASSES: dict[str, Callable[..., Synthesizer]] = {"region": SEANSynthesizer, "image": SPADESynthesizer}
 
 
 def save_synthesizer(
