@@ -133,14 +133,13 @@ def load_mixnmatch(generator: Path, encoder: Path, extractor: Path | None = None
         None if extractor is None or of_extractor is None else (extractor, of_extractor),
     )
     with torch.device("meta"):
-        networks = Generator(config), Encoders(config), FeatureExtractor(config)
-    made = _fill(networks[0], of_generator, generator, "generator", config)
-    made_encoders = _fill(networks[1], of_encoder, encoder, "encoder", config)
+        empty = Mixer(Generator(config), Encoders(config), FeatureExtractor(config))
+    made = _fill(empty.generator, of_generator, generator, "generator", config)
+    encoders = _fill(empty.encoders, of_encoder, encoder, "encoder", config)
     if extractor is None or of_extractor is None:
-        return Mixer(made, made_encoders)
-    return Mixer(
-        made, made_encoders, _fill(networks[2], of_extractor, extractor, "feature extractor", config)
-    )
+        return Mixer(made, encoders)
+    assert empty.extractor is not None
+    return Mixer(made, encoders, _fill(empty.extractor, of_extractor, extractor, "feature extractor", config))
 
 
 def _fill(

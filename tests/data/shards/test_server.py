@@ -72,8 +72,9 @@ class Server:
             part = part[: self.cut[name].pop(0)]
         try:
             for at in range(0, len(part), 1 << 16):
-                handler.wfile.write(part[at : at + (1 << 16)])
+                # Counted first: the other end may be done before this thread goes on.
                 self.sent[name] = self.sent.get(name, 0) + len(part[at : at + (1 << 16)])
+                handler.wfile.write(part[at : at + (1 << 16)])
         except OSError:
             pass  # the other end has had enough
         handler.close_connection = True
