@@ -6,7 +6,7 @@ import pytest
 
 from stylebridge.jobs.recipe.adapt import AdaptRecipe, AdaptStage, InferenceConfig, size_for
 from stylebridge.jobs.recipe.reading import load_recipe, recipe_names
-from stylebridge.methods.registry import classes_of
+from stylebridge.methods.registry import find_method
 
 CITYSCAPES, GTA5 = (2048, 1024), (1914, 1052)
 
@@ -99,8 +99,8 @@ def test_fada_has_the_published_discriminator() -> None:
     assert (adam.kind, adam.lr, adam.betas, adam.weight_decay) == ("adam", 1e-4, (0.9, 0.99), 0.0)
     assert (adam.schedule.kind, adam.schedule.power, adam.schedule.total) == ("poly", 0.9, 62_500)
     options = stage_of(load_recipe("fada"), "adversarial").options
-    published = classes_of("adapt")["fada"].Options()
-    assert classes_of("adapt")["fada"].Options(**options) == published
+    published = find_method("fada").options()
+    assert find_method("fada").options(**options) == published
 
 
 def test_fada_has_the_published_data_preparation() -> None:

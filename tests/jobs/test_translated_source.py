@@ -69,10 +69,13 @@ def test_a_run_killed_while_translating_ends_the_same(world: World, done: Path, 
     def kill(*_args, **_settings):
         raise Killed
 
-    for place in ("translate_files", "load_networks"):
+    class Opened:
+        open = staticmethod(kill)
+
+    for place in ("translate_files", "PlainTranslator"):
         run = tmp_path / place
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(translated_job, place, kill)
+            patch.setattr(translated_job, place, Opened if place == "PlainTranslator" else kill)
             with pytest.raises(Killed):
                 tiny_adapt(world, run, RECIPE, overrides=TINY)
         assert not (run / "translated").exists()

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from stylebridge.engine import OptimizerConfig
 from stylebridge.errors import WeightsError
-from stylebridge.methods.registry import classes_of
+from stylebridge.methods.registry import find_method
 from stylebridge.networks import pretrained
 from stylebridge.networks.segmenters.build import (
     load_segmenter,
@@ -184,7 +184,7 @@ def test_normalisation_is_the_processors(tmp_path: Path) -> None:
 def test_trains_with_a_method(name: str, tmp_path: Path) -> None:
     segmenter = build(folder(tmp_path / "model", segformer())).double()
     before = {key: value.clone() for key, value in segmenter.state_dict().items()}
-    method = classes_of("adapt")[name](segmenter)
+    method = find_method(name).method(segmenter)
     streams = {"source": batches(2, (40, 24)), "target": batches(2, (40, 24), seed=1, labelled=False)}
     optimizers = {"segmenter": OptimizerConfig(kind="adamw", lr=1e-3, group_lr={"head": 10.0})}
     if name == "fada":

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from stylebridge.engine import OptimizerConfig
 from stylebridge.errors import RecipeError, WeightsError
-from stylebridge.methods.registry import classes_of
+from stylebridge.methods.registry import find_method
 from stylebridge.networks import pretrained
 from stylebridge.networks.segmenters.build import (
     SegmenterConfig,
@@ -253,7 +253,7 @@ def test_a_damaged_folder_is_named(tmp_path: Path) -> None:
 def test_trains_with_a_method(name: str, frozen: bool, tmp_path: Path) -> None:
     segmenter = build(freeze_encoder=frozen).double()
     before = {key: value.clone() for key, value in segmenter.state_dict().items()}
-    method = classes_of("adapt")[name](segmenter)
+    method = find_method(name).method(segmenter)
     streams = {
         "source": batches(2, (40, 24)),
         "target": batches(2, (40, 24), seed=1, labelled=False),

@@ -19,7 +19,7 @@ from stylebridge.errors import RunError
 from stylebridge.jobs.apply.models.domains import Domains
 from stylebridge.jobs.apply.models.model import Model, open_model
 from stylebridge.jobs.apply.models.segmenter import AdaptedModel
-from stylebridge.jobs.apply.models.synthesizer import SEANSynthesizer, Style, Synthesizer
+from stylebridge.jobs.apply.models.synthesizer import SEANSynthesizer, SPADESynthesizer, Style, Synthesizer
 from stylebridge.jobs.apply.models.translator import PlainTranslator
 from stylebridge.jobs.recipe.adapt import InferenceConfig
 from stylebridge.studio import desk as desk_module
@@ -67,7 +67,7 @@ class ColourSynthesizer(SEANSynthesizer):
         return table[labels]
 
 
-class PlainSynthesizer(Synthesizer):
+class PlainSynthesizer(SPADESynthesizer):
     """Every class in its own colour."""
 
     def __init__(self) -> None:

@@ -22,7 +22,6 @@ AcceptChangedData = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in --out")]
 Workers = Annotated[int | None, typer.Option(help="Number of processes that load images", min=0)]
-Changes = Annotated[list[str] | None, typer.Option("--set", help="Change a recipe value: trainer.steps=100")]
 LabelSpaceOption = Annotated[
     str | None,
     typer.Option(

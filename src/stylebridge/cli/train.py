@@ -27,8 +27,6 @@ from stylebridge.cli.options import (
 from stylebridge.errors import RecipeError
 from stylebridge.terminal import open_console, say
 
-Data = Annotated[str | None, typer.Option(metavar="DATA")]
-
 
 def _shared(
     recipe: Annotated[

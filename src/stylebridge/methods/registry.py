@@ -110,11 +110,6 @@ def method_names(task: str | None = None) -> tuple[str, ...]:
     return tuple(name for name, spec in all_methods().items() if task in (None, spec.task))
 
 
-def classes_of(task: str) -> dict[str, type[Method]]:
-    """The classes of a task's methods by name."""
-    return {name: spec.method for name, spec in all_methods().items() if spec.task == task}
-
-
 @cache
 def all_methods() -> Mapping[str, MethodSpec]:
     """All methods by name, sorted: ours and those of installed packages."""

@@ -21,7 +21,7 @@ from stylebridge.jobs.apply.models.model import open_model
 from stylebridge.jobs.apply.models.style_photos import StylePhotos
 from stylebridge.jobs.apply.models.styles import StyleRequest, sampled
 from stylebridge.jobs.apply.models.synthesizer import MAX_PIXELS, Synthesizer
-from stylebridge.jobs.datasets.label_options import parse_read_as, space_of_map
+from stylebridge.jobs.datasets.label_options import space_of_label_maps, space_of_map
 from stylebridge.jobs.pictures import write_png
 from stylebridge.jobs.runs.claimed_files import claimed_files, ensure_unclaimed
 from stylebridge.jobs.runs.outputs import PICTURES, ensure_apart, ensure_writable
@@ -82,7 +82,7 @@ def synthesize(
     inputs = {"the label maps": labels, "the instance maps": instances, **request.photos(space)}
     request.check(synthesizer)
     _check_options(synthesizer, instances, size)
-    said = parse_read_as([read_as] if read_as else [], ("label maps",), space).get("label maps")
+    said = space_of_label_maps(read_as, space)
     predicts = None if segmenter is None else open_model(segmenter, device, "segment").segmenter
     photos = StylePhotos(space, style, style_labels, predicts, said)
     names = _names(Path(labels))

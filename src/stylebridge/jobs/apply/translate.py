@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from rich.progress import track
-
 from stylebridge.data.files import FileRef
-from stylebridge.data.images import read_image
 from stylebridge.engine.rng import drawing
 from stylebridge.errors import DataError
 from stylebridge.jobs.apply.files.inputs import collect_inputs, places_of
 from stylebridge.jobs.apply.labelled_set import write_translated_set
 from stylebridge.jobs.apply.models.model import open_model
 from stylebridge.jobs.apply.models.styles import StyleRequest
-from stylebridge.jobs.datasets.label_options import parse_read_as
-from stylebridge.jobs.pictures import write_png
+from stylebridge.jobs.apply.models.translator import translate_files
+from stylebridge.jobs.datasets.label_options import space_of_label_maps
 from stylebridge.jobs.runs.claimed_files import claimed_files, ensure_unclaimed
 from stylebridge.jobs.runs.outputs import PICTURES, ensure_apart
-from stylebridge.terminal import open_console
 
 
 def translate(
@@ -78,26 +73,16 @@ def translate(
         )
     translator = model.translator
     translator.check(to, size, pixels)
-    said = parse_read_as([read_as] if read_as else [], ("label maps",), translator.space).get("label maps")
-    wanted = translator.resolve(request, to, said)
+    wanted = translator.resolve(request, to, space_of_label_maps(read_as, translator.space))
     outputs = _outputs_of(_listed(images), out, overwrite)
     made = partial(translator.translate, to=to, style=wanted, size=size, pixels=pixels)
-    with drawing(seed):
-        return _translate_files(made, outputs, Path(out), quiet)
+    with drawing(seed), claimed_files(Path(out), PICTURES) as wrote:
+        translate_files(made, outputs, quiet=quiet, wrote=wrote)
+    return len(outputs)
 
 
 def _listed(images: str | Path | Sequence[str | Path]) -> list[str | Path]:
     return [images] if isinstance(images, str | Path) else list(images)
-
-
-def _translate_files(
-    translate: Callable[[np.ndarray], np.ndarray], outputs: Mapping[FileRef, Path], out: Path, quiet: bool
-) -> int:
-    with claimed_files(out, PICTURES) as wrote:
-        for file, path in track(outputs.items(), "translate", console=open_console(stderr=True, quiet=quiet)):
-            write_png(translate(read_image(file)), path)
-            wrote(path)
-    return len(outputs)
 
 
 def _labelled_data(

@@ -80,6 +80,16 @@ def parse_read_as(
     return found
 
 
+def space_of_label_maps(read_as: str | None, own: LabelSpace | None) -> LabelSpace | None:
+    """The space of ``--read-as`` for a command whose label maps are of one domain; None: it was not given.
+
+    Raises:
+        DataError: see :func:`parse_read_as`.
+    """
+    given = [read_as] if read_as else []
+    return parse_read_as(given, ("label maps",), own).get("label maps")
+
+
 def stated_space(label_space: str | Path | LabelSpace | None) -> LabelSpace | None:
     """The user's label space, given as name, file or object."""
     if label_space is None or isinstance(label_space, LabelSpace):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from stylebridge.data.augment import Augmentation
 from stylebridge.engine.config import OptimizerConfig, Strict
-from stylebridge.jobs.recipe.base import Recipe, Stage, known_method
+from stylebridge.jobs.recipe.base import Recipe, Stage
 from stylebridge.networks.segmenters.config import SegmenterConfig
 from stylebridge.settings import MOST_PIXELS
 
@@ -67,6 +67,8 @@ class LabelFreeConfig(Strict):
 class AdaptStage(Stage):
     """One stage of an adaptation: besides method, length and optimisers what it starts from and its streams."""
 
+    task = "adapt"
+
     start: Literal["initial", "previous"] = "previous"
     source: StreamConfig | None = None
     target: StreamConfig | None = None
@@ -84,11 +86,6 @@ class AdaptStage(Stage):
         default_factory=dict, description="changes to the segmenter's settings; needs start: initial"
     )
     optimizers: dict[str, OptimizerConfig]  # type: ignore[assignment]
-
-    @field_validator("method")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        return known_method(value, "adapt")
 
     @model_validator(mode="after")
     def _fits_adaptation(self) -> Self:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from stylebridge.engine.config import OptimizerConfig, Strict, TrainerConfig
 from stylebridge.errors import RecipeError
@@ -20,11 +20,27 @@ class Stage(Strict):
     ``optimizers``: one for each network that the method trains; None: the published ones.
     """
 
+    #: The task whose methods the stage takes.
+    task: ClassVar[str]
+
     name: str = Field(pattern=r"^[a-z0-9-]+$", max_length=64)
     method: str
     options: dict[str, Any] = Field(default_factory=dict)
     trainer: TrainerConfig
     optimizers: dict[str, OptimizerConfig] | None = None
+
+    @field_validator("method")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        try:
+            fits = find_method(name).task == cls.task  # imports this method only
+        except RecipeError:
+            fits = False
+        if not fits:
+            raise ValueError(
+                f"{name!r} is not a method of {cls.task}; choose one of {list(method_names(cls.task))}"
+            )
+        return name
 
     @model_validator(mode="after")
     def _fits_method(self) -> Self:
@@ -77,18 +93,6 @@ class Recipe(Strict):
     def to_yaml(self) -> str:
         """The recipe as YAML; :func:`~stylebridge.jobs.recipe.reading.load_recipe` reads it back unchanged."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def known_method(name: str, task: str) -> str:
-    """The name of a method of a task. Raises ValueError, for a validator."""
-    try:
-        found = find_method(name)
-    except RecipeError:
-        found = None
-    if found is None or found.task != task:
-        known = method_names(task)
-        raise ValueError(f"{name!r} is not a method of {task}; choose one of {list(known)}")
-    return name
 
 
 class NetworksRecipe(Recipe):

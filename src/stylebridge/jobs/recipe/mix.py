@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from stylebridge.jobs.recipe.base import NetworksRecipe, Stage, known_method
+from stylebridge.jobs.recipe.base import NetworksRecipe, Stage
 
 #: The methods of the stages, in this order.
 METHODS = ("mixnmatch", "mixnmatch-features")
@@ -16,10 +16,7 @@ class MixStage(Stage):
     """A stage of a mixer: code mode trains generator, encoders and discriminators, feature mode the extractor of the
     finished generator's parent features."""
 
-    @field_validator("method")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        return known_method(value, "mix")
+    task = "mix"
 
     @model_validator(mode="after")
     def _statistics_suffice(self) -> Self:

@@ -10,8 +10,12 @@ _MOVED = ("method", "options", "trainer", "optimizers")
 _MIX_STAGES = {"code": "mixnmatch", "feature": "mixnmatch-features"}
 
 
-def in_stages(data: Mapping[str, Any], task: str | None) -> dict[str, Any]:
-    """The keys of a recipe with its stages as a row; a recipe that has one is given back as it is."""
+def in_stages(data: Mapping[str, Any], task: str | None, name: str | None = None) -> dict[str, Any]:
+    """The keys of a recipe with its stages as a row; a recipe that has one is returned unchanged.
+
+    Args:
+        name: of the single stage; None: as the task.
+    """
     if "stages" in data:
         return dict(data)
     if isinstance(data.get("code"), dict) or isinstance(data.get("feature"), dict):
@@ -26,4 +30,4 @@ def in_stages(data: Mapping[str, Any], task: str | None) -> dict[str, Any]:
     if not stage or task == "adapt":
         return dict(data)
     rest = {key: value for key, value in data.items() if key not in _MOVED}
-    return {**rest, "stages": [{"name": task or "train", **stage}]}
+    return {**rest, "stages": [{"name": name or task or "train", **stage}]}

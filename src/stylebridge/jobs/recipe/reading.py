@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from importlib import import_module, resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -122,6 +123,7 @@ def _task_of(data: Mapping[str, Any]) -> str | None:
         return None
 
 
+@cache
 def _own_files() -> dict[str, tuple[str, Path]]:
     """The files in ``stylebridge/recipes``: names, tasks and paths."""
     root = Path(str(resources.files("stylebridge") / "recipes"))
@@ -130,9 +132,8 @@ def _own_files() -> dict[str, tuple[str, Path]]:
 
 def _find(name_or_path: str | Path, task: str | None, beside: Path | None = None) -> Found:
     label, own = str(name_or_path), _own_files()
-    for path in [beside / label] if beside is not None else []:
-        if path.is_file():
-            return Found(_read(path, label), None, path.parent)
+    if beside is not None and (beside / label).is_file():
+        return Found(_read(beside / label, label), None, (beside / label).parent)
     if label in own:
         of, path = own[label]
         return Found(_read(path, label), of, path.parent)
@@ -171,10 +172,16 @@ def _extended(found: Found, label: str, chain: tuple[str, ...]) -> Found:
     base = _extended(_find(name, None, found.folder), name, (*chain, name))
     own = {key: value for key, value in found.data.items() if key != "extends"}
     task = found.task or base.task or _task_of(in_stages(base.data, None))
-    ours, theirs = in_stages(own, task), in_stages(base.data, task)
-    if "stages" in ours and ours["stages"] is not own.get("stages") and len(theirs.get("stages", ())) == 1:
-        ours["stages"][0]["name"] = theirs["stages"][0].get("name")
-    return Found(_merged(theirs, ours), task, found.folder)
+    theirs = in_stages(base.data, task)
+    return Found(_merged(theirs, in_stages(own, task, _only_stage(theirs))), task, found.folder)
+
+
+def _only_stage(data: Mapping[str, Any]) -> str | None:
+    """The name of a recipe's stage, if it has one stage."""
+    stages = data.get("stages")
+    if isinstance(stages, list) and len(stages) == 1 and isinstance(stages[0], dict):
+        return stages[0].get("name")
+    return None
 
 
 def _merged(base: Any, own: Any) -> Any:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
-from stylebridge.jobs.recipe.base import NetworksRecipe, Stage, known_method
+from stylebridge.jobs.recipe.base import NetworksRecipe, Stage
 
 
 class SynthesizeStage(Stage):
     """The stage of a synthesizer."""
 
-    @field_validator("method")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        return known_method(value, "synthesize")
+    task = "synthesize"
 
 
 class SynthesizeRecipe(NetworksRecipe):

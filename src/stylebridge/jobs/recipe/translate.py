@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from stylebridge.jobs.recipe.base import NetworksRecipe, Stage, known_method
+from stylebridge.jobs.recipe.base import NetworksRecipe, Stage
 from stylebridge.settings import MOST_PIXELS
 
 
 class TranslateStage(Stage):
     """The stage of a translator."""
 
-    @field_validator("method")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        return known_method(value, "translate")
+    task = "translate"
 
 
 class TranslateRecipe(NetworksRecipe):

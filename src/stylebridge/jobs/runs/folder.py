@@ -26,8 +26,6 @@ _RECIPE, _RUN = "recipe.yaml", "run.yaml"
 #: Keys of ``run.yaml`` with data paths.
 DATA_KEYS = ("source", "target", "target_labels", "evaluate_on", "a", "b", "data", "boxes")
 
-_COMMANDS = {"synthesize": "synthesize train", "translate": "translate train", "mix": "mix train"}
-
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -149,7 +147,7 @@ def find_run(path: Path, kind: str | None = None) -> tuple[RunFolder, str]:
 
 def command_of(kind: str) -> str:
     """The command that creates runs of a kind."""
-    return _COMMANDS.get(kind, kind)
+    return kind if kind == "adapt" else f"{kind} train"  # `adapt` is short for `adapt train`
 
 
 def new_run(path: Path, overwrite: bool, resumable: bool = True) -> RunFolder:

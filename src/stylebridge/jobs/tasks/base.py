@@ -204,3 +204,25 @@ class Task(ABC, Generic[RecipeT, DataT]):
     @abstractmethod
     def result(self, run: RunFolder) -> Any:
         """What :meth:`finish` returned, of a run that has finished."""
+
+
+class NetworksTask(Task[RecipeT, DataT]):
+    """A task whose result is the folder ``networks``, and whose call returns the run folder."""
+
+    def stage_done(self, work: Work[RecipeT, DataT], index: int) -> bool:
+        return (work.run.path / "networks").is_dir()
+
+    @abstractmethod
+    def report(self, work: Work[RecipeT, DataT], seconds: float) -> None:
+        """Write the report. Called by the main process."""
+
+    def finish(self, work: Work[RecipeT, DataT], seconds: float) -> Path:
+        if work.is_main:
+            self.report(work, seconds)
+        return work.run.path
+
+    def results(self, recipe: RecipeT) -> Sequence[str]:
+        return "networks", "report.html"
+
+    def result(self, run: RunFolder) -> Path:
+        return run.path

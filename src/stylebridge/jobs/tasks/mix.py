@@ -20,9 +20,8 @@ from stylebridge.jobs.apply.models.mixer import load_mixer, save_mixer
 from stylebridge.jobs.datasets.boxed_set import BoxedSet, check_boxed_set, open_boxed_set
 from stylebridge.jobs.recipe.mix import MixRecipe
 from stylebridge.jobs.runs.data_files import Files, files_below
-from stylebridge.jobs.runs.folder import RunFolder
 from stylebridge.jobs.runs.start import check_training
-from stylebridge.jobs.tasks.base import Plan, Request, Role, Task, Work
+from stylebridge.jobs.tasks.base import NetworksTask, Plan, Request, Role, Work
 from stylebridge.jobs.tasks.mix_pictures import ROWS, MixPictures
 from stylebridge.jobs.tasks.report import write_training_report
 from stylebridge.jobs.tasks.streams import Seeds, StreamOpener
@@ -35,7 +34,7 @@ _EXTRACTOR = "extractor.safetensors"
 _Work = Work[MixRecipe, BoxedSet]
 
 
-class Mix(Task[MixRecipe, BoxedSet]):
+class Mix(NetworksTask[MixRecipe, BoxedSet]):
     """Code mode (generator, encoders, discriminators), then feature mode (the extractor of the generator's parent
     features)."""
 
@@ -96,17 +95,28 @@ class Mix(Task[MixRecipe, BoxedSet]):
         ):
             ckpt.save_tensors(plan.made().extractor.state_dict(), beside)
 
-    def finish(self, work: _Work, seconds: float) -> Path:
-        if work.is_main:
-            _report(work, seconds)
-        return work.run.path
+    def report(self, work: _Work, seconds: float) -> None:
+        recipe, run, data = work.recipe, work.run, work.data
+        config = recipe.configure()
+        write_training_report(
+            work,
+            seconds,
+            title=data.root.resolve().name,
+            lead="Images drawn by the generator's average from random codes and from photos' codes. The photos are "
+            "from the training set. Steps are counted over both stages.",
+            rows=ROWS,
+            data=[
+                ("data", f"{len(data.images):,} photos\n{data.root}"),
+                ("boxes", str(data.boxes.path)),
+                ("categories", f"{config.shapes} shapes, {config.textures} textures and as many backgrounds"),
+            ],
+            use=f"stylebridge mix apply {run.path} --pose a.jpg --background b.jpg --shape c.jpg --texture d.jpg "
+            "--out mix.png",
+        )
 
     def results(self, recipe: MixRecipe) -> Sequence[str]:
         networks = f"networks/{_EXTRACTOR}" if len(recipe.stages) > 1 else "networks"
         return networks, "report.html"
-
-    def result(self, run: RunFolder) -> Path:
-        return run.path
 
 
 TASK = Mix()
@@ -172,26 +182,6 @@ def _opener(work: _Work, images: BoxedImages, index: int, seed: int) -> StreamOp
         return boxed_batches(images, sampler, batch, start, rank, processes, work.workers)
 
     return open_stream
-
-
-def _report(work: _Work, seconds: float) -> None:
-    recipe, run, data = work.recipe, work.run, work.data
-    config = recipe.configure()
-    write_training_report(
-        work,
-        seconds,
-        title=data.root.resolve().name,
-        lead="Images drawn by the generator's average from random codes and from photos' codes. The photos are from "
-        "the training set. Steps are counted over both stages.",
-        rows=ROWS,
-        data=[
-            ("data", f"{len(data.images):,} photos\n{data.root}"),
-            ("boxes", str(data.boxes.path)),
-            ("categories", f"{config.shapes} shapes, {config.textures} textures and as many backgrounds"),
-        ],
-        use=f"stylebridge mix apply {run.path} --pose a.jpg --background b.jpg --shape c.jpg --texture d.jpg "
-        "--out mix.png",
-    )
 
 
 def check_amounts(recipe: MixRecipe, images: int, processes: int) -> None:

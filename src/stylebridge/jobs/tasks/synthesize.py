@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,9 +25,8 @@ from stylebridge.jobs.datasets.together import check_together, progress_bar
 from stylebridge.jobs.pictures import as_pixels, as_tensor, write_png
 from stylebridge.jobs.recipe.synthesize import SynthesizeRecipe
 from stylebridge.jobs.runs.data_files import Files, files_of
-from stylebridge.jobs.runs.folder import RunFolder
 from stylebridge.jobs.runs.start import check_training
-from stylebridge.jobs.tasks.base import Plan, Request, Role, Task, Work
+from stylebridge.jobs.tasks.base import NetworksTask, Plan, Request, Role, Work
 from stylebridge.jobs.tasks.report import write_training_report
 from stylebridge.jobs.tasks.streams import Seeds, stream_opener
 from stylebridge.methods.synthesis import Synthesis
@@ -55,7 +53,7 @@ class LabelledSet:
 _Work = Work[SynthesizeRecipe, LabelledSet]
 
 
-class Synthesize(Task[SynthesizeRecipe, LabelledSet]):
+class Synthesize(NetworksTask[SynthesizeRecipe, LabelledSet]):
     """Networks that draw an image from a label map."""
 
     name = "synthesize"
@@ -113,9 +111,6 @@ class Synthesize(Task[SynthesizeRecipe, LabelledSet]):
         if work.resume:
             _open_perceptual(work.recipe, work.data, work.console)
 
-    def stage_done(self, work: _Work, index: int) -> bool:
-        return (work.run.path / "networks").is_dir()
-
     def plan(self, work: _Work, index: int, seed: int) -> Plan:
         recipe, domain = work.recipe, work.data.domain
         method = _method(recipe, work.data)
@@ -137,16 +132,24 @@ class Synthesize(Task[SynthesizeRecipe, LabelledSet]):
         if work.is_main:
             save_synthesizer(method.model, method.discriminator, work.run.path)
 
-    def finish(self, work: _Work, seconds: float) -> Path:
-        if work.is_main:
-            _report(work, seconds)
-        return work.run.path
-
-    def results(self, recipe: SynthesizeRecipe) -> Sequence[str]:
-        return "networks", "report.html"
-
-    def result(self, run: RunFolder) -> Path:
-        return run.path
+    def report(self, work: _Work, seconds: float) -> None:
+        domain, space, perceptual = work.data.domain, work.data.space, work.data.perceptual
+        networks = work.recipe.spec.networks
+        styled = networks is not None and getattr(networks.build, "styles", None) == "region"
+        style = " and the style of each region, taken from the photo below" if styled else ""
+        write_training_report(
+            work,
+            seconds,
+            title=domain.title,
+            lead=f"Images drawn from label maps{style}. The photos are from the training set.",
+            rows=("label map", "drawn", "photo"),
+            data=[
+                ("data", f"{len(domain.images):,} images\n{domain.root}"),
+                ("label space", f"{space.name} ({space.num_classes} classes)"),
+                ("perceptual loss", perceptual.name.replace("_", " ") if perceptual is not None else "none"),
+            ],
+            use=f"stylebridge synthesize apply {work.run.path} --labels MAP.png --out picture.png",
+        )
 
 
 TASK = Synthesize()
@@ -233,23 +236,3 @@ class _Pictures:
         networks.train(training)
         torch.set_rng_state(state)
         write_png(as_pixels(torch.cat(columns, 2)), self.run / "samples" / f"{step:06}.png")
-
-
-def _report(work: _Work, seconds: float) -> None:
-    domain, space, perceptual = work.data.domain, work.data.space, work.data.perceptual
-    networks = work.recipe.spec.networks
-    styled = networks is not None and getattr(networks.build, "styles", None) == "region"
-    style = " and the style of each region, taken from the photo below" if styled else ""
-    write_training_report(
-        work,
-        seconds,
-        title=domain.title,
-        lead=f"Images drawn from label maps{style}. The photos are from the training set.",
-        rows=("label map", "drawn", "photo"),
-        data=[
-            ("data", f"{len(domain.images):,} images\n{domain.root}"),
-            ("label space", f"{space.name} ({space.num_classes} classes)"),
-            ("perceptual loss", perceptual.name.replace("_", " ") if perceptual is not None else "none"),
-        ],
-        use=f"stylebridge synthesize apply {work.run.path} --labels MAP.png --out picture.png",
-    )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -26,9 +25,8 @@ from stylebridge.jobs.pictures import as_pixels, as_tensor, write_png
 from stylebridge.jobs.recipe.adapt import size_for
 from stylebridge.jobs.recipe.translate import TranslateRecipe
 from stylebridge.jobs.runs.data_files import Files, files_of
-from stylebridge.jobs.runs.folder import RunFolder
 from stylebridge.jobs.runs.start import check_training
-from stylebridge.jobs.tasks.base import Plan, Request, Role, Task, Work
+from stylebridge.jobs.tasks.base import NetworksTask, Plan, Request, Role, Work
 from stylebridge.jobs.tasks.report import write_training_report
 from stylebridge.jobs.tasks.streams import Seeds, stream_opener
 from stylebridge.terminal import say
@@ -44,7 +42,7 @@ class TwoSets(NamedTuple):
 _Work = Work[TranslateRecipe, TwoSets]
 
 
-class Translate(Task[TranslateRecipe, TwoSets]):
+class Translate(NetworksTask[TranslateRecipe, TwoSets]):
     """A translator from a to b and back."""
 
     name = "translate"
@@ -92,9 +90,6 @@ class Translate(Task[TranslateRecipe, TwoSets]):
     def files(self, data: TwoSets) -> Files:
         return files_of(**data.domains)
 
-    def stage_done(self, work: _Work, index: int) -> bool:
-        return (work.run.path / "networks").is_dir()
-
     def plan(self, work: _Work, index: int, seed: int) -> Plan:
         networks = _networks(work.recipe)
         method = _method(work.recipe, networks)
@@ -111,16 +106,21 @@ class Translate(Task[TranslateRecipe, TwoSets]):
         if work.is_main:
             save_networks(plan.made, work.run.path)
 
-    def finish(self, work: _Work, seconds: float) -> Path:
-        if work.is_main:
-            _report(work, seconds)
-        return work.run.path
-
-    def results(self, recipe: TranslateRecipe) -> Sequence[str]:
-        return "networks", "report.html"
-
-    def result(self, run: RunFolder) -> Path:
-        return run.path
+    def report(self, work: _Work, seconds: float) -> None:
+        run, domains = work.run, work.data.domains
+        a, b = titles(*domains.values())
+        write_training_report(
+            work,
+            seconds,
+            title=f"{a} ↔ {b}" if a != b else run.path.name,
+            lead=f"Images of each set, and their translations into the other's look. The sets: a is {a}, b is {b}. The "
+            f"training used no pairs, so there is no truth to compare with.",
+            rows=("a", "a in b's look", "b", "b in a's look"),
+            data=[
+                (name, f"{len(domain.images):,} images\n{domain.root}") for name, domain in domains.items()
+            ],
+            use=f"stylebridge translate apply {run.path} PHOTOS --to {shlex.quote(b if a != b else 'b')} --out out/",
+        )
 
 
 TASK = Translate()
@@ -183,18 +183,3 @@ def _working_size(recipe: TranslateRecipe, size: tuple[int, int]) -> tuple[int, 
     width, height = size_for(recipe.pixels, size)
     grow = max(1.0, recipe.size / min(width, height))
     return math.ceil(width * grow), math.ceil(height * grow)
-
-
-def _report(work: _Work, seconds: float) -> None:
-    run, domains = work.run, work.data.domains
-    a, b = titles(*domains.values())
-    write_training_report(
-        work,
-        seconds,
-        title=f"{a} ↔ {b}" if a != b else run.path.name,
-        lead=f"Images of each set, and their translations into the other's look. The sets: a is {a}, b is {b}. The "
-        f"training used no pairs, so there is no truth to compare with.",
-        rows=("a", "a in b's look", "b", "b in a's look"),
-        data=[(name, f"{len(domain.images):,} images\n{domain.root}") for name, domain in domains.items()],
-        use=f"stylebridge translate apply {run.path} PHOTOS --to {shlex.quote(b if a != b else 'b')} --out out/",
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ class Style:
     present: Tensor
 
 
-class Synthesizer(Styled):
+class Synthesizer(Styled, ABC):
     """Generates images from label maps.
 
     Attributes:
@@ -136,7 +137,6 @@ class Synthesizer(Styled):
         Args:
             style: for a region model codes [K, S], None: the mean styles; for an image model a distribution of codes,
                 None: a random code.
-                None: a random code.
             seed: for the noise, and for drawing a code.
             edges: bool [H, W], for a network that takes instance edges.
 
@@ -155,8 +155,9 @@ class Synthesizer(Styled):
         picture = self._paint(maps, style, noise)
         return as_pixels(picture[0, :, :height, :width])
 
+    @abstractmethod
     def _paint(self, maps: LabelMaps, style: Any, noise: torch.Generator) -> Tensor:
-        raise NotImplementedError
+        """The image [1, 3, H, W] for prepared label maps."""
 
     def _padded(self, values: np.ndarray, fill: int) -> Tensor:
         """[H, W] as [1, H', W'] on the device, padded for the network."""
@@ -310,8 +311,7 @@ class SPADESynthesizer(Synthesizer):
         return self.networks.generator(maps, code, generator=noise)
 
 
-#: The class for the networks of each method.
-#: By what has a style of its own in the networks.
+#: The class for networks, by what has a style in them.
 _CLASSES: dict[str, Callable[..., Synthesizer]] = {"region": SEANSynthesizer, "image": SPADESynthesizer}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -102,9 +102,8 @@ class PlainTranslator(Translator):
     @classmethod
     def open(cls, path: Path, device: torch.device) -> PlainTranslator:
         """Open a finished run of ``stylebridge translate train``. Raises RunError."""
-        opened = cls(
-            load_networks(path), resample_of(path), Domains.of(open_run(path, "translate").facts()), device
-        )
+        run = open_run(path, "translate")
+        opened = cls(_networks(run), run.recipe().spec.resample, Domains.of(run.facts()), device)
         opened.title = str(path)
         return opened
 
@@ -142,32 +141,34 @@ def load_networks(run: Path) -> nn.Module:
     Raises:
         RunError: the run does not exist, has another kind, or is not finished.
     """
-    opened = open_run(run, "translate")
-    folder = opened.path / "networks"
+    return _networks(open_run(run, "translate"))
+
+
+def _networks(run: RunFolder) -> nn.Module:
+    folder = run.path / "networks"
     if not folder.is_dir():
         raise RunError(
-            f"{run} has no finished translator: continue it with `stylebridge translate train --resume --out {run}`."
+            f"{run.path} has no finished translator: continue it with `stylebridge translate train --resume --out "
+            f"{run.path}`."
         )
-    return load_parts(folder, opened.recipe().spec.networks.build_from)
-
-
-def resample_of(run: Path) -> Resample:
-    """The resizing filter of a translation run."""
-    return RunFolder(run).recipe().spec.resample
+    return load_parts(folder, run.recipe().spec.networks.build_from)
 
 
 def translate_files(
-    translator: nn.Module,
+    translate: Callable[[np.ndarray], np.ndarray],
     outputs: Mapping[FileRef, Path],
     *,
-    pixels: int | None = None,
-    resample: Resample = "bicubic",
     quiet: bool = False,
+    wrote: Callable[[Path], None] = lambda path: None,
 ) -> None:
-    """Translate each file to the PNG file that it is mapped to; see :func:`translate_image`."""
+    """Translate each file, uint8 [H, W, 3], to the PNG file that it is mapped to.
+
+    Args:
+        wrote: called with each file that is written.
+    """
     for file, path in track(outputs.items(), "translate", console=open_console(stderr=True, quiet=quiet)):
-        made = translate_image(translator, read_image(file), pixels=pixels, resample=resample)
-        write_png(made, path)
+        write_png(translate(read_image(file)), path)
+        wrote(path)
 
 
 @torch.inference_mode()

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from torch import nn
 
 from stylebridge.data.domain import Domain
 from stylebridge.data.files import FileRef, path_below
 from stylebridge.engine.processes import agreed
 from stylebridge.errors import RecipeError
-from stylebridge.jobs.apply.models.translator import load_networks, resample_of, translate_files
+from stylebridge.jobs.apply.models.translator import PlainTranslator, load_networks, translate_files
 from stylebridge.jobs.datasets.together import make_together
 from stylebridge.jobs.recipe.adapt import AdaptRecipe
 from stylebridge.jobs.recipe.reading import load_recipe
@@ -85,14 +85,10 @@ def translated_source(work: AdaptWork) -> Domain:
     names = {image: path_below(image, source.root).with_suffix(".png") for image in source.images}
 
     def write(images: Sequence[FileRef], folder: Path) -> None:
-        network = load_networks(translator).translator("b")  # type: ignore[operator]
-        assert isinstance(network, nn.Module)
-        network.to(accelerator.device)
+        opened = PlainTranslator.open(translator, accelerator.device)
         outputs = {image: folder / names[image] for image in images}
         hidden = work.quiet or not work.is_main
-        translate_files(
-            network, outputs, pixels=settings.pixels, resample=resample_of(translator), quiet=hidden
-        )
+        translate_files(partial(opened.translate, to="b", pixels=settings.pixels), outputs, quiet=hidden)
 
     folder = work.run.path / "translated"
     make_together(folder, source.images, accelerator, write)
